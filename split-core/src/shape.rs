@@ -23,8 +23,14 @@ impl Shape {
     pub fn new(channels: usize, height: usize, width: usize) -> Result<Self, ShapeError> {
         let values = channels.checked_mul(height).and_then(|it| it.checked_mul(width));
         match values {
-            Some(1..=MAX_VALUES) => Ok(Self { channels, height, width }),
-            _ => Err(ShapeError { got: [channels, height, width] }),
+            Some(1..=MAX_VALUES) => Ok(Self {
+                channels,
+                height,
+                width,
+            }),
+            _ => Err(ShapeError {
+                got: [channels, height, width],
+            }),
         }
     }
 

@@ -1,0 +1,318 @@
+//! Contexts, the range coder, and the end of a payload.
+
+use std::convert::Infallible;
+
+use constriction::{
+    Queue,
+    backends::{ReadWords, WriteWords},
+    stream::{
+        Code, Decode, Encode,
+        model::{DecoderModel, EncoderModel, EntropyModel},
+        queue::{EncoderSituation, RangeCoderState, RangeDecoder, RangeEncoder},
+    },
+};
+
+use super::{
+    DecodeError, EncodeError,
+    tables::{CONTEXTS, PRECISION, TableError, Tables},
+};
+use crate::Shape;
+
+/// Bytes in one word of the range coder.
+const WORD_BYTES: usize = 4;
+/// Cumulative frequencies of the escape: 0 = calibrated tables, 1 = uniform tables (probability 2⁻⁶).
+const ESCAPE: [u32; 3] = [0, (1 << PRECISION) - (1 << (PRECISION - 6)), 1 << PRECISION];
+
+/// Codes ⇄ payload for one shape and one set of tables.
+#[derive(Clone, Debug)]
+pub(super) struct Coder {
+    shape: Shape,
+    bits: u8,
+    live: Vec<bool>,
+    map: Vec<u8>,
+    /// Cumulative frequencies of every table, then of the uniform one.
+    cumulative: Vec<u32>,
+}
+
+impl Coder {
+    pub(super) fn new(shape: Shape, bits: u8, live: Vec<bool>, tables: &Tables) -> Result<Self, TableError> {
+        let mut cumulative = tables.cumulative(bits, shape.channels())?;
+        cumulative.extend((0..=1_u32 << bits).map(|it| it << (PRECISION - usize::from(bits))));
+        Ok(Self {
+            shape,
+            bits,
+            live,
+            map: tables.map.clone(),
+            cumulative,
+        })
+    }
+
+    pub(super) fn max_payload_bytes(&self) -> usize {
+        let live = self.live.iter().filter(|&&it| it).count();
+        (live * self.shape.positions() * usize::from(self.bits)).div_ceil(8) + 1
+    }
+
+    pub(super) fn encode(&self, codes: &[u8], payload: &mut Vec<u8>) -> Result<(), EncodeError> {
+        let last = ((1_u16 << self.bits) - 1) as u8;
+        if let Some(index) = codes.iter().position(|&it| it > last) {
+            return Err(EncodeError::Code {
+                index,
+                got: codes[index],
+                last,
+            });
+        }
+        self.encode_with(false, codes, payload);
+        if payload.len() > self.max_payload_bytes() {
+            self.encode_with(true, codes, payload);
+        }
+        Ok(())
+    }
+
+    fn encode_with(&self, escape: bool, codes: &[u8], payload: &mut Vec<u8>) {
+        payload.clear();
+        let start = RangeCoderState::default();
+        let bulk = Bytes(std::mem::take(payload));
+        let mut encoder = RangeEncoder::<u32, u64, Bytes>::from_raw_parts(bulk, start, EncoderSituation::Normal);
+        let put = |encoder: &mut RangeEncoder<u32, u64, Bytes>, table: &[u32], code: u8| {
+            let written = encoder.encode_symbol(code, Table(table));
+            debug_assert!(written.is_ok(), "every code of a table has a probability");
+        };
+        put(&mut encoder, &ESCAPE, u8::from(escape));
+        for channel in self.live_channels() {
+            let (before, plane) = self.planes(codes, channel);
+            for position in 0..plane.len() {
+                put(
+                    &mut encoder,
+                    self.table(escape, channel, before, plane, position),
+                    plane[position],
+                );
+            }
+        }
+        *payload = finish(encoder);
+    }
+
+    pub(super) fn decode(&self, payload: &[u8], codes: &mut Vec<u8>) -> Result<(), DecodeError> {
+        let limit = self.max_payload_bytes();
+        if payload.len() > limit {
+            return Err(DecodeError::TooLong {
+                got: payload.len(),
+                limit,
+            });
+        }
+        codes.clear();
+        codes.resize(self.shape.values(), 0);
+        let words = Words {
+            bytes: payload,
+            taken: 0,
+        };
+        let Ok(mut decoder) = RangeDecoder::<u32, u64, Words<'_>>::with_backend(words);
+        match self.decode_all(&mut decoder, codes) {
+            Some(()) => check_end(decoder),
+            None => Err(off_the_map(decoder)),
+        }
+    }
+
+    /// None where the bytes fall between the intervals that an encoder can reach.
+    fn decode_all(&self, decoder: &mut RangeDecoder<u32, u64, Words<'_>>, codes: &mut [u8]) -> Option<()> {
+        let mut get = |table: &[u32]| decoder.decode_symbol(Table(table)).ok();
+        let escape = get(&ESCAPE)? == 1;
+        for channel in self.live_channels() {
+            for position in 0..self.shape.positions() {
+                let (before, plane) = self.planes(codes, channel);
+                let code = get(self.table(escape, channel, before, plane, position))?;
+                codes[channel * self.shape.positions() + position] = code;
+            }
+        }
+        Some(())
+    }
+
+    fn live_channels(&self) -> impl Iterator<Item = usize> {
+        (0..self.live.len()).filter(|&it| self.live[it])
+    }
+
+    /// The codes of the channel before (none for the first) and of this one.
+    fn planes<'a>(&self, codes: &'a [u8], channel: usize) -> (Option<&'a [u8]>, &'a [u8]) {
+        let positions = self.shape.positions();
+        let plane = |channel: usize| &codes[channel * positions..(channel + 1) * positions];
+        (channel.checked_sub(1).map(plane), plane(channel))
+    }
+
+    fn table(&self, escape: bool, channel: usize, before: Option<&[u8]>, plane: &[u8], position: usize) -> &[u32] {
+        let entries = (1 << self.bits) + 1;
+        if escape {
+            return &self.cumulative[self.cumulative.len() - entries..];
+        }
+        let context = context(before, plane, self.shape.width(), position);
+        let table = usize::from(self.map[channel * CONTEXTS + context]);
+        &self.cumulative[table * entries..(table + 1) * entries]
+    }
+}
+
+/// The context of a code, below [`CONTEXTS`]: left, above, and in the channel before, outside the tensor counting as zero.
+pub(super) fn context(before: Option<&[u8]>, plane: &[u8], width: usize, position: usize) -> usize {
+    let left = if position.is_multiple_of(width) {
+        0
+    } else {
+        plane[position - 1]
+    };
+    let above = if position < width { 0 } else { plane[position - width] };
+    let before = before.map_or(0, |it| it[position]);
+    usize::from(left.min(2)) + 3 * usize::from(above.min(2)) + 9 * usize::from(before.min(2))
+}
+
+/// Bytes between the coder's intervals: zeros read behind the end of a payload cut short may lead there.
+fn off_the_map(decoder: RangeDecoder<u32, u64, Words<'_>>) -> DecodeError {
+    let (words, ..) = decoder.into_raw_parts();
+    let (expected, got) = (words.taken * WORD_BYTES, words.bytes.len());
+    if got < expected {
+        DecodeError::Truncated { expected, got }
+    } else {
+        DecodeError::Corrupt
+    }
+}
+
+/// Ends a payload with the fewest bytes after which anything may follow.
+fn finish(encoder: RangeEncoder<u32, u64, Bytes>) -> Vec<u8> {
+    let (Bytes(mut bytes), state, situation) = encoder.into_raw_parts();
+    let end = End::of(&state);
+    if let EncoderSituation::Inverted(count, first) = situation {
+        // Words held back because a carry may still run through them.
+        let (first, others) = if end.carry {
+            (first.wrapping_add(1), 0)
+        } else {
+            (first, u32::MAX)
+        };
+        bytes.extend(first.to_be_bytes());
+        bytes.extend(std::iter::repeat_n(others.to_be_bytes(), count.get() - 1).flatten());
+    }
+    bytes.extend(&end.point.to_be_bytes()[..end.bytes]);
+    bytes
+}
+
+/// Checks that the payload is as long as [`finish`] would have made it, and that nothing behind it could change the codes.
+fn check_end(decoder: RangeDecoder<u32, u64, Words<'_>>) -> Result<(), DecodeError> {
+    let state = decoder.state();
+    let (words, _, point) = decoder.into_raw_parts();
+    let end = End::of(&state);
+    // The decoder holds two words that are not used up yet.
+    let expected = (words.taken - 2) * WORD_BYTES + end.bytes;
+    let got = words.bytes.len();
+    let unit = 1_u128 << (64 - 8 * end.bytes as u32);
+    let offset = u128::from(point.wrapping_sub(state.lower()));
+    match got.cmp(&expected) {
+        std::cmp::Ordering::Less => Err(DecodeError::Truncated { expected, got }),
+        std::cmp::Ordering::Greater => Err(DecodeError::Trailing { expected, got }),
+        std::cmp::Ordering::Equal if offset + unit > u128::from(state.range().get()) => {
+            // Some continuations of these bytes mean other codes, so this is the beginning of a longer payload.
+            Err(DecodeError::Truncated { expected: got + 1, got })
+        }
+        std::cmp::Ordering::Equal => Ok(()),
+    }
+}
+
+/// The shortest end of a payload: the first `bytes` bytes of `point`, any continuation of which stays in the coder's interval.
+struct End {
+    point: u64,
+    bytes: usize,
+    /// Whether the point lies beyond 2⁶⁴, which adds one to what was written before.
+    carry: bool,
+}
+
+impl End {
+    fn of(state: &RangeCoderState<u32, u64>) -> Self {
+        let (lower, end) = (
+            u128::from(state.lower()),
+            u128::from(state.lower()) + u128::from(state.range().get()),
+        );
+        let mut bytes = 1;
+        loop {
+            let unit = 1_u128 << (64 - 8 * bytes);
+            let point = lower.next_multiple_of(unit);
+            // Ends at 5 bytes at the latest, because the range never falls below 2³².
+            if point + unit <= end || bytes == 8 {
+                return Self {
+                    point: point as u64,
+                    bytes: bytes as usize,
+                    carry: point >> 64 != 0,
+                };
+            }
+            bytes += 1;
+        }
+    }
+}
+
+/// Takes the coder's words as big-endian bytes.
+struct Bytes(Vec<u8>);
+
+impl WriteWords<u32> for Bytes {
+    type WriteError = Infallible;
+
+    fn write(&mut self, word: u32) -> Result<(), Infallible> {
+        self.0.extend(word.to_be_bytes());
+        Ok(())
+    }
+}
+
+/// Reads big-endian words, zeros behind the end.
+struct Words<'a> {
+    bytes: &'a [u8],
+    /// Words read so far, those behind the end included.
+    taken: usize,
+}
+
+impl ReadWords<u32, Queue> for Words<'_> {
+    type ReadError = Infallible;
+
+    fn read(&mut self) -> Result<Option<u32>, Infallible> {
+        let start = (self.taken * WORD_BYTES).min(self.bytes.len());
+        let rest = &self.bytes[start..];
+        self.taken += 1;
+        let mut word = [0; WORD_BYTES];
+        let length = rest.len().min(WORD_BYTES);
+        word[..length].copy_from_slice(&rest[..length]);
+        Ok(Some(u32::from_be_bytes(word)))
+    }
+
+    fn maybe_exhausted(&self) -> bool {
+        self.taken * WORD_BYTES >= self.bytes.len()
+    }
+}
+
+/// Cumulative frequencies as an entropy model of `constriction`.
+#[derive(Clone, Copy)]
+struct Table<'a>(&'a [u32]);
+
+impl EntropyModel<PRECISION> for Table<'_> {
+    type Symbol = u8;
+    type Probability = u32;
+}
+
+impl EncoderModel<PRECISION> for Table<'_> {
+    fn left_cumulative_and_probability(
+        &self,
+        symbol: impl std::borrow::Borrow<u8>,
+    ) -> Option<(u32, std::num::NonZeroU32)> {
+        let symbol = usize::from(*symbol.borrow());
+        let (left, right) = (*self.0.get(symbol)?, *self.0.get(symbol + 1)?);
+        Some((left, std::num::NonZeroU32::new(right - left)?))
+    }
+}
+
+impl DecoderModel<PRECISION> for Table<'_> {
+    fn quantile_function(&self, quantile: u32) -> (u8, u32, std::num::NonZeroU32) {
+        // Small codes are the likely ones, so a scan from 0 ends soon.
+        let symbol = self
+            .0
+            .iter()
+            .skip(1)
+            .take_while(|&&it| it <= quantile)
+            .count()
+            .min(self.0.len() - 2);
+        let (left, right) = (self.0[symbol], self.0[symbol + 1]);
+        (
+            symbol as u8,
+            left,
+            std::num::NonZeroU32::new(right - left).unwrap_or(std::num::NonZeroU32::MIN),
+        )
+    }
+}

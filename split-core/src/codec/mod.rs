@@ -1,0 +1,283 @@
+//! The feature codec: features ⇄ payload bytes.
+//!
+//! ```text
+//!  features [C,H,W]          codes [C,H,W]                                payload
+//!  f32, after ReLU  ──────►  0 ..= 2^bits−1  ──────►  range coder  ──────►  bytes
+//!                 Quantizer,               one static table for            prefix-free:
+//!                 one step a channel       each (channel, context)         says itself where it ends
+//! ```
+//!
+//! *Quantiser.* Code `q` of channel `c` stands for `q · step[c]` ([`quantize`](FeatureCodec::quantize)). A channel whose step
+//! is zero never fires: it has no codes and costs nothing.
+//!
+//! *Contexts.* Features after ReLU and pooling are sparse in blobs: a value is likely zero where its neighbours are. Codes are
+//! visited channel by channel, row by row, and the table that codes one is chosen by its channel and by three codes that the
+//! decoder already knows, each clipped to 0, 1 or "2 and more": left, above, and the same position in the channel before. That makes 27
+//! contexts a channel, far more than a calibration set can fill; so [`calibrate`] clusters their histograms into a few
+//! tables (at most [`MAX_TABLES`]) and the manifest ships only a map from (channel, context) to table.
+//!
+//! *Entropy coder.* The range coder of the `constriction` crate (Martin, *Range encoding*, 1979): first in, first out, so that
+//! the contexts are known in the order in which they are needed; an ANS coder would have to encode backwards and would pay its
+//! initial state in a payload of a few dozen bytes. Payloads are short, so the end of the stream matters: the encoder writes the fewest whole bytes whose every
+//! continuation still decodes to the same codes. The set of payloads is therefore prefix-free; a payload cut short, and one
+//! with bytes behind its end, are both told apart from a whole one without spending a length field.
+//!
+//! *Escape.* A first symbol of probability 2⁻⁶ says that uniform tables follow. The encoder takes that way when the calibrated
+//! tables would cost more, so a payload never exceeds the packed codes by more than one byte.
+//!
+//! PNG (the coder of Shi et al., section III-C), raw 8-bit and zstd are baselines in the codec's benchmark, not part of it.
+
+mod calibrate;
+mod entropy;
+mod tables;
+
+use serde::{Deserialize, Serialize};
+
+pub use calibrate::{Histograms, calibrate};
+pub use tables::{MAX_TABLES, TableError, Tables};
+
+use crate::Shape;
+
+/// The widest code, in bits.
+pub const MAX_BITS: u8 = 8;
+
+/// Everything that the codec of one operating point needs, as the manifest stores it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeatureCodecSpec {
+    /// Width of a code, 1 to [`MAX_BITS`].
+    pub bits: u8,
+    /// Width of one quantiser step for each channel; zero for a channel that never fires.
+    pub steps: Vec<f32>,
+    /// Static probability tables.
+    pub tables: Tables,
+}
+
+/// A checked codec for features of one shape at one operating point.
+#[derive(Clone, Debug)]
+pub struct FeatureCodec {
+    shape: Shape,
+    bits: u8,
+    steps: Vec<f32>,
+    coder: entropy::Coder,
+}
+
+impl FeatureCodec {
+    /// Checks the spec against the shape of the features.
+    pub fn new(shape: Shape, spec: &FeatureCodecSpec) -> Result<Self, SpecError> {
+        if !(1..=MAX_BITS).contains(&spec.bits) {
+            return Err(SpecError::Bits { got: spec.bits });
+        }
+        if spec.steps.len() != shape.channels() {
+            return Err(SpecError::Channels {
+                expected: shape.channels(),
+                got: spec.steps.len(),
+            });
+        }
+        if let Some(channel) = spec
+            .steps
+            .iter()
+            .position(|it| !it.is_finite() || it.is_sign_negative())
+        {
+            return Err(SpecError::Step {
+                channel,
+                got: spec.steps[channel],
+            });
+        }
+        let live = spec.steps.iter().map(|&it| it > 0.0).collect();
+        let coder = entropy::Coder::new(shape, spec.bits, live, &spec.tables)?;
+        Ok(Self {
+            shape,
+            bits: spec.bits,
+            steps: spec.steps.clone(),
+            coder,
+        })
+    }
+
+    /// Shape `[C, H, W]` of the features.
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// The longest payload in bytes: the packed codes and one byte.
+    pub fn max_payload_bytes(&self) -> usize {
+        self.coder.max_payload_bytes()
+    }
+
+    /// Turns features into codes, one byte a value in the order of the features.
+    ///
+    /// Negative values become 0 and values beyond the last code become the last code. `codes` is overwritten; it allocates
+    /// only while it is smaller than the features.
+    pub fn quantize(&self, features: &[f32], codes: &mut Vec<u8>) -> Result<(), EncodeError> {
+        if features.len() != self.shape.values() {
+            return Err(EncodeError::Length {
+                expected: self.shape.values(),
+                got: features.len(),
+            });
+        }
+        codes.clear();
+        codes.reserve(features.len());
+        let top = (1_u32 << self.bits) as f32 - 1.0;
+        let mut finite = true;
+        for (channel, &step) in features.chunks_exact(self.shape.positions()).zip(&self.steps) {
+            // A dead channel gets the code 0 everywhere: `x · 0` rounds to 0.
+            let scale = if step > 0.0 { step.recip() } else { 0.0 };
+            codes.extend(channel.iter().map(|&it| {
+                finite &= it.is_finite();
+                // `+ 0.5` and truncation: for these non-negative values that is rounding, and a single instruction in wasm.
+                ((it * scale).clamp(0.0, top) + 0.5) as u8
+            }));
+        }
+        match finite {
+            true => Ok(()),
+            false => {
+                let index = features.iter().position(|it| !it.is_finite()).unwrap_or_default();
+                Err(EncodeError::NotFinite {
+                    index,
+                    got: features[index],
+                })
+            }
+        }
+    }
+
+    /// Turns codes back into features; the inverse of [`quantize`](Self::quantize) up to half a step.
+    ///
+    /// `codes` are what [`decode_codes`](Self::decode_codes) gave. `features` is overwritten.
+    pub fn dequantize(&self, codes: &[u8], features: &mut Vec<f32>) {
+        features.clear();
+        features.reserve(codes.len());
+        for (channel, &step) in codes.chunks_exact(self.shape.positions()).zip(&self.steps) {
+            features.extend(channel.iter().map(|&it| f32::from(it) * step));
+        }
+    }
+
+    /// Entropy-codes what [`quantize`](Self::quantize) gave. `payload` is overwritten.
+    pub fn encode_codes(&self, codes: &[u8], payload: &mut Vec<u8>) -> Result<(), EncodeError> {
+        if codes.len() != self.shape.values() {
+            return Err(EncodeError::Length {
+                expected: self.shape.values(),
+                got: codes.len(),
+            });
+        }
+        self.coder.encode(codes, payload)
+    }
+
+    /// Decodes a payload into codes, bit for bit those that were encoded. `codes` is overwritten.
+    ///
+    /// Works on arbitrary bytes: it never panics, always ends, and allocates nothing but `codes`.
+    pub fn decode_codes(&self, payload: &[u8], codes: &mut Vec<u8>) -> Result<(), DecodeError> {
+        self.coder.decode(payload, codes)
+    }
+
+    /// Features to payload in one call. `codes` is scratch space to be kept from call to call.
+    pub fn encode(&self, features: &[f32], codes: &mut Vec<u8>, payload: &mut Vec<u8>) -> Result<(), EncodeError> {
+        self.quantize(features, codes)?;
+        self.encode_codes(codes, payload)
+    }
+
+    /// Payload to features in one call. `codes` is scratch space to be kept from call to call.
+    pub fn decode(&self, payload: &[u8], codes: &mut Vec<u8>, features: &mut Vec<f32>) -> Result<(), DecodeError> {
+        self.decode_codes(payload, codes)?;
+        self.dequantize(codes, features);
+        Ok(())
+    }
+}
+
+/// Why a codec could not be built: the manifest is at fault.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpecError {
+    /// Codes of this width are not supported.
+    #[error("codes of {got} bits, expected 1 to {MAX_BITS}")]
+    Bits {
+        /// Width in the spec.
+        got: u8,
+    },
+    /// One step is needed for each channel.
+    #[error("{got} quantiser steps for {expected} channels")]
+    Channels {
+        /// Channels of the features.
+        expected: usize,
+        /// Steps in the spec.
+        got: usize,
+    },
+    /// A step must be zero or positive, and finite.
+    #[error("quantiser step {got} of channel {channel} is not zero or positive")]
+    Step {
+        /// The channel.
+        channel: usize,
+        /// Its step in the spec.
+        got: f32,
+    },
+    /// The tables do not fit.
+    #[error(transparent)]
+    Tables(#[from] TableError),
+}
+
+/// Why features could not be encoded.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EncodeError {
+    /// The features have another shape than the operating point's.
+    #[error("{got} values, expected {expected}")]
+    Length {
+        /// Values of the codec's shape.
+        expected: usize,
+        /// Values given.
+        got: usize,
+    },
+    /// NaN or infinity: the head is at fault.
+    #[error("value {index} is {got}, features must be finite")]
+    NotFinite {
+        /// Where, in `[C, H, W]` order.
+        index: usize,
+        /// What.
+        got: f32,
+    },
+    /// A code above the codec's last one.
+    #[error("code {got} at {index}, the last one is {last}")]
+    Code {
+        /// Where, in `[C, H, W]` order.
+        index: usize,
+        /// The code.
+        got: u8,
+        /// The largest code of the codec.
+        last: u8,
+    },
+}
+
+/// Why a payload could not be decoded: the sender is at fault, or the bytes were damaged.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// Longer than any payload of this operating point; refused before looking inside.
+    #[error("payload of {got} bytes, the operating point allows {limit}")]
+    TooLong {
+        /// Length of the payload.
+        got: usize,
+        /// Longest payload of the operating point.
+        limit: usize,
+    },
+    /// The payload stops early. Only a longer one can succeed.
+    #[error("payload ends after {got} of {expected} bytes")]
+    Truncated {
+        /// How long a payload that starts like this is, as far as can be told.
+        expected: usize,
+        /// Length of the payload.
+        got: usize,
+    },
+    /// Bytes behind the end of the payload.
+    #[error("payload ends after {expected} bytes, got {got}")]
+    Trailing {
+        /// Where the payload ends.
+        expected: usize,
+        /// Length of the bytes given.
+        got: usize,
+    },
+    /// Bytes that no encoder writes.
+    #[error("payload is not one that an encoder writes")]
+    Corrupt,
+}
+
+#[cfg(test)]
+mod tests;
