@@ -1,0 +1,272 @@
+//! Joins segments into one graph and runs it.
+
+use split_core::Shape;
+use tract_core::internal::*;
+use tract_nnef::internal::{DatLoader, GraphNnefLoader, Nnef, Resource, ResourceLoader};
+
+use crate::archive::{ArchiveError, gunzip};
+
+/// A head, a tail or a whole network, optimised and ready to run.
+///
+/// A clone shares the weights and the plan, and runs independently: make one per thread.
+#[derive(Clone, Debug)]
+pub struct Network {
+    input: Shape,
+    output: Shape,
+    /// `None` for the identity, the network of no segments.
+    state: Option<TypedSimpleState>,
+}
+
+/// Why segments could not be made into a network.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The segment's container is damaged.
+    #[error("segment {segment}: {source}")]
+    Archive {
+        /// Position in the list, from 0.
+        segment: usize,
+        /// What is wrong with it.
+        source: ArchiveError,
+    },
+    /// The container is sound, what is inside is not a network.
+    #[error("segment {segment} is not a network: {reason}")]
+    Graph {
+        /// Position in the list, from 0.
+        segment: usize,
+        /// What the engine says.
+        reason: String,
+    },
+    /// The segment does not continue the one before it.
+    #[error("segment {segment} takes {expected}, what comes before it gives {got}")]
+    Mismatch {
+        /// Position in the list, from 0.
+        segment: usize,
+        /// Shape that the segment takes, with its batch axis.
+        expected: String,
+        /// Shape that the segments before it give.
+        got: Shape,
+    },
+    /// The joined graph cannot be prepared.
+    #[error("the segments do not make a network that can run: {0}")]
+    Optimize(String),
+}
+
+/// Why a network could not run.
+#[derive(Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The input's length is not that of so many images.
+    #[error("{batch} × {shape} takes {expected} values, got {got}", expected = .batch.saturating_mul(.shape.values()))]
+    Length {
+        /// Images asked for.
+        batch: usize,
+        /// Shape of one.
+        shape: Shape,
+        /// Values given.
+        got: usize,
+    },
+    /// The engine failed, which a loaded network should never do.
+    #[error("the inference engine failed: {0}")]
+    Engine(String),
+}
+
+impl Network {
+    /// Joins segments that follow one another and optimises the whole. No segments give the identity.
+    ///
+    /// Damaged bytes are refused: gzip's checksum is always verified and nothing unpacks to more than
+    /// [`MAX_UNPACKED_BYTES`](crate::MAX_UNPACKED_BYTES). Whoever downloads a segment checks its SHA-256 first, so the graph inside is
+    /// as trustworthy as the manifest that names it.
+    pub fn load<'a>(input: Shape, segments: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, LoadError> {
+        let mut joined = Joined::new(input)?;
+        for (segment, bytes) in segments.into_iter().enumerate() {
+            joined.append(segment, bytes)?;
+        }
+        let output = joined.shape;
+        let state = if joined.segments == 0 {
+            None
+        } else {
+            Some(joined.optimize().map_err(optimize)?)
+        };
+        Ok(Self { input, output, state })
+    }
+
+    /// Shape of one input, without the batch axis.
+    pub fn input(&self) -> Shape {
+        self.input
+    }
+
+    /// Shape of one output, without the batch axis. A vector is `[O, 1, 1]`.
+    pub fn output(&self) -> Shape {
+        self.output
+    }
+
+    /// Runs `batch` images, one after another in `input`, and writes their outputs one after another to `output`.
+    ///
+    /// The graph is compiled for one image and run `batch` times: tract's convolutions go image by image in any case, and shapes
+    /// known beforehand let it choose better kernels than a symbolic batch axis does.
+    pub fn run(&mut self, batch: usize, input: &[f32], output: &mut Vec<f32>) -> Result<(), RunError> {
+        let values = self.input.values();
+        if batch.checked_mul(values) != Some(input.len()) {
+            return Err(RunError::Length {
+                batch,
+                shape: self.input,
+                got: input.len(),
+            });
+        }
+        output.clear();
+        let Some(state) = &mut self.state else {
+            output.extend_from_slice(input);
+            return Ok(());
+        };
+        for image in input.chunks_exact(values) {
+            run_one(state, self.input, image, output).map_err(|it| RunError::Engine(format!("{it:#}")))?;
+        }
+        Ok(())
+    }
+}
+
+fn run_one(state: &mut TypedSimpleState, shape: Shape, image: &[f32], output: &mut Vec<f32>) -> TractResult<()> {
+    let [c, h, w] = shape.into();
+    let tensor = Tensor::from_shape(&[1, c, h, w], image)?;
+    let results = state.run(tvec!(tensor.into_tvalue()))?;
+    output.extend_from_slice(results[0].try_as_plain_ram()?.as_slice::<f32>()?);
+    Ok(())
+}
+
+fn optimize(error: TractError) -> LoadError {
+    LoadError::Optimize(format!("{error:#}"))
+}
+
+/// The graph so far. Segments are joined before anything is optimised, so the seams leave no trace in the plan.
+struct Joined {
+    model: TypedModel,
+    last: OutletId,
+    shape: Shape,
+    segments: usize,
+}
+
+impl Joined {
+    fn new(input: Shape) -> Result<Self, LoadError> {
+        let mut model = TypedModel::default();
+        let [c, h, w] = input.into();
+        let last = model.add_source("input", f32::fact([1, c, h, w])).map_err(optimize)?;
+        Ok(Self {
+            model,
+            last,
+            shape: input,
+            segments: 0,
+        })
+    }
+
+    fn append(&mut self, segment: usize, bytes: &[u8]) -> Result<(), LoadError> {
+        let tar = gunzip(bytes).map_err(|source| LoadError::Archive { segment, source })?;
+        let graph = |it: TractError| LoadError::Graph {
+            segment,
+            reason: format!("{it:#}"),
+        };
+        let part = reader().model_for_read(&mut &tar[..]).map_err(graph)?;
+        drop(tar);
+        let expected = part.input_fact(0).map_err(graph)?.shape.clone();
+        let [c, h, w]: [usize; 3] = self.shape.into();
+        if part.inputs.len() != 1 || expected.rank() != 4 || expected[1..] != [c.into(), h.into(), w.into()] {
+            let expected = format!("{expected:?}");
+            return Err(LoadError::Mismatch {
+                segment,
+                expected,
+                got: self.shape,
+            });
+        }
+        self.last = self.copy(segment, &part).map_err(graph)?;
+        self.shape = self.last_shape().map_err(graph)?;
+        self.segments += 1;
+        Ok(())
+    }
+
+    /// Copies the nodes of `part`, its input being the end of the graph so far. Returns the new end.
+    fn copy(&mut self, segment: usize, part: &TypedModel) -> TractResult<OutletId> {
+        let source = part.input_outlets()?[0];
+        let mut mapped = HashMap::from([(source, self.last)]);
+        for id in part.eval_order()?.into_iter().filter(|id| *id != source.node) {
+            let node = part.node(id);
+            let inputs = node
+                .inputs
+                .iter()
+                .map(|it| mapped.get(it).copied().context("a value is used before it is made"))
+                .collect::<TractResult<TVec<_>>>()?;
+            let name = format!("segment{segment}.{}", node.name);
+            let outlets = self.model.wire_node(name, node.op.clone(), &inputs)?;
+            mapped.extend(
+                outlets
+                    .into_iter()
+                    .enumerate()
+                    .map(|(slot, it)| (OutletId::new(id, slot), it)),
+            );
+        }
+        mapped
+            .get(&part.output_outlets()?[0])
+            .copied()
+            .context("the graph has no output")
+    }
+
+    fn last_shape(&self) -> TractResult<Shape> {
+        let fact = self.model.outlet_fact(self.last)?;
+        ensure!(
+            fact.datum_type == f32::datum_type(),
+            "the output is {:?}, not f32",
+            fact.datum_type
+        );
+        match fact.shape.as_concrete() {
+            Some(&[1, c, h, w]) => Ok(Shape::new(c, h, w)?),
+            _ => bail!("the output is {:?}, not [1, C, H, W]", fact.shape),
+        }
+    }
+
+    fn optimize(mut self) -> TractResult<TypedSimpleState> {
+        self.model.select_output_outlets(&[self.last])?;
+        self.model.into_optimized()?.into_runnable()?.spawn()
+    }
+}
+
+/// Reads graph and tensors only: none of tract's other resources, such as archives within the archive.
+fn reader() -> Nnef {
+    Nnef {
+        resource_loaders: vec![GraphNnefLoader.into_boxed(), TensorLoader.into_boxed()],
+        ..Nnef::default()
+    }
+}
+
+/// tract's tensor reader, behind a check that the file is as long as its header says, since tract allocates first.
+struct TensorLoader;
+
+/// Bytes of an NNEF tensor file before its values.
+const TENSOR_HEADER_BYTES: usize = 128;
+
+impl ResourceLoader for TensorLoader {
+    fn name(&self) -> StaticName {
+        "TensorLoader".into()
+    }
+
+    fn try_load(
+        &self,
+        path: &std::path::Path,
+        reader: &mut dyn std::io::Read,
+        framework: &Nnef,
+    ) -> TractResult<Option<(String, Arc<dyn Resource>)>> {
+        if path.extension().is_none_or(|it| it != "dat") {
+            return Ok(None);
+        }
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes)?;
+        let claimed = bytes
+            .get(4..8)
+            .and_then(|it| it.try_into().ok())
+            .map(u32::from_le_bytes);
+        ensure!(
+            claimed.map(|it| it as usize) == bytes.len().checked_sub(TENSOR_HEADER_BYTES),
+            "{path:?} holds {} bytes, its header says otherwise",
+            bytes.len()
+        );
+        DatLoader.try_load(path, &mut &bytes[..], framework)
+    }
+}
