@@ -547,3 +547,6 @@ pub enum ManifestError {
         source: SpecError,
     },
 }
+
+#[cfg(test)]
+mod tests;
