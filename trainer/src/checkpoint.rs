@@ -1,0 +1,364 @@
+//! Checkpoints: a network's weights by PyTorch's names, in one safetensors file whose header also holds the description.
+//!
+//! Layout: `features.N.weight` `[O, I, 3, 3]` of each convolution; of the batch norm after it `weight`, `bias`, `running_mean`
+//! and `running_var` `[O]`; `classifier.weight` `[classes, C·H·W]` and `classifier.bias`. `N` counts convolution, batch norm, ReLU
+//! and pool alike.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+
+use crate::files;
+use crate::network::{BATCH_NORM_EPSILON, Description, KERNEL, LayerSpec, NetworkError};
+
+/// Key of the description in the header's metadata.
+const DESCRIPTION: &str = "description";
+
+/// A checkpoint that cannot be read, written or used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckpointError {
+    /// The file cannot be read or written (a full disk, for one).
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Not a safetensors file, or a damaged one.
+    #[error("{path} is not a whole safetensors file: {reason}")]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A bare PyTorch checkpoint, which does not say what it is.
+    #[error("{path} does not say which network it holds; `trainer import` makes a checkpoint of it")]
+    Undescribed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A tensor that the network needs is not there.
+    #[error("tensor `{name}` of {architecture} is missing; is this a checkpoint of another architecture?")]
+    Missing {
+        /// The tensor.
+        name: String,
+        /// The network expected.
+        architecture: String,
+    },
+    /// A tensor that the network does not have.
+    #[error("tensor `{name}` does not belong to {architecture}; is this a checkpoint of another architecture?")]
+    Unexpected {
+        /// The tensor.
+        name: String,
+        /// The network expected.
+        architecture: String,
+    },
+    /// A tensor of another shape than the description's.
+    #[error("tensor `{name}` has shape {got:?}, {expected:?} was expected{hint}")]
+    Shape {
+        /// The tensor.
+        name: String,
+        /// Shape by the description.
+        expected: Vec<usize>,
+        /// Shape found.
+        got: Vec<usize>,
+        /// What it may mean.
+        hint: &'static str,
+    },
+    /// A tensor of another element type.
+    #[error("tensor `{name}` holds {got}, F32 was expected")]
+    Type {
+        /// The tensor.
+        name: String,
+        /// Type found.
+        got: String,
+    },
+    /// The description contradicts itself.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+}
+
+/// Values of one tensor, row-major.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NamedTensor {
+    /// Sizes, outermost first.
+    pub shape: Vec<usize>,
+    /// Values.
+    pub values: Vec<f32>,
+}
+
+/// A network with its weights.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checkpoint {
+    description: Description,
+    tensors: BTreeMap<String, NamedTensor>,
+}
+
+/// One layer ready for inference: batch norm folded into the convolution.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FoldedLayer {
+    /// 3×3 convolution (stride 1, padding 1) and ReLU.
+    Convolution {
+        /// Input channels, I.
+        inputs: usize,
+        /// Output channels, O.
+        outputs: usize,
+        /// `[O, I, 3, 3]`.
+        weight: Vec<f32>,
+        /// `[O]`.
+        bias: Vec<f32>,
+    },
+    /// 2×2 max pool with stride 2.
+    Pool {
+        /// Split point after it.
+        split: String,
+    },
+    /// The classifier, without ReLU.
+    Linear {
+        /// Input values, I.
+        inputs: usize,
+        /// Classes, O.
+        outputs: usize,
+        /// `[O, I]`.
+        weight: Vec<f32>,
+        /// `[O]`.
+        bias: Vec<f32>,
+    },
+}
+
+/// Names and shapes of the tensors that a network needs.
+pub fn tensor_shapes(description: &Description) -> Result<Vec<(String, Vec<usize>)>, NetworkError> {
+    let mut shapes = Vec::new();
+    for layer in description.layers()? {
+        match layer {
+            LayerSpec::Convolution {
+                position,
+                inputs,
+                outputs,
+                ..
+            } => {
+                shapes.push((
+                    format!("features.{position}.weight"),
+                    vec![outputs, inputs, KERNEL, KERNEL],
+                ));
+                for part in ["weight", "bias", "running_mean", "running_var"] {
+                    shapes.push((format!("features.{}.{part}", position + 1), vec![outputs]));
+                }
+            }
+            LayerSpec::Linear { inputs, outputs } => {
+                shapes.push(("classifier.weight".to_owned(), vec![outputs, inputs]));
+                shapes.push(("classifier.bias".to_owned(), vec![outputs]));
+            }
+            LayerSpec::Pool { .. } => {}
+        }
+    }
+    Ok(shapes)
+}
+
+impl Checkpoint {
+    /// Checks that the tensors are exactly those of the description, each of its shape.
+    pub fn new(description: Description, mut tensors: BTreeMap<String, NamedTensor>) -> Result<Self, CheckpointError> {
+        let architecture = &description.architecture;
+        // PyTorch counts the batches a batch norm has seen; nothing here needs it.
+        tensors.retain(|name, _| !name.ends_with(".num_batches_tracked"));
+        let expected = tensor_shapes(&description)?;
+        for (name, shape) in &expected {
+            let Some(tensor) = tensors.get(name) else {
+                return Err(CheckpointError::Missing {
+                    name: name.clone(),
+                    architecture: architecture.clone(),
+                });
+            };
+            if tensor.shape != *shape || tensor.values.len() != shape.iter().product::<usize>() {
+                let hint = match name.starts_with("classifier") {
+                    true => " (the class count or the input size differs)",
+                    false => "",
+                };
+                return Err(CheckpointError::Shape {
+                    name: name.clone(),
+                    expected: shape.clone(),
+                    got: tensor.shape.clone(),
+                    hint,
+                });
+            }
+        }
+        if let Some(name) = tensors
+            .keys()
+            .find(|name| !expected.iter().any(|(known, _)| known == *name))
+        {
+            return Err(CheckpointError::Unexpected {
+                name: name.clone(),
+                architecture: architecture.clone(),
+            });
+        }
+        Ok(Self { description, tensors })
+    }
+
+    /// What network this is.
+    pub fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// Its tensors by name.
+    pub fn tensors(&self) -> &BTreeMap<String, NamedTensor> {
+        &self.tensors
+    }
+
+    /// One tensor; the error names it when there is none.
+    pub fn tensor(&self, name: &str) -> Result<&NamedTensor, CheckpointError> {
+        self.tensors.get(name).ok_or_else(|| CheckpointError::Missing {
+            name: name.to_owned(),
+            architecture: self.description.architecture.clone(),
+        })
+    }
+
+    /// Reads a checkpoint written by [`Checkpoint::save`].
+    pub fn load(path: &Path) -> Result<Self, CheckpointError> {
+        let (description, tensors) = read(path)?;
+        let description = description.ok_or_else(|| CheckpointError::Undescribed { path: path.to_owned() })?;
+        Self::new(description, tensors)
+    }
+
+    /// Reads PyTorch's tensors as the network described, such as a `state_dict` saved as safetensors.
+    pub fn import(path: &Path, description: Description) -> Result<Self, CheckpointError> {
+        Self::new(description, read(path)?.1)
+    }
+
+    /// Writes the checkpoint beside `path` and renames it, so that a file of that name is always whole.
+    pub fn save(&self, path: &Path) -> Result<(), CheckpointError> {
+        let description = serde_json::to_string(&self.description).map_err(|error| format_error(path, &error))?;
+        save_tensors(path, &self.tensors, [(DESCRIPTION.to_owned(), description)].into())
+    }
+
+    /// The layers for inference, in order, each batch norm folded into the convolution before it.
+    pub fn fold(&self) -> Result<Vec<FoldedLayer>, CheckpointError> {
+        let layers = self.description.layers()?.into_iter().map(|layer| {
+            Ok(match layer {
+                LayerSpec::Convolution {
+                    position,
+                    inputs,
+                    outputs,
+                    ..
+                } => {
+                    let (weight, bias) = self.folded(position)?;
+                    FoldedLayer::Convolution {
+                        inputs,
+                        outputs,
+                        weight,
+                        bias,
+                    }
+                }
+                LayerSpec::Pool { split, .. } => FoldedLayer::Pool { split },
+                LayerSpec::Linear { inputs, outputs } => FoldedLayer::Linear {
+                    inputs,
+                    outputs,
+                    weight: self.tensor("classifier.weight")?.values.clone(),
+                    bias: self.tensor("classifier.bias")?.values.clone(),
+                },
+            })
+        });
+        layers.collect()
+    }
+
+    fn folded(&self, position: usize) -> Result<(Vec<f32>, Vec<f32>), CheckpointError> {
+        let norm = |part: &str| self.tensor(&format!("features.{}.{part}", position + 1));
+        let (scale, shift) = (&norm("weight")?.values, &norm("bias")?.values);
+        let (mean, variance) = (&norm("running_mean")?.values, &norm("running_var")?.values);
+        let mut weight = self.tensor(&format!("features.{position}.weight"))?.values.clone();
+        let per_filter = weight.len() / scale.len();
+        let mut bias = Vec::with_capacity(scale.len());
+        for (filter, values) in weight.chunks_exact_mut(per_filter).enumerate() {
+            let factor = scale[filter] / (variance[filter] + BATCH_NORM_EPSILON).sqrt();
+            values.iter_mut().for_each(|value| *value *= factor);
+            bias.push(shift[filter] - mean[filter] * factor);
+        }
+        Ok((weight, bias))
+    }
+}
+
+/// Writes tensors and metadata as one safetensors file, whole or not at all.
+pub fn save_tensors(
+    path: &Path,
+    tensors: &BTreeMap<String, NamedTensor>,
+    metadata: std::collections::HashMap<String, String>,
+) -> Result<(), CheckpointError> {
+    let bytes: Vec<(&String, &NamedTensor, Vec<u8>)> = tensors
+        .iter()
+        .map(|(name, tensor)| {
+            (
+                name,
+                tensor,
+                tensor.values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            )
+        })
+        .collect();
+    let mut views = Vec::with_capacity(bytes.len());
+    for (name, tensor, bytes) in &bytes {
+        let view = TensorView::new(Dtype::F32, tensor.shape.clone(), bytes);
+        views.push((name.as_str(), view.map_err(|error| format_error(path, &error))?));
+    }
+    let file = safetensors::serialize(views, Some(metadata)).map_err(|error| format_error(path, &error))?;
+    files::write_whole(path, &file).map_err(|source| CheckpointError::Io {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Reads the float tensors and the metadata of a safetensors file.
+pub fn load_tensors(
+    path: &Path,
+) -> Result<(BTreeMap<String, NamedTensor>, std::collections::HashMap<String, String>), CheckpointError> {
+    let bytes = std::fs::read(path).map_err(|source| CheckpointError::Io {
+        path: path.to_owned(),
+        source,
+    })?;
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| format_error(path, &error))?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| format_error(path, &error))?;
+    let mut tensors = BTreeMap::new();
+    for (name, view) in file.tensors() {
+        if name.ends_with(".num_batches_tracked") {
+            continue;
+        }
+        if view.dtype() != Dtype::F32 {
+            return Err(CheckpointError::Type {
+                name,
+                got: format!("{:?}", view.dtype()),
+            });
+        }
+        let values = view
+            .data()
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|bytes| f32::from_le_bytes(*bytes))
+            .collect();
+        tensors.insert(
+            name,
+            NamedTensor {
+                shape: view.shape().to_vec(),
+                values,
+            },
+        );
+    }
+    Ok((tensors, header.metadata().clone().unwrap_or_default()))
+}
+
+fn read(path: &Path) -> Result<(Option<Description>, BTreeMap<String, NamedTensor>), CheckpointError> {
+    let (tensors, metadata) = load_tensors(path)?;
+    let description = metadata
+        .get(DESCRIPTION)
+        .map(|text| serde_json::from_str(text))
+        .transpose();
+    Ok((description.map_err(|error| format_error(path, &error))?, tensors))
+}
+
+fn format_error(path: &Path, reason: &dyn std::fmt::Display) -> CheckpointError {
+    CheckpointError::Format {
+        path: path.to_owned(),
+        reason: reason.to_string(),
+    }
+}

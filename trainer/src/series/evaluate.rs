@@ -1,0 +1,152 @@
+//! `trainer evaluate`: every operating point of a series on whatever images it is given.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+use split_core::manifest::{OperatingPoint, Split};
+
+use super::measure::{Measured, Setting, measure};
+use super::store::Series;
+use crate::data::{Dataset, Subset};
+use crate::progress::bar;
+
+/// What to evaluate, and how to say it.
+#[derive(Args, Clone, Debug)]
+pub struct Arguments {
+    /// Folder of the series, with its manifest.json.
+    #[arg(long)]
+    series: PathBuf,
+    /// Image folder or CIFAR binary files; the test images are used.
+    #[arg(long)]
+    data: PathBuf,
+    /// Use only this many of the images, spread evenly.
+    #[arg(long)]
+    images: Option<usize>,
+    /// Print one JSON object instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The JSON object.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Evaluation {
+    /// Where the images came from.
+    pub data: String,
+    /// How many there were.
+    pub images: usize,
+    /// Accuracy of the unpruned network in percent, as the manifest records it.
+    pub unpruned_accuracy: f64,
+    /// Every operating point, in the manifest's order.
+    pub points: Vec<Point>,
+}
+
+/// One operating point.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Point {
+    /// Name of the variant.
+    pub variant: String,
+    /// Split point.
+    pub split: String,
+    /// Codec setting.
+    pub codec: String,
+    /// Top-1 accuracy in percent, through the codec.
+    pub accuracy: f64,
+    /// Mean message size in bytes.
+    pub mean_message_bytes: f64,
+    /// 95th percentile of the message size in bytes.
+    pub p95_message_bytes: f64,
+    /// Multiply–accumulates of the head for one image.
+    pub macs_head: u64,
+    /// Multiply–accumulates of the tail for one image.
+    pub macs_tail: u64,
+}
+
+/// Runs `trainer evaluate`.
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let series = Series::open(&arguments.series)?;
+    let shape = series.manifest.input.shape;
+    let size = [shape.height(), shape.width()];
+    let mut data = Dataset::load_for(&arguments.data, Subset::Test, size, &series.manifest.classes)?;
+    if let Some(images) = arguments.images {
+        data = data.thinned(images);
+    }
+    let evaluation = evaluate(&series, &data, arguments.data.display().to_string())?;
+    match arguments.json {
+        true => println!("{}", serde_json::to_string_pretty(&evaluation)?),
+        false => print_table(&evaluation),
+    }
+    Ok(())
+}
+
+/// Measures every operating point.
+pub fn evaluate(series: &Series, data: &Dataset, name: String) -> anyhow::Result<Evaluation> {
+    let points = &series.manifest.operating_points;
+    let groups = groups(points);
+    let progress = bar("evaluate", (groups.len() * data.len()) as u64);
+    let mut measured: Vec<Option<Measured>> = vec![None; points.len()];
+    for (variant, split, members) in &groups {
+        progress.set_message(format!("{variant} {split}"));
+        let settings: Vec<Setting<'_>> =
+            members.iter().map(|&it| Setting { point: it as u16, codec: &points[it].codec }).collect();
+        let results = measure(series, variant, split, &settings, data, &progress)?;
+        members.iter().zip(results).for_each(|(&at, result)| measured[at] = Some(result));
+    }
+    progress.finish_and_clear();
+    let points = points.iter().zip(measured).filter_map(|(point, measured)| Some(describe(series, point, measured?)));
+    Ok(Evaluation {
+        data: name,
+        images: data.len(),
+        unpruned_accuracy: series.manifest.unpruned.accuracy,
+        points: points.collect::<anyhow::Result<_>>()?,
+    })
+}
+
+/// Points that share head and tail, so that each is run once for all of them.
+fn groups(points: &[OperatingPoint]) -> Vec<(&str, &Split, Vec<usize>)> {
+    let mut groups: Vec<(&str, &Split, Vec<usize>)> = Vec::new();
+    for (at, point) in points.iter().enumerate() {
+        match groups.iter_mut().find(|it| it.0 == point.variant && *it.1 == point.split) {
+            Some(group) => group.2.push(at),
+            None => groups.push((&point.variant, &point.split, vec![at])),
+        }
+    }
+    groups
+}
+
+fn describe(series: &Series, point: &OperatingPoint, measured: Measured) -> anyhow::Result<Point> {
+    let cut = series.cut(&point.variant, &point.split)?;
+    Ok(Point {
+        variant: point.variant.clone(),
+        split: point.split.to_string(),
+        codec: point.codec.to_string(),
+        accuracy: measured.accuracy,
+        mean_message_bytes: measured.mean_message_bytes,
+        p95_message_bytes: measured.p95_message_bytes,
+        macs_head: cut.head.iter().map(|it| it.macs).sum(),
+        macs_tail: cut.tail.iter().map(|it| it.macs).sum(),
+    })
+}
+
+fn print_table(evaluation: &Evaluation) {
+    let Evaluation { data, images, unpruned_accuracy, points } = evaluation;
+    println!("{images} images of {data}; unpruned network {unpruned_accuracy:.2} %\n");
+    let width = points.iter().map(|it| it.variant.len()).max().unwrap_or(0).max(7);
+    println!(
+        "{:width$}  {:6}  {:9}  {:>8}  {:>10}  {:>9}  {:>9}  {:>9}",
+        "variant", "split", "codec", "accuracy", "mean bytes", "p95 bytes", "head MMAC", "tail MMAC"
+    );
+    for point in points {
+        println!(
+            "{:width$}  {:6}  {:9}  {:6.2} %  {:10.1}  {:9.0}  {:9.1}  {:9.1}",
+            point.variant,
+            point.split,
+            point.codec,
+            point.accuracy,
+            point.mean_message_bytes,
+            point.p95_message_bytes,
+            point.macs_head as f64 / 1e6,
+            point.macs_tail as f64 / 1e6,
+        );
+    }
+}

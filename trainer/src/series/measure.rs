@@ -1,0 +1,215 @@
+//! Measures what a frame goes through: head, codec, message, decoder, tail.
+
+use indicatif::ProgressBar;
+use rayon::prelude::*;
+use split_core::Shape;
+use split_core::codec::FeatureCodec;
+use split_core::manifest::{Codec, Input, Split};
+use split_core::wire::ClientMessage;
+use split_runtime::Network;
+
+use super::picture;
+use super::store::Series;
+use crate::data::Dataset;
+
+/// What was measured of one operating point.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Measured {
+    /// Top-1 accuracy in percent.
+    pub accuracy: f64,
+    /// Mean size of an `Infer` message in bytes, header included.
+    pub mean_message_bytes: f64,
+    /// 95th percentile of it.
+    pub p95_message_bytes: f64,
+}
+
+/// One image's way through one operating point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Outcome {
+    right: bool,
+    message_bytes: usize,
+}
+
+/// A codec with the operating point's number, which is part of the message.
+pub struct Setting<'a> {
+    /// Place of the operating point in the manifest.
+    pub point: u16,
+    /// How what crosses is coded.
+    pub codec: &'a Codec,
+}
+
+/// Measures several codecs of one variant cut at one split; the head runs once for all of them.
+///
+/// One image at a time, as the edge worker does for one browser; images go to all of rayon's threads.
+pub fn measure(
+    series: &Series,
+    variant: &str,
+    split: &Split,
+    settings: &[Setting<'_>],
+    data: &Dataset,
+    progress: &ProgressBar,
+) -> anyhow::Result<Vec<Measured>> {
+    let (head, features, tail) = series.head_and_tail(variant, split)?;
+    let lane = Lane {
+        input: &series.manifest.input,
+        head,
+        tail,
+        codecs: settings.iter().map(|it| Coder::new(it, features)).collect::<anyhow::Result<_>>()?,
+        scratch: Scratch::default(),
+    };
+    let outcomes = (0..data.len())
+        .into_par_iter()
+        .map_init(
+            || lane.clone(),
+            |lane, image| {
+                progress.inc(1);
+                lane.run(data, image)
+            },
+        )
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    Ok((0..settings.len()).map(|codec| summary(outcomes.iter().map(|it| it[codec]))).collect())
+}
+
+/// Top-1 accuracy in percent of an uncut variant.
+pub fn uncut_accuracy(series: &Series, variant: &str, data: &Dataset, progress: &ProgressBar) -> anyhow::Result<f64> {
+    let settings = [Setting { point: 0, codec: &Codec::None }];
+    Ok(measure(series, variant, &Split::Output, &settings, data, progress)?[0].accuracy)
+}
+
+fn summary(outcomes: impl ExactSizeIterator<Item = Outcome> + Clone) -> Measured {
+    let images = outcomes.len().max(1);
+    let mut bytes: Vec<usize> = outcomes.clone().map(|it| it.message_bytes).collect();
+    bytes.sort_unstable();
+    Measured {
+        accuracy: 100.0 * outcomes.filter(|it| it.right).count() as f64 / images as f64,
+        mean_message_bytes: bytes.iter().sum::<usize>() as f64 / images as f64,
+        p95_message_bytes: bytes.get((bytes.len() * 95).div_ceil(100).saturating_sub(1)).copied().unwrap_or(0) as f64,
+    }
+}
+
+/// An operating point's codec, ready to run.
+#[derive(Clone)]
+enum Coder {
+    None,
+    Image { point: u16, format: split_core::manifest::ImageFormat, quality: u8 },
+    Features { point: u16, codec: FeatureCodec },
+}
+
+impl Coder {
+    fn new(setting: &Setting<'_>, features: Shape) -> anyhow::Result<Self> {
+        let point = setting.point;
+        Ok(match setting.codec {
+            Codec::None => Self::None,
+            Codec::Image { format, quality } => Self::Image { point, format: *format, quality: *quality },
+            Codec::Features(spec) => Self::Features { point, codec: FeatureCodec::new(features, spec)? },
+        })
+    }
+}
+
+/// What one thread needs.
+#[derive(Clone)]
+struct Lane<'a> {
+    input: &'a Input,
+    head: Network,
+    tail: Network,
+    codecs: Vec<Coder>,
+    scratch: Scratch,
+}
+
+#[derive(Clone, Default)]
+struct Scratch {
+    image: Vec<f32>,
+    features: Vec<f32>,
+    codes: Vec<u8>,
+    payload: Vec<u8>,
+    decoded: Vec<f32>,
+    logits: Vec<f32>,
+}
+
+impl Lane<'_> {
+    fn run(&mut self, data: &Dataset, image: usize) -> anyhow::Result<Vec<Outcome>> {
+        let (Self { input, head, tail, codecs, scratch }, pixels) = (self, data.pixels(image));
+        normalize(input, pixels, &mut scratch.image)?;
+        head.run(1, &scratch.image, &mut scratch.features)?;
+        let mut outcomes = Vec::with_capacity(codecs.len());
+        for codec in codecs {
+            let message_bytes = cross(codec, input, pixels, data.size(), scratch)?;
+            tail.run(1, &scratch.decoded, &mut scratch.logits)?;
+            outcomes.push(Outcome { right: largest(&scratch.logits) == data.label(image), message_bytes });
+        }
+        Ok(outcomes)
+    }
+}
+
+/// Takes what crosses the link to the other side, into `scratch.decoded`. Returns the message's bytes.
+fn cross(
+    coder: &Coder,
+    input: &Input,
+    pixels: &[u8],
+    size: [usize; 2],
+    scratch: &mut Scratch,
+) -> anyhow::Result<usize> {
+    match coder {
+        Coder::None => {
+            scratch.decoded.clone_from(&scratch.features);
+            Ok(0)
+        }
+        Coder::Image { point, format, quality } => {
+            let payload = picture::encode(pixels, size, *format, *quality)?;
+            normalize(input, &picture::decode(&payload, size, *format)?, &mut scratch.decoded)?;
+            Ok(message_bytes(*point, &payload))
+        }
+        Coder::Features { point, codec } => {
+            codec.encode(&scratch.features, &mut scratch.codes, &mut scratch.payload)?;
+            codec.decode(&scratch.payload, &mut scratch.codes, &mut scratch.decoded)?;
+            Ok(message_bytes(*point, &scratch.payload))
+        }
+    }
+}
+
+fn message_bytes(point: u16, payload: &[u8]) -> usize {
+    let mut message = Vec::with_capacity(payload.len() + 8);
+    ClientMessage::Infer { id: 0, point, payload }.encode(&mut message);
+    message.len()
+}
+
+/// RGB bytes to the network's input, by the same function as in the browser.
+pub fn normalize(input: &Input, rgb: &[u8], values: &mut Vec<f32>) -> anyhow::Result<()> {
+    let rgba: Vec<u8> = rgb.chunks_exact(3).flat_map(|it| [it[0], it[1], it[2], 255]).collect();
+    Ok(input.normalize_rgba(&rgba, values)?)
+}
+
+/// Features of all images, one after another.
+pub fn features(series: &Series, variant: &str, split: &Split, data: &Dataset) -> anyhow::Result<Vec<f32>> {
+    let (head, ..) = series.head_and_tail(variant, split)?;
+    let input = &series.manifest.input;
+    let rows = (0..data.len())
+        .into_par_iter()
+        .map_init(
+            || (head.clone(), Vec::new()),
+            |(head, values), image| {
+                let mut features = Vec::new();
+                normalize(input, data.pixels(image), values)?;
+                head.run(1, values, &mut features)?;
+                Ok(features)
+            },
+        )
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    Ok(rows.concat())
+}
+
+fn largest(logits: &[f32]) -> usize {
+    logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |it| it.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn summaries_are_of_all_images() {
+        let outcomes: Vec<Outcome> = (1..=20).map(|it| Outcome { right: it % 4 == 0, message_bytes: it }).collect();
+        let measured = summary(outcomes.iter().copied());
+        assert_eq!(measured, Measured { accuracy: 25.0, mean_message_bytes: 10.5, p95_message_bytes: 19.0 });
+    }
+}
