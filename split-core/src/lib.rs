@@ -2,6 +2,7 @@
 
 pub mod codec;
 pub mod manifest;
+pub mod selection;
 pub mod session;
 mod shape;
 pub mod wire;

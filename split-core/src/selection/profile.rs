@@ -1,0 +1,154 @@
+//! The latency profile: how long each head takes in this browser.
+//!
+//! Heads that ran are known by the median of their runs. The rest follow from a straight line through those, over the heads' work; a common
+//! factor carries what a slowing device does to one head over to all of them, within a few frames.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::median;
+
+/// Recent frames that tell the device's present speed: their median follows a change within four frames.
+const RECENT: usize = 7;
+/// Runs kept of one head.
+const RUNS: usize = 15;
+/// Until anything ran: 1 GMAC/s, a slow phone in WebAssembly.
+const UNKNOWN_SECONDS_PER_MAC: f64 = 1e-9;
+
+/// Measured and predicted times of heads, each named by its operating point's head: work in MACs.
+///
+/// Serialisable, so that the browser can keep it per device and manifest and start right on the next visit.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LatencyProfile {
+    /// By work in MACs: the latest runs in seconds, each divided by the device's factor at its time.
+    runs: HashMap<u64, VecDeque<f64>>,
+    /// Latest runs of any head over what was expected of them.
+    #[serde(skip)]
+    recent: VecDeque<f64>,
+}
+
+impl LatencyProfile {
+    /// Takes the time of one warm run of a head of so many MACs (frame to payload).
+    pub fn record(&mut self, macs: u64, elapsed: Duration) {
+        let elapsed = elapsed.as_secs_f64();
+        let usual = self.usual(macs);
+        if self.runs.contains_key(&macs) && usual > 0.0 {
+            push(&mut self.recent, elapsed / usual, RECENT);
+        }
+        let factor = self.factor();
+        push(self.runs.entry(macs).or_default(), elapsed / factor, RUNS);
+    }
+
+    /// How long a head of so many MACs takes now.
+    pub fn predict(&self, macs: u64) -> Duration {
+        Duration::from_secs_f64((self.usual(macs) * self.factor()).clamp(0.0, 3600.0))
+    }
+
+    /// How many runs of this head were recorded, at most 15.
+    pub fn runs(&self, macs: u64) -> usize {
+        self.runs.get(&macs).map_or(0, VecDeque::len)
+    }
+
+    /// Present slowness of the device against its usual: 2 when everything takes twice as long.
+    pub fn factor(&self) -> f64 {
+        let mut recent: Vec<f64> = self.recent.iter().copied().collect();
+        median(&mut recent).filter(|_| self.recent.len() >= 3).unwrap_or(1.0)
+    }
+
+    fn usual(&self, macs: u64) -> f64 {
+        match self.runs.get(&macs) {
+            Some(runs) => median(&mut runs.iter().copied().collect::<Vec<_>>()).unwrap_or_default(),
+            None => self.line(macs as f64),
+        }
+    }
+
+    /// Least squares through the medians of the heads that ran, never decreasing with work and never below zero.
+    fn line(&self, macs: f64) -> f64 {
+        let points: Vec<(f64, f64)> = self.runs.keys().map(|&it| (it as f64, self.usual(it))).collect();
+        let count = points.len() as f64;
+        let Some(mean) = (!points.is_empty()).then(|| {
+            points
+                .iter()
+                .fold((0.0, 0.0), |m, it| (m.0 + it.0 / count, m.1 + it.1 / count))
+        }) else {
+            return macs * UNKNOWN_SECONDS_PER_MAC;
+        };
+        let (mut above, mut below) = (0.0, 0.0);
+        for (x, y) in &points {
+            above += (x - mean.0) * (y - mean.1);
+            below += (x - mean.0).powi(2);
+        }
+        if below == 0.0 || above <= 0.0 || mean.1 - above / below * mean.0 < 0.0 {
+            // One head, or a line that makes no sense: in proportion to the work.
+            return mean.1 * if mean.0 > 0.0 { macs / mean.0 } else { 1.0 };
+        }
+        mean.1 + above / below * (macs - mean.0)
+    }
+}
+
+fn push(values: &mut VecDeque<f64>, value: f64, limit: usize) {
+    if values.len() == limit {
+        values.pop_front();
+    }
+    values.push_back(value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn profile() -> LatencyProfile {
+        let mut profile = LatencyProfile::default();
+        for (macs, micros) in [(1_000_000, 1100), (5_000_000, 5100)] {
+            (0..9).for_each(|_| profile.record(macs, Duration::from_micros(micros)));
+        }
+        profile
+    }
+
+    fn close(got: Duration, micros: f64) -> bool {
+        (got.as_secs_f64() * 1e6 / micros - 1.0).abs() < 0.01
+    }
+
+    #[test]
+    fn heads_that_never_ran_lie_on_the_line_through_those_that_did() {
+        assert!(close(profile().predict(3_000_000), 3100.0));
+        assert!(close(profile().predict(10_000_000), 10_100.0));
+    }
+
+    #[test]
+    fn a_slowing_device_slows_every_head_within_a_few_frames() {
+        let mut profile = profile();
+        (0..4).for_each(|_| profile.record(1_000_000, Duration::from_micros(3300)));
+        assert!(
+            close(profile.predict(5_000_000), 15_300.0),
+            "{:?}",
+            profile.predict(5_000_000)
+        );
+        (0..4).for_each(|_| profile.record(1_000_000, Duration::from_micros(1100)));
+        assert!(
+            close(profile.predict(5_000_000), 5100.0),
+            "{:?}",
+            profile.predict(5_000_000)
+        );
+    }
+
+    #[test]
+    fn single_hiccups_change_nothing() {
+        let mut profile = profile();
+        profile.record(1_000_000, Duration::from_millis(80));
+        assert!(close(profile.predict(5_000_000), 5100.0));
+    }
+
+    #[test]
+    fn more_work_never_takes_less_time() {
+        let mut profile = LatencyProfile::default();
+        assert!(profile.predict(1000) < profile.predict(2000));
+        profile.record(2_000_000, Duration::from_millis(1));
+        profile.record(1_000_000, Duration::from_millis(2));
+        assert!(profile.predict(3_000_000) < profile.predict(4_000_000));
+    }
+}
