@@ -1,0 +1,34 @@
+//! What the fuzz targets share: a codec made from fuzzed parts.
+
+use arbitrary::Arbitrary;
+use split_core::{
+    Shape,
+    codec::{FeatureCodec, FeatureCodecSpec, Tables},
+};
+
+/// A codec of at most 8×6×6 features; most of its specs are valid, so that the fuzzer spends its time behind the checks.
+#[derive(Arbitrary, Debug)]
+pub struct CodecInput {
+    bits: u8,
+    sides: [u8; 3],
+    dead: u8,
+    costs: Vec<u8>,
+    map: Vec<u8>,
+}
+
+impl CodecInput {
+    /// None where the parts make no valid spec.
+    pub fn codec(&self) -> Option<FeatureCodec> {
+        let bits = self.bits % 8 + 1;
+        let [channels, height, width] = self.sides.map(|it| usize::from(it % 6) + 1);
+        let shape = Shape::new(channels, height, width).ok()?;
+        let symbols = 1 << bits;
+        let count = (self.costs.len() / symbols).clamp(1, 256);
+        let mut costs = self.costs.clone();
+        costs.resize(count * symbols, 9);
+        let entry = |it| self.map.get(it).map_or(0, |&it| (usize::from(it) % count) as u8);
+        let map = (0..channels * 27).map(entry).collect();
+        let steps = (0..channels).map(|it| if self.dead >> (it % 8) & 1 == 1 { 0.0 } else { 0.25 }).collect();
+        FeatureCodec::new(shape, &FeatureCodecSpec { bits, steps, tables: Tables { map, costs } }).ok()
+    }
+}
