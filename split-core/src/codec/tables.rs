@@ -36,6 +36,17 @@ pub struct Tables {
 }
 
 impl Tables {
+    /// One table for all channels and contexts, in which every code of `bits` bits (1 to 8) costs the same.
+    ///
+    /// What a codec starts with before anything is known of its features.
+    pub fn uniform(bits: u8, channels: usize) -> Self {
+        let cost = u32::from(bits) * COST_STEPS;
+        Self {
+            map: vec![0; channels * CONTEXTS],
+            costs: vec![cost as u8; 1 << bits],
+        }
+    }
+
     /// The cumulative frequencies of every table: `2^bits + 1` numbers each, from 0 to 2¹⁶.
     pub(super) fn cumulative(&self, bits: u8, channels: usize) -> Result<Vec<u32>, TableError> {
         let symbols = 1_usize << bits;

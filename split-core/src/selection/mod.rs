@@ -7,16 +7,19 @@
 //! ```
 //!
 //! The three estimators keep state and take the time as an argument; [`select`] is a pure function of what they say.
+//! [`Selector`] holds them together for one client.
 
 mod edge;
 mod link;
 mod profile;
 mod select;
+mod selector;
 
 pub use edge::EdgeEstimator;
 pub use link::{LinkEstimate, LinkEstimator, LinkSample};
 pub use profile::LatencyProfile;
 pub use select::{Candidate, Conditions, Prediction, Requirement, Selection, select};
+pub use selector::{Answer, Selector};
 
 /// Median of the values; none of none. Reorders them.
 fn median(values: &mut [f64]) -> Option<f64> {

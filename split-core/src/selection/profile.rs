@@ -16,10 +16,12 @@ use super::median;
 const RECENT: usize = 7;
 /// Runs kept of one head.
 const RUNS: usize = 15;
+/// Coding a frame as an image, until it was measured: what a browser's encoder takes for a small one.
+const UNKNOWN_IMAGE_SECONDS: f64 = 0.003;
 /// Until anything ran: 1 GMAC/s, a slow phone in WebAssembly.
 const UNKNOWN_SECONDS_PER_MAC: f64 = 1e-9;
 
-/// Measured and predicted times of heads, each named by its operating point's head: work in MACs.
+/// Measured and predicted times of heads, each known by its work in MACs. Work 0 is the empty head of `input`: coding the frame as an image.
 ///
 /// Serialisable, so that the browser can keep it per device and manifest and start right on the next visit.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -68,7 +70,11 @@ impl LatencyProfile {
 
     /// Least squares through the medians of the heads that ran, never decreasing with work and never below zero.
     fn line(&self, macs: f64) -> f64 {
-        let points: Vec<(f64, f64)> = self.runs.keys().map(|&it| (it as f64, self.usual(it))).collect();
+        if macs == 0.0 {
+            return UNKNOWN_IMAGE_SECONDS;
+        }
+        let networks = self.runs.keys().filter(|&&it| it > 0);
+        let points: Vec<(f64, f64)> = networks.map(|&it| (it as f64, self.usual(it))).collect();
         let count = points.len() as f64;
         let Some(mean) = (!points.is_empty()).then(|| {
             points
