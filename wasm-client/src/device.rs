@@ -1,0 +1,284 @@
+//! The device's computing: segments, heads, and a frame's way to its payload.
+
+use std::{collections::HashMap, time::Duration};
+
+use split_core::{
+    Digest, Manifest,
+    codec::FeatureCodec,
+    manifest::{Codec, Cut, Segment, Split},
+};
+use split_runtime::Network;
+
+use crate::error::ClientError;
+
+/// Tells the time since some fixed moment; never runs backwards.
+pub type Clock = fn() -> Duration;
+
+/// Runs before a head is called warm: the first touches fresh memory, the second lets the JavaScript engine's optimising compiler in.
+const WARM_UP_RUNS: usize = 2;
+
+/// Downloaded segments and the heads made of them.
+#[derive(Debug)]
+pub struct Device {
+    clock: Clock,
+    segments: HashMap<Digest, Vec<u8>>,
+    /// By the segments that they are made of: variants that share a trunk share its heads.
+    heads: HashMap<Vec<Digest>, Network>,
+    codecs: HashMap<usize, FeatureCodec>,
+    scratch: Scratch,
+}
+
+/// Buffers kept from frame to frame, so that a steady stream allocates nothing here.
+#[derive(Debug, Default)]
+struct Scratch {
+    values: Vec<f32>,
+    features: Vec<f32>,
+    codes: Vec<u8>,
+    payload: Vec<u8>,
+}
+
+/// What a frame became.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Product<'a> {
+    /// To be sent.
+    Payload(&'a [u8]),
+    /// The answer itself, one probability a class: the whole network ran here.
+    Probabilities(Vec<f32>),
+}
+
+/// Time of the stages on the device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeviceStages {
+    /// RGBA bytes to the network's input.
+    pub normalize: Duration,
+    /// The head.
+    pub head: Duration,
+    /// Features to payload, or the softmax where everything runs here.
+    pub encode: Duration,
+}
+
+impl DeviceStages {
+    /// All three together.
+    pub fn total(&self) -> Duration {
+        self.normalize + self.head + self.encode
+    }
+}
+
+impl Device {
+    /// A device without any segment.
+    pub fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            segments: HashMap::new(),
+            heads: HashMap::new(),
+            codecs: HashMap::new(),
+            scratch: Scratch::default(),
+        }
+    }
+
+    /// Segments of the operating point's head that have not been downloaded.
+    pub fn missing<'a>(&self, manifest: &'a Manifest, point: usize) -> Result<Vec<&'a Segment>, ClientError> {
+        let head = cut(manifest, point)?.head;
+        Ok(head
+            .iter()
+            .filter(|it| !self.segments.contains_key(&it.sha256))
+            .collect())
+    }
+
+    /// Takes a downloaded segment, after checking that it is the one that was asked for.
+    pub fn add_segment(&mut self, expected: Digest, bytes: Vec<u8>) -> Result<(), ClientError> {
+        let got = Digest::of(&bytes);
+        if got != expected {
+            return Err(ClientError::DamagedSegment { expected, got });
+        }
+        self.segments.insert(got, bytes);
+        Ok(())
+    }
+
+    /// Whether [`run`](Self::run) would find the operating point's head warm.
+    pub fn is_ready(&self, manifest: &Manifest, point: usize) -> bool {
+        cut(manifest, point).is_ok_and(|cut| cut.head.is_empty() || self.heads.contains_key(&name(&cut)))
+    }
+
+    /// Joins the head of an operating point and warms it up. Returns the time of one warm run; none if there is nothing to run.
+    pub fn prepare(&mut self, manifest: &Manifest, point: usize) -> Result<Option<Duration>, ClientError> {
+        let cut = cut(manifest, point)?;
+        if cut.head.is_empty() {
+            return Ok(None);
+        }
+        if !self.heads.contains_key(&name(&cut)) {
+            let head = self.load(manifest, point, &cut)?;
+            self.heads.insert(name(&cut), head);
+        }
+        let black = vec![0; manifest.input.rgba_bytes()];
+        for _ in 0..WARM_UP_RUNS {
+            self.run(manifest, point, &black)?;
+        }
+        let (stages, _) = self.run(manifest, point, &black)?;
+        Ok(Some(stages.total()))
+    }
+
+    /// Brings one RGBA frame to its payload, or to its answer at the `output` split point.
+    pub fn run(
+        &mut self,
+        manifest: &Manifest,
+        point: usize,
+        rgba: &[u8],
+    ) -> Result<(DeviceStages, Product<'_>), ClientError> {
+        let cut = cut(manifest, point)?;
+        let missing = || ClientError::NotReady {
+            point,
+            missing: cut.head.len(),
+        };
+        let head = self.heads.get_mut(&name(&cut)).ok_or_else(missing)?;
+        let Scratch {
+            values,
+            features,
+            codes,
+            payload,
+        } = &mut self.scratch;
+        let start = (self.clock)();
+        manifest.input.normalize_rgba(rgba, values)?;
+        let normalized = (self.clock)();
+        head.run(1, values, features)?;
+        let ran = (self.clock)();
+        let operating_point = &manifest.operating_points[point];
+        let product = match &operating_point.codec {
+            Codec::Features(spec) => {
+                let codec = match self.codecs.entry(point) {
+                    std::collections::hash_map::Entry::Occupied(it) => it.into_mut(),
+                    std::collections::hash_map::Entry::Vacant(it) => it.insert(FeatureCodec::new(cut.features, spec)?),
+                };
+                codec.encode(features, codes, payload)?;
+                Product::Payload(payload)
+            }
+            Codec::None => Product::Probabilities(softmax(features)),
+            Codec::Image { .. } => return Err(ClientError::WrongInput { point, got: "pixels" }),
+        };
+        let stages = DeviceStages {
+            normalize: normalized.saturating_sub(start),
+            head: ran.saturating_sub(normalized),
+            encode: (self.clock)().saturating_sub(ran),
+        };
+        Ok((stages, product))
+    }
+
+    fn load(&self, manifest: &Manifest, point: usize, cut: &Cut<'_>) -> Result<Network, ClientError> {
+        let segments: Vec<&[u8]> = cut
+            .head
+            .iter()
+            .filter_map(|it| self.segments.get(&it.sha256).map(Vec::as_slice))
+            .collect();
+        let missing = cut.head.len() - segments.len();
+        if missing > 0 {
+            return Err(ClientError::NotReady { point, missing });
+        }
+        Ok(Network::load(manifest.input.shape, segments)?)
+    }
+}
+
+/// The operating point, cut.
+pub(crate) fn cut(manifest: &Manifest, point: usize) -> Result<Cut<'_>, ClientError> {
+    let operating_point = manifest.operating_points.get(point);
+    operating_point
+        .and_then(|it| manifest.cut(it))
+        .ok_or(ClientError::NoSuchPoint {
+            got: point,
+            points: manifest.operating_points.len(),
+        })
+}
+
+/// Whether everything runs here.
+pub(crate) fn is_local(manifest: &Manifest, point: usize) -> bool {
+    manifest
+        .operating_points
+        .get(point)
+        .is_some_and(|it| it.split == Split::Output)
+}
+
+fn name(cut: &Cut<'_>) -> Vec<Digest> {
+    cut.head.iter().map(|it| it.sha256).collect()
+}
+
+/// Logits to probabilities.
+fn softmax(logits: &[f32]) -> Vec<f32> {
+    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let powers: Vec<f32> = logits.iter().map(|it| (it - most).exp()).collect();
+    let sum: f32 = powers.iter().sum();
+    powers.into_iter().map(|it| it / sum).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{self, INPUT, OUTPUT, POOL1, Series};
+
+    fn ready(series: &Series, point: usize) -> Device {
+        let mut device = Device::new(fixture::clock);
+        series.give_segments(&mut device, point);
+        device.prepare(&series.manifest, point).unwrap();
+        device
+    }
+
+    #[test]
+    fn what_is_sent_leads_to_the_answer_of_the_uncut_network() {
+        let series = fixture::series();
+        let rgba = fixture::frame(1);
+        let (_, product) = ready(&series, OUTPUT)
+            .run(&series.manifest, OUTPUT, &rgba)
+            .map(|it| (it.0, format!("{:?}", it.1)))
+            .unwrap();
+        let mut device = ready(&series, POOL1);
+        let (_, Product::Payload(payload)) = device.run(&series.manifest, POOL1, &rgba).unwrap() else {
+            panic!("a payload is expected")
+        };
+        let answered = series.tail(POOL1, payload);
+        assert_eq!(product, format!("{:?}", Product::Probabilities(softmax(&answered))));
+    }
+
+    #[test]
+    fn stages_are_timed_by_the_clock_given() {
+        let series = fixture::series();
+        let mut device = ready(&series, POOL1);
+        let (stages, _) = device.run(&series.manifest, POOL1, &fixture::frame(0)).unwrap();
+        let tick = Duration::from_millis(1);
+        assert_eq!(
+            stages,
+            DeviceStages {
+                normalize: tick,
+                head: tick,
+                encode: tick
+            }
+        );
+    }
+
+    #[test]
+    fn a_damaged_segment_is_refused() {
+        let series = fixture::series();
+        let mut device = Device::new(fixture::clock);
+        let expected = series.manifest.variants[0].segments[0].sha256;
+        let error = device.add_segment(expected, vec![1, 2, 3]).unwrap_err();
+        assert_eq!(error.code(), "segment-damaged");
+        assert_eq!(device.missing(&series.manifest, POOL1).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn misuse_is_an_error() {
+        let series = fixture::series();
+        let code =
+            |device: &mut Device, point, rgba: &[u8]| device.run(&series.manifest, point, rgba).unwrap_err().code();
+        let mut empty = Device::new(fixture::clock);
+        assert_eq!(code(&mut empty, POOL1, &fixture::frame(0)), "not-ready");
+        assert_eq!(code(&mut empty, 99, &fixture::frame(0)), "no-such-point");
+        assert_eq!(empty.prepare(&series.manifest, POOL1).unwrap_err().code(), "not-ready");
+        assert_eq!(code(&mut ready(&series, POOL1), POOL1, &[0; 12]), "frame-size");
+        assert!(empty.is_ready(&series.manifest, INPUT));
+    }
+
+    #[test]
+    fn softmax_adds_up_and_keeps_the_order_even_of_large_logits() {
+        let probabilities = softmax(&[1000.0, 999.0, -1000.0]);
+        assert!((probabilities.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+        assert!(probabilities[0] > probabilities[1] && probabilities[1] > probabilities[2]);
+    }
+}

@@ -1,0 +1,766 @@
+//! The client without browser: device, session and selection brought together.
+//!
+//! The caller moves bytes: messages to and from a socket, segments from a download, frames from a camera. See the crate's tour.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use split_core::{
+    Digest, Manifest,
+    manifest::{Codec, ImageFormat, Segment},
+    selection::{
+        Candidate, Conditions, EdgeEstimator, LatencyProfile, LinkEstimate, LinkEstimator, LinkSample, Selection,
+        select,
+    },
+    session::{Event, SendError, Session},
+    wire::{ClassProbability, InferResult, Welcome},
+};
+
+use crate::{
+    device::{Clock, Device, DeviceStages, Product, cut, is_local},
+    error::{ClientError, error_code},
+    goal::{Among, DEFAULT_LOSS, Goal},
+};
+
+/// An answer that takes longer than this will not come: the connection counts as lost.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+
+/// Everything a client knows and decides.
+#[derive(Debug)]
+pub struct Engine {
+    manifest: Manifest,
+    digest: Digest,
+    clock: Clock,
+    device: Device,
+    profile: LatencyProfile,
+    goal: Goal,
+    selection: Option<Selection>,
+    in_use: Option<usize>,
+    unusable: HashSet<usize>,
+    connection: Option<Connection>,
+    message: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Connection {
+    session: Session,
+    link: LinkEstimator,
+    edge: EdgeEstimator,
+    waiting: HashMap<u8, Waiting>,
+    opened: Duration,
+    traffic: Traffic,
+}
+
+/// A request on its way.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    /// None for a probe.
+    frame: Option<Frame>,
+    sent: Duration,
+    bytes: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    number: u32,
+    point: usize,
+    stages: DeviceStages,
+}
+
+/// Bytes of the frames sent lately, for the probing budget.
+#[derive(Clone, Copy, Debug, Default)]
+struct Traffic {
+    since: Duration,
+    bytes: usize,
+    rate_bytes_per_second: f64,
+}
+
+/// Where the time of one frame went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stages {
+    /// On the device.
+    pub device: DeviceStages,
+    /// On the link, both ways: all between sending and the answer that the edge worker did not need itself.
+    pub network: Duration,
+    /// Waiting for a processor of the edge.
+    pub queue: Duration,
+    /// Decoding on the edge.
+    pub decode: Duration,
+    /// The tail.
+    pub tail: Duration,
+}
+
+/// The answer to one frame.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FrameResult {
+    /// The caller's number of the frame.
+    pub frame: u32,
+    /// The operating point that it went through.
+    pub point: usize,
+    /// The most likely classes, best first.
+    pub top: Vec<ClassProbability>,
+    /// Where the time went.
+    pub stages: Stages,
+    /// Size of the message that went out, 0 if none did.
+    pub message_bytes: usize,
+}
+
+/// What a message of the edge worker means for the caller.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Notice {
+    /// Frames may be sent now.
+    Open(Welcome),
+    /// A frame's answer.
+    Result(FrameResult),
+    /// The edge worker has no capacity for this frame.
+    Busy {
+        /// The caller's number of the frame.
+        frame: u32,
+        /// When asking again may help, in milliseconds from now.
+        retry_ms: u32,
+    },
+    /// The edge worker could not serve this frame.
+    Failed {
+        /// The caller's number of the frame.
+        frame: u32,
+        /// A name for the kind of error.
+        code: &'static str,
+        /// For people.
+        text: String,
+    },
+    /// An answer to a probe: the link is known better now.
+    Probed,
+}
+
+impl Engine {
+    /// An engine for the series of this manifest, given as the bytes of its file.
+    pub fn new(manifest: &[u8], clock: Clock) -> Result<Self, ClientError> {
+        let (digest, manifest) = (Digest::of(manifest), Manifest::parse(manifest)?);
+        Ok(Self {
+            digest,
+            clock,
+            device: Device::new(clock),
+            profile: LatencyProfile::default(),
+            goal: Goal::default_for(&manifest),
+            selection: None,
+            in_use: None,
+            unusable: HashSet::new(),
+            connection: None,
+            message: Vec::new(),
+            manifest,
+        })
+    }
+
+    /// The series.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// SHA-256 of the manifest's file.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Segments that the operating point's head still lacks.
+    pub fn missing(&self, point: usize) -> Result<Vec<&Segment>, ClientError> {
+        self.device.missing(&self.manifest, point)
+    }
+
+    /// Takes a downloaded segment; see [`Device::add_segment`].
+    pub fn add_segment(&mut self, expected: Digest, bytes: Vec<u8>) -> Result<(), ClientError> {
+        self.device.add_segment(expected, bytes)
+    }
+
+    /// Whether frames can run through the operating point at once.
+    pub fn is_ready(&self, point: usize) -> bool {
+        self.device.is_ready(&self.manifest, point)
+    }
+
+    /// Joins and warms up the operating point's head, and learns how long it takes here.
+    pub fn prepare(&mut self, point: usize) -> Result<(), ClientError> {
+        if let Some(elapsed) = self.device.prepare(&self.manifest, point)? {
+            self.profile.record(self.head_macs(point)?, elapsed);
+        }
+        Ok(())
+    }
+
+    /// What was learnt of this device's speed; may be kept for the next visit.
+    pub fn profile(&self) -> &LatencyProfile {
+        &self.profile
+    }
+
+    /// Starts from what an earlier visit learnt.
+    pub fn set_profile(&mut self, profile: LatencyProfile) {
+        self.profile = profile;
+    }
+
+    /// What the link is known to be like; none without a connection or before its first answers.
+    pub fn link(&self) -> Option<LinkEstimate> {
+        self.connection.as_ref()?.link.estimate()
+    }
+
+    /// Excludes all points that need an image file of this format: the browser does not write it.
+    pub fn exclude_format(&mut self, excluded: ImageFormat) {
+        let points = self.manifest.operating_points.iter().enumerate();
+        let affected = points.filter(|it| matches!(it.1.codec, Codec::Image { format, .. } if format == excluded));
+        self.unusable.extend(affected.map(|it| it.0));
+    }
+
+    /// Excludes an operating point whose head cannot be had.
+    pub fn exclude(&mut self, point: usize) {
+        self.unusable.insert(point);
+    }
+
+    /// Changes how operating points are chosen.
+    pub fn set_goal(&mut self, goal: Goal) -> Result<(), ClientError> {
+        if let Goal::Fixed { point } = goal {
+            cut(&self.manifest, point)?;
+        }
+        self.goal = goal;
+        Ok(())
+    }
+
+    /// How operating points are chosen.
+    pub fn goal(&self) -> Goal {
+        self.goal
+    }
+
+    /// The latest choice with its reason; none while a fixed point is in use or nothing is known of the link yet.
+    pub fn selection(&self) -> Option<&Selection> {
+        self.selection.as_ref()
+    }
+
+    /// Chooses the operating point for the next frame.
+    ///
+    /// Until the link has been measured the one in use stays, at first [`Manifest::default_point`]. Without a connection only
+    /// `output` can be chosen, whatever the goal: nothing waits for a dead link. None if no point is usable.
+    pub fn choose(&mut self) -> Option<usize> {
+        let connected = self.is_connected();
+        let fixed = match self.goal {
+            Goal::Fixed { point } if connected || is_local(&self.manifest, point) => Some(point),
+            _ => None,
+        };
+        if fixed.is_some() {
+            self.selection = None;
+            self.in_use = fixed;
+            return fixed;
+        }
+        let (requirement, among) = match self.goal.requirement() {
+            Some((requirement, among)) if connected => (requirement, among),
+            Some((requirement, _)) => (requirement, Among::All),
+            None => (self.fallback()?, Among::All),
+        };
+        if connected && self.link().is_none() && among != Among::Device {
+            let start = self
+                .in_use
+                .filter(|&it| self.may_use(it, among) && !is_local(&self.manifest, it));
+            self.in_use = start.or_else(|| self.first_guess(among));
+            return self.in_use;
+        }
+        let conditions = self.conditions(among);
+        self.selection = select(&self.manifest, &conditions, requirement, self.in_use);
+        self.in_use = self.selection.as_ref().map(|it| it.point);
+        self.in_use
+    }
+
+    /// The point to start with.
+    fn first_guess(&self, among: Among) -> Option<usize> {
+        let points = 0..self.manifest.operating_points.len();
+        self.manifest
+            .default_point(DEFAULT_LOSS)
+            .filter(|&it| self.may_use(it, among))
+            .or_else(|| points.into_iter().find(|&it| self.may_use(it, among)))
+    }
+
+    /// What a fixed point becomes while there is no connection.
+    fn fallback(&self) -> Option<split_core::selection::Requirement> {
+        Goal::default_for(&self.manifest).requirement().map(|it| it.0)
+    }
+
+    fn may_use(&self, point: usize, among: Among) -> bool {
+        among.has(&self.manifest.operating_points[point]) && !self.unusable.contains(&point)
+    }
+
+    fn conditions(&self, among: Among) -> Conditions {
+        let now = (self.clock)();
+        let edge = self.connection.as_ref().map(|it| &it.edge);
+        let points = 0..self.manifest.operating_points.len();
+        let candidate = |point: usize| {
+            let macs = |of: &[Segment]| of.iter().map(|it| it.macs).sum::<u64>();
+            let (head, tail) = cut(&self.manifest, point).map_or((0, 0), |it| (macs(it.head), macs(it.tail)));
+            let missing = self.missing(point).unwrap_or_default();
+            let tail_time = edge.map_or(Duration::ZERO, |it| it.decode_and_tail(point as u16, tail));
+            Candidate {
+                device: self.profile.predict(head),
+                edge: if is_local(&self.manifest, point) {
+                    Duration::ZERO
+                } else {
+                    tail_time
+                },
+                missing_bytes: missing.iter().map(|it| it.bytes).sum(),
+                usable: self.may_use(point, among),
+            }
+        };
+        Conditions {
+            candidates: points.map(candidate).collect(),
+            link: self.link(),
+            queue: edge.map_or(Duration::ZERO, |it| it.queue(now)),
+        }
+    }
+
+    /// Starts a connection; returns its first message, to be sent once the socket is open.
+    pub fn connect(&mut self, token: Option<String>) -> Vec<u8> {
+        let session = Session::new(self.digest);
+        let hello = session.hello(token);
+        self.connection = Some(Connection {
+            session,
+            link: LinkEstimator::default(),
+            edge: EdgeEstimator::default(),
+            waiting: HashMap::new(),
+            opened: (self.clock)(),
+            traffic: Traffic::default(),
+        });
+        hello
+    }
+
+    /// Ends the connection; returns the numbers of the frames whose answers will not come.
+    pub fn disconnect(&mut self) -> Vec<u32> {
+        let waiting = self.connection.take().map(|it| it.waiting).unwrap_or_default();
+        let mut frames: Vec<u32> = waiting.values().filter_map(|it| it.frame.map(|it| it.number)).collect();
+        frames.sort_unstable();
+        frames
+    }
+
+    /// Whether the edge worker has welcomed the client.
+    pub fn is_connected(&self) -> bool {
+        self.connection
+            .as_ref()
+            .is_some_and(|it| it.session.welcome().is_some())
+    }
+
+    /// Whether another frame may go out now.
+    pub fn has_credit(&self) -> bool {
+        self.connection.as_ref().is_some_and(|it| it.session.has_credit())
+    }
+
+    /// Whether the edge worker has been silent for so long that the connection must be given up.
+    pub fn is_overdue(&self) -> bool {
+        let Some(connection) = &self.connection else {
+            return false;
+        };
+        let oldest = connection.waiting.values().map(|it| it.sent).min();
+        let since = match connection.session.welcome() {
+            Some(_) => oldest,
+            None => Some(connection.opened),
+        };
+        since.is_some_and(|it| (self.clock)().saturating_sub(it) > ANSWER_LIMIT)
+    }
+
+    /// Runs one RGBA frame through an operating point.
+    ///
+    /// Returns the answer if everything runs here; otherwise [`message`](Self::message) is to be sent and the answer comes by [`receive`](Self::receive).
+    pub fn infer(&mut self, frame: u32, point: usize, rgba: &[u8]) -> Result<Option<FrameResult>, ClientError> {
+        let macs = self.head_macs(point)?;
+        let (stages, product) = self.device.run(&self.manifest, point, rgba)?;
+        self.profile.record(macs, stages.total());
+        let stages = Stages {
+            device: stages,
+            ..Stages::default()
+        };
+        match product {
+            Product::Probabilities(probabilities) => Ok(Some(FrameResult {
+                frame,
+                point,
+                top: ranking(&probabilities),
+                stages,
+                message_bytes: 0,
+            })),
+            Product::Payload(payload) => {
+                let connection = self.connection.as_mut().ok_or(ClientError::Offline)?;
+                let id = connection.session.infer(point as u16, payload, &mut self.message)?;
+                let frame = Frame {
+                    number: frame,
+                    point,
+                    stages: stages.device,
+                };
+                connection.sent(id, Some(frame), (self.clock)(), self.message.len());
+                Ok(None)
+            }
+        }
+    }
+
+    /// Sends one frame as an image file that the browser wrote in `encode`: for operating points at the `input` split point.
+    pub fn infer_image(&mut self, frame: u32, point: usize, image: &[u8], encode: Duration) -> Result<(), ClientError> {
+        let macs = self.head_macs(point)?;
+        let Codec::Image { .. } = self.manifest.operating_points[point].codec else {
+            return Err(ClientError::WrongInput {
+                point,
+                got: "an image file",
+            });
+        };
+        self.profile.record(macs, encode);
+        let connection = self.connection.as_mut().ok_or(ClientError::Offline)?;
+        let id = connection.session.infer(point as u16, image, &mut self.message)?;
+        let stages = DeviceStages {
+            encode,
+            ..DeviceStages::default()
+        };
+        let frame = Frame {
+            number: frame,
+            point,
+            stages,
+        };
+        connection.sent(id, Some(frame), (self.clock)(), self.message.len());
+        Ok(())
+    }
+
+    /// Whether a probe should go out now; if so, [`message`](Self::message) is to be sent.
+    pub fn probe(&mut self) -> Result<bool, ClientError> {
+        let now = (self.clock)();
+        let Some(connection) = self.connection.as_mut().filter(|it| it.session.has_credit()) else {
+            return Ok(false);
+        };
+        let rate = connection.traffic.rate_bytes_per_second;
+        // The estimator counts a probe as sent, so it is asked only when one can go out. Every other probe is small: their difference gives the rate.
+        let Some(padding) = connection.link.probe_bytes(now, rate) else {
+            return Ok(false);
+        };
+        for padding in [padding, 0] {
+            match connection.session.probe(padding, &mut self.message) {
+                Ok(id) => {
+                    connection.sent(id, None, now, self.message.len());
+                    return Ok(true);
+                }
+                Err(SendError::TooLong { .. }) => continue,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(false)
+    }
+
+    /// The message that the latest call made.
+    pub fn message(&self) -> &[u8] {
+        &self.message
+    }
+
+    /// Makes sense of one message of the edge worker. After an error the connection is of no use: close it.
+    pub fn receive(&mut self, bytes: &[u8]) -> Result<Notice, ClientError> {
+        let now = (self.clock)();
+        let connection = self.connection.as_mut().ok_or(ClientError::Offline)?;
+        let event = connection.session.receive(bytes)?;
+        let taken = |connection: &mut Connection, id| connection.waiting.remove(&id).ok_or(ClientError::Offline);
+        match event {
+            Event::Welcome(welcome) => Ok(Notice::Open(welcome)),
+            Event::ProbeAck { id } => {
+                let waiting = taken(connection, id)?;
+                connection.learn(now, &waiting, Duration::ZERO);
+                Ok(Notice::Probed)
+            }
+            Event::Busy { id, retry_ms } => {
+                connection
+                    .edge
+                    .record_busy(now, Duration::from_millis(u64::from(retry_ms)));
+                let frame = taken(connection, id)?.number();
+                Ok(Notice::Busy { frame, retry_ms })
+            }
+            Event::Failed { id, code, text } => Ok(Notice::Failed {
+                frame: taken(connection, id)?.number(),
+                code: error_code(code),
+                text,
+            }),
+            Event::Result(result) => {
+                let waiting = taken(connection, result.id)?;
+                self.finish(now, waiting, result)
+            }
+        }
+    }
+
+    fn finish(&mut self, now: Duration, waiting: Waiting, result: InferResult) -> Result<Notice, ClientError> {
+        let micros = |it: u32| Duration::from_micros(u64::from(it));
+        let (queue, decode, tail) = (
+            micros(result.queue_us),
+            micros(result.decode_us),
+            micros(result.tail_us),
+        );
+        let (Some(frame), Some(connection)) = (waiting.frame, self.connection.as_mut()) else {
+            return Err(ClientError::Offline);
+        };
+        let network = connection.learn(now, &waiting, queue + decode + tail);
+        let tail_macs = cut(&self.manifest, frame.point)?.tail.iter().map(|it| it.macs).sum();
+        connection
+            .edge
+            .record(frame.point as u16, tail_macs, queue, decode + tail);
+        let stages = Stages {
+            device: frame.stages,
+            network,
+            queue,
+            decode,
+            tail,
+        };
+        Ok(Notice::Result(FrameResult {
+            frame: frame.number,
+            point: frame.point,
+            top: result.top,
+            stages,
+            message_bytes: waiting.bytes,
+        }))
+    }
+
+    fn head_macs(&self, point: usize) -> Result<u64, ClientError> {
+        Ok(cut(&self.manifest, point)?.head.iter().map(|it| it.macs).sum())
+    }
+}
+
+impl Waiting {
+    /// Number of the frame. A session never mistakes a probe for a frame, so there is one where this is asked.
+    fn number(&self) -> u32 {
+        self.frame.map_or(0, |it| it.number)
+    }
+}
+
+impl Connection {
+    fn sent(&mut self, id: u8, frame: Option<Frame>, now: Duration, bytes: usize) {
+        self.waiting.insert(
+            id,
+            Waiting {
+                frame,
+                sent: now,
+                bytes,
+            },
+        );
+        if frame.is_some() {
+            self.traffic.add(now, bytes);
+        }
+    }
+
+    /// Lets the link estimator know; returns the time on the link.
+    fn learn(&mut self, now: Duration, waiting: &Waiting, on_edge: Duration) -> Duration {
+        let elapsed = now.saturating_sub(waiting.sent).saturating_sub(on_edge);
+        let message_bytes = waiting.bytes;
+        self.link.record(now, LinkSample { message_bytes, elapsed });
+        elapsed
+    }
+}
+
+impl Traffic {
+    fn add(&mut self, now: Duration, bytes: usize) {
+        self.bytes += bytes;
+        let elapsed = now.saturating_sub(self.since).as_secs_f64();
+        if elapsed >= 1.0 {
+            self.rate_bytes_per_second = self.bytes as f64 / elapsed;
+            (self.since, self.bytes) = (now, 0);
+        }
+    }
+}
+
+/// Classes by falling probability.
+fn ranking(probabilities: &[f32]) -> Vec<ClassProbability> {
+    let mut top: Vec<_> = (0..)
+        .zip(probabilities)
+        .map(|(class, &probability)| ClassProbability { class, probability })
+        .collect();
+    top.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+    top
+}
+
+#[cfg(test)]
+mod tests {
+    use split_core::wire::{ClientMessage, ErrorCode, PROTOCOL_VERSION, ServerMessage};
+
+    use super::*;
+    use crate::fixture::{self, INPUT, OUTPUT, POOL1, Series};
+
+    fn engine(series: &Series) -> Engine {
+        Engine::new(&series.manifest.to_json().unwrap(), fixture::clock).unwrap()
+    }
+
+    fn give(engine: &mut Engine, series: &Series, point: usize) {
+        let missing: Vec<Digest> = engine.missing(point).unwrap().iter().map(|it| it.sha256).collect();
+        for digest in missing {
+            engine.add_segment(digest, series.file(digest)).unwrap();
+        }
+        engine.prepare(point).unwrap();
+    }
+
+    fn answer(engine: &mut Engine, message: ServerMessage) -> Result<Notice, ClientError> {
+        let mut bytes = Vec::new();
+        message.encode(&mut bytes);
+        engine.receive(&bytes)
+    }
+
+    fn welcome(engine: &mut Engine, credit: u8) {
+        engine.connect(None);
+        let manifest = engine.digest();
+        let welcome = Welcome {
+            version: PROTOCOL_VERSION,
+            manifest,
+            max_message_bytes: 4096,
+            credit,
+        };
+        answer(engine, ServerMessage::Welcome(welcome)).unwrap();
+    }
+
+    fn id_of(message: &[u8]) -> u8 {
+        match ClientMessage::decode(message).unwrap() {
+            ClientMessage::Infer { id, .. } | ClientMessage::Probe { id, .. } => id,
+            other => panic!("{other:?} has no id"),
+        }
+    }
+
+    fn result(id: u8) -> ServerMessage {
+        let top = vec![ClassProbability {
+            class: 2,
+            probability: 1.0,
+        }];
+        ServerMessage::Result(InferResult {
+            id,
+            top,
+            queue_us: 0,
+            decode_us: 100,
+            tail_us: 200,
+        })
+    }
+
+    #[test]
+    fn an_answer_finds_its_frame_and_splits_its_time() {
+        let series = fixture::series();
+        let mut engine = engine(&series);
+        give(&mut engine, &series, POOL1);
+        welcome(&mut engine, 2);
+        assert_eq!(engine.infer(41, POOL1, &fixture::frame(0)).unwrap(), None);
+        let (id, bytes) = (id_of(engine.message()), engine.message().len());
+        let Notice::Result(got) = answer(&mut engine, result(id)).unwrap() else {
+            panic!("a result is expected")
+        };
+        assert_eq!((got.frame, got.point, got.message_bytes), (41, POOL1, bytes));
+        assert_eq!(got.top[0].class, 2);
+        // The clock ticks once between sending and the answer, of which the edge needed 300 µs.
+        assert_eq!(got.stages.network, Duration::from_micros(700));
+        assert_eq!(got.stages.tail, Duration::from_micros(200));
+    }
+
+    #[test]
+    fn nothing_waits_for_a_dead_link() {
+        let series = fixture::series();
+        let mut engine = engine(&series);
+        give(&mut engine, &series, POOL1);
+        give(&mut engine, &series, OUTPUT);
+        welcome(&mut engine, 2);
+        engine.set_goal(Goal::Fixed { point: POOL1 }).unwrap();
+        assert_eq!(engine.choose(), Some(POOL1));
+        engine.infer(7, POOL1, &fixture::frame(0)).unwrap();
+        assert_eq!(engine.disconnect(), [7]);
+        assert_eq!(engine.choose(), Some(OUTPUT));
+        let local = engine.infer(8, OUTPUT, &fixture::frame(0)).unwrap().unwrap();
+        assert_eq!((local.frame, local.message_bytes, local.top.len()), (8, 0, 3));
+        assert_eq!(
+            engine.infer(9, POOL1, &fixture::frame(0)).unwrap_err().code(),
+            "offline"
+        );
+        welcome(&mut engine, 2);
+        assert_eq!(engine.choose(), Some(POOL1));
+    }
+
+    #[test]
+    fn starts_with_a_split_and_then_goes_by_measurement() {
+        let series = fixture::series();
+        let mut engine = engine(&series);
+        for point in [POOL1, OUTPUT] {
+            give(&mut engine, &series, point);
+        }
+        welcome(&mut engine, 8);
+        assert_eq!(engine.choose(), Some(POOL1));
+        assert!(engine.selection().is_none());
+        let mut probes = Vec::new();
+        while engine.probe().unwrap() {
+            probes.push(id_of(engine.message()));
+            if probes.len() == 8 {
+                break;
+            }
+        }
+        assert!(probes.len() >= 2);
+        for (number, id) in (0..).zip(probes) {
+            answer(&mut engine, ServerMessage::ProbeAck { id }).unwrap();
+            engine.infer(number, POOL1, &fixture::frame(0)).unwrap();
+            let id = id_of(engine.message());
+            answer(&mut engine, result(id)).unwrap();
+        }
+        assert!(engine.link().is_some());
+        // The head alone takes as long as the whole toy network: sending cannot pay.
+        assert_eq!(engine.choose(), Some(OUTPUT));
+        assert!(engine.selection().unwrap().meets);
+    }
+
+    #[test]
+    fn excluded_points_and_kinds_are_not_chosen() {
+        let series = fixture::series();
+        let mut engine = engine(&series);
+        welcome(&mut engine, 2);
+        let edge_only = Goal::LowestLatency {
+            at_least: 0.0,
+            among: Among::Edge,
+        };
+        engine.set_goal(edge_only).unwrap();
+        assert_eq!(engine.choose(), Some(INPUT));
+        engine.exclude_format(ImageFormat::Webp);
+        assert_eq!(engine.choose(), None);
+        let missing = engine.set_goal(Goal::Fixed { point: 99 }).unwrap_err();
+        assert_eq!(missing.code(), "no-such-point");
+    }
+
+    #[test]
+    fn refusals_reach_the_frame_they_are_about() {
+        let series = fixture::series();
+        let mut engine = engine(&series);
+        give(&mut engine, &series, POOL1);
+        welcome(&mut engine, 2);
+        engine.infer(1, POOL1, &fixture::frame(0)).unwrap();
+        let busy = id_of(engine.message());
+        engine.infer(2, POOL1, &fixture::frame(0)).unwrap();
+        let failed = id_of(engine.message());
+        assert_eq!(
+            engine.infer(3, POOL1, &fixture::frame(0)).unwrap_err().code(),
+            "no-credit"
+        );
+        assert_eq!(
+            answer(&mut engine, ServerMessage::Busy { id: busy, retry_ms: 40 }).unwrap(),
+            Notice::Busy { frame: 1, retry_ms: 40 }
+        );
+        let error = ServerMessage::Error {
+            id: Some(failed),
+            code: ErrorCode::BadPayload,
+            text: "no".into(),
+        };
+        let Notice::Failed { frame, code, .. } = answer(&mut engine, error).unwrap() else {
+            panic!("a failure is expected")
+        };
+        assert_eq!((frame, code), (2, "protocol"));
+    }
+
+    #[test]
+    fn images_go_only_to_points_that_take_them() {
+        let series = fixture::series();
+        let mut engine = engine(&series);
+        welcome(&mut engine, 2);
+        engine.infer_image(1, INPUT, b"RIFF", Duration::from_millis(2)).unwrap();
+        assert_eq!(engine.message()[3..], *b"RIFF");
+        let error = engine.infer_image(2, POOL1, b"RIFF", Duration::ZERO).unwrap_err();
+        assert_eq!(error.code(), "wrong-input");
+    }
+
+    #[test]
+    fn a_silent_edge_is_given_up() {
+        let series = fixture::series();
+        let mut engine = engine(&series);
+        give(&mut engine, &series, POOL1);
+        welcome(&mut engine, 2);
+        assert!(!engine.is_overdue());
+        engine.infer(1, POOL1, &fixture::frame(0)).unwrap();
+        for _ in 0..6000 {
+            fixture::clock();
+        }
+        assert!(engine.is_overdue());
+    }
+}

@@ -1,0 +1,144 @@
+//! Everything that can fail between a frame and its label, with a code that pages can rely on.
+
+use split_core::{
+    Digest,
+    codec::{EncodeError, SpecError},
+    manifest::{FrameSizeError, ManifestError},
+    session::{SendError, SessionError},
+    wire::ErrorCode,
+};
+use split_runtime::{LoadError, RunError};
+
+/// Why the client could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// The manifest was refused.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// The codec of an operating point cannot be built.
+    #[error(transparent)]
+    Codec(#[from] SpecError),
+    /// The manifest has no such operating point.
+    #[error("there is no operating point {got}, the manifest has {points}")]
+    NoSuchPoint {
+        /// The number asked for.
+        got: usize,
+        /// Operating points in the manifest.
+        points: usize,
+    },
+    /// A downloaded segment is not what the manifest names.
+    #[error("a part of the network arrived damaged: SHA-256 {got}, the manifest names {expected}")]
+    DamagedSegment {
+        /// Digest in the manifest.
+        expected: Digest,
+        /// Digest of the bytes that arrived.
+        got: Digest,
+    },
+    /// A head was asked to run before its segments were there.
+    #[error("operating point {point} is not ready: {missing} of its head's segments are missing")]
+    NotReady {
+        /// The operating point.
+        point: usize,
+        /// Segments still to be downloaded.
+        missing: usize,
+    },
+    /// The segments do not make a network.
+    #[error("the head cannot be loaded: {0}")]
+    Load(#[from] LoadError),
+    /// The head failed.
+    #[error("the head cannot run: {0}")]
+    Run(#[from] RunError),
+    /// The features cannot be encoded.
+    #[error("the features cannot be encoded: {0}")]
+    Encode(#[from] EncodeError),
+    /// The frame is not of the network's size.
+    #[error(transparent)]
+    FrameSize(#[from] FrameSizeError),
+    /// Pixels at a point that takes an image file, or the other way round.
+    #[error("operating point {point} does not take {got}")]
+    WrongInput {
+        /// The operating point.
+        point: usize,
+        /// What was given.
+        got: &'static str,
+    },
+    /// There is no connection.
+    #[error("there is no connection to the edge worker")]
+    Offline,
+    /// The request could not be sent.
+    #[error(transparent)]
+    Send(#[from] SendError),
+    /// The connection broke the protocol or was refused.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+}
+
+impl ClientError {
+    /// A name for the kind of error that does not change between releases.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Manifest(ManifestError::Format { .. }) => "manifest-version",
+            Self::Manifest(_) | Self::Codec(_) => "manifest-invalid",
+            Self::NoSuchPoint { .. } => "no-such-point",
+            Self::DamagedSegment { .. } => "segment-damaged",
+            Self::NotReady { .. } => "not-ready",
+            Self::Load(_) => "segment-invalid",
+            Self::Run(_) | Self::Encode(_) => "head-failed",
+            Self::FrameSize(_) => "frame-size",
+            Self::WrongInput { .. } => "wrong-input",
+            Self::Offline | Self::Send(SendError::NotReady) => "offline",
+            Self::Send(SendError::NoCredit { .. }) => "no-credit",
+            Self::Send(_) => "message-too-long",
+            Self::Session(error) => session_code(error),
+        }
+    }
+}
+
+fn session_code(error: &SessionError) -> &'static str {
+    match error {
+        SessionError::Version { .. } => "protocol-version",
+        SessionError::Manifest { .. } => "manifest-mismatch",
+        SessionError::Refused { code, .. } => error_code(*code),
+        _ => "protocol",
+    }
+}
+
+/// The page's name for an error of the edge worker.
+pub(crate) fn error_code(code: ErrorCode) -> &'static str {
+    match code {
+        ErrorCode::VersionMismatch => "protocol-version",
+        ErrorCode::ManifestMismatch => "manifest-mismatch",
+        ErrorCode::Unauthorized => "unauthorized",
+        ErrorCode::ShuttingDown => "edge-shutting-down",
+        ErrorCode::NoSuchPoint => "no-such-point",
+        ErrorCode::LimitExceeded => "limit-exceeded",
+        ErrorCode::BadMessage | ErrorCode::BadPayload => "protocol",
+        _ => "edge-failed",
+    }
+}
+
+/// Whether connecting again may help, without anyone doing anything about it.
+pub(crate) fn may_retry(code: &str) -> bool {
+    !matches!(
+        code,
+        "protocol-version" | "manifest-mismatch" | "unauthorized" | "protocol"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mismatch_is_final_and_a_lost_server_is_not() {
+        let refused = |code| {
+            let text = String::new();
+            ClientError::from(SessionError::Refused { code, text }).code()
+        };
+        assert!(!may_retry(refused(ErrorCode::ManifestMismatch)));
+        assert!(!may_retry(refused(ErrorCode::Unauthorized)));
+        assert!(may_retry(refused(ErrorCode::ShuttingDown)));
+        assert!(may_retry(ClientError::Offline.code()));
+    }
+}

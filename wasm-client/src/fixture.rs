@@ -1,0 +1,168 @@
+//! A series of one tiny network, for tests.
+
+use std::{cell::Cell, time::Duration};
+
+use split_core::{
+    Digest, Manifest, Shape,
+    codec::{FeatureCodec, FeatureCodecSpec, Tables},
+    manifest::{
+        Codec, ImageFormat, Input, MANIFEST_FORMAT, MeasuredOn, OperatingPoint, Segment, Split, SplitPoint, Unpruned,
+        Variant,
+    },
+};
+use split_runtime::{Layer, Network, SegmentFile, write_segment};
+
+use crate::device::Device;
+
+/// Place of the point that sends the frame.
+pub const INPUT: usize = 0;
+/// Place of the point that splits after the first segment.
+pub const POOL1: usize = 1;
+/// Place of the point that sends nothing.
+pub const OUTPUT: usize = 2;
+
+pub struct Series {
+    pub manifest: Manifest,
+    files: Vec<SegmentFile>,
+}
+
+/// Features that the codec keeps exactly: a head whose features are multiples of the quantiser's step.
+pub fn series() -> Series {
+    let input = Shape::new(3, 4, 4).unwrap();
+    let pool = write_segment(
+        input,
+        &[
+            Layer::Convolution {
+                inputs: 3,
+                outputs: 2,
+                kernel: 1,
+                stride: 1,
+                padding: 0,
+                weight: vec![1.0, 0.0, 0.0, 0.0, 1.0, 1.0],
+                bias: vec![0.0; 2],
+                relu: true,
+            },
+            Layer::MaxPool { kernel: 2, stride: 2 },
+        ],
+    )
+    .unwrap();
+    let linear = Layer::Linear {
+        inputs: 8,
+        outputs: 3,
+        weight: (0..24).map(|it| ((it * 7 % 11) as f32 - 5.0) / 8.0).collect(),
+        bias: vec![0.5, 0.0, -0.5],
+        relu: false,
+    };
+    let classifier = write_segment(pool.output, &[linear]).unwrap();
+    let files = vec![pool, classifier];
+    Series {
+        manifest: manifest(input, &files),
+        files,
+    }
+}
+
+fn manifest(shape: Shape, files: &[SegmentFile]) -> Manifest {
+    let features = FeatureCodecSpec {
+        bits: 4,
+        steps: vec![1.0; 2],
+        tables: Tables {
+            map: vec![0; 2 * 27],
+            costs: vec![64; 16],
+        },
+    };
+    let image = Codec::Image {
+        format: ImageFormat::Webp,
+        quality: 50,
+    };
+    let point = |split, codec, accuracy| OperatingPoint {
+        variant: "a".into(),
+        split,
+        codec,
+        accuracy,
+        mean_message_bytes: 10.0,
+        p95_message_bytes: 12.0,
+    };
+    Manifest {
+        format: MANIFEST_FORMAT,
+        series: "toy".into(),
+        classes: ["cat", "dog", "frog"].map(String::from).into(),
+        input: Input {
+            shape,
+            mean: [0.0; 3],
+            std: [1.0 / 255.0; 3],
+        },
+        unpruned: Unpruned {
+            accuracy: 90.0,
+            macs: 1000,
+            widths: vec![8],
+        },
+        measured_on: MeasuredOn {
+            name: "made up".into(),
+            images: 10,
+        },
+        split_points: vec![SplitPoint {
+            name: "pool1".into(),
+            segments: 1,
+        }],
+        variants: vec![Variant {
+            name: "a".into(),
+            parent: None,
+            widths: vec![2],
+            accuracy: 85.0,
+            segments: files.iter().map(segment).collect(),
+        }],
+        operating_points: vec![
+            point(Split::Input, image, 84.0),
+            point(Split::At("pool1".into()), Codec::Features(features), 84.5),
+            point(Split::Output, Codec::None, 85.0),
+        ],
+    }
+}
+
+fn segment(file: &SegmentFile) -> Segment {
+    Segment {
+        sha256: Digest::of(&file.bytes),
+        bytes: file.bytes.len() as u64,
+        output: file.output,
+        macs: file.macs,
+    }
+}
+
+/// RGBA bytes from 0 to 7, so that every feature is a small whole number.
+pub fn frame(seed: usize) -> Vec<u8> {
+    (0..64).map(|it| ((it * 5 + seed) % 8) as u8).collect()
+}
+
+/// One millisecond later at every call.
+pub fn clock() -> Duration {
+    thread_local! { static NOW: Cell<u64> = const { Cell::new(0) }; }
+    Duration::from_millis(NOW.with(|it| it.replace(it.get() + 1)))
+}
+
+impl Series {
+    pub fn file(&self, digest: Digest) -> Vec<u8> {
+        let file = self.files.iter().find(|it| Digest::of(&it.bytes) == digest);
+        file.unwrap().bytes.clone()
+    }
+
+    pub fn give_segments(&self, device: &mut Device, point: usize) {
+        for segment in device.missing(&self.manifest, point).unwrap() {
+            device.add_segment(segment.sha256, self.file(segment.sha256)).unwrap();
+        }
+    }
+
+    /// Logits of the edge's part.
+    pub fn tail(&self, point: usize, payload: &[u8]) -> Vec<f32> {
+        let cut = self.manifest.cut(&self.manifest.operating_points[point]).unwrap();
+        let Codec::Features(spec) = &self.manifest.operating_points[point].codec else {
+            panic!("a point with features is expected")
+        };
+        let (mut codes, mut features, mut logits) = (vec![], vec![], vec![]);
+        let codec = FeatureCodec::new(cut.features, spec).unwrap();
+        codec.decode(payload, &mut codes, &mut features).unwrap();
+        let files: Vec<_> = cut.tail.iter().map(|it| self.file(it.sha256)).collect();
+        let mut tail = Network::load(cut.features, files.iter().map(Vec::as_slice)).unwrap();
+        tail.run(1, &features, &mut logits).unwrap();
+        logits
+    }
+}

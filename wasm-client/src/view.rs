@@ -1,0 +1,302 @@
+//! What JavaScript sees: plain objects in its own spelling, times in milliseconds.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use split_core::{
+    manifest::{Codec, ImageFormat, Manifest, Segment},
+    selection::{LinkEstimate, Prediction},
+};
+
+use crate::{
+    device::cut,
+    engine::{Engine, FrameResult},
+    goal::{DEFAULT_LOSS, Goal},
+};
+
+/// A series, for display and for choosing by hand.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SeriesView {
+    series: String,
+    digest: String,
+    classes: Vec<String>,
+    width: usize,
+    height: usize,
+    unpruned_accuracy: f64,
+    unpruned_macs: u64,
+    measured_on: String,
+    measured_images: usize,
+    split_points: Vec<String>,
+    points: Vec<PointView>,
+    default_point: usize,
+    default_goal: Goal,
+}
+
+/// One operating point.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PointView {
+    index: usize,
+    variant: String,
+    split: String,
+    codec: String,
+    accuracy: f64,
+    mean_message_bytes: f64,
+    p95_message_bytes: f64,
+    head_macs: u64,
+    tail_macs: u64,
+    head_bytes: u64,
+    features: [usize; 3],
+    layers: Vec<[usize; 3]>,
+    head_layers: usize,
+    image: Option<ImageView>,
+}
+
+/// How the browser encodes a frame for an operating point at `input`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageView {
+    #[serde(rename = "type")]
+    media_type: &'static str,
+    quality: f64,
+}
+
+/// The latest choice, with its reason.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SelectionView {
+    point: usize,
+    automatic: bool,
+    meets: bool,
+    kept: bool,
+    predicted: Option<PredictionView>,
+    runner_up: Option<RunnerUpView>,
+    link: Option<LinkView>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RunnerUpView {
+    point: usize,
+    predicted: PredictionView,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PredictionView {
+    device: f64,
+    transmission: f64,
+    round_trip: f64,
+    edge: f64,
+    total: f64,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct LinkView {
+    rate_bytes_per_second: f64,
+    round_trip_ms: f64,
+}
+
+/// A segment to be downloaded.
+#[derive(Debug, Serialize)]
+pub(crate) struct SegmentView {
+    path: String,
+    sha256: String,
+    bytes: u64,
+}
+
+/// The answer to one frame.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ResultView {
+    frame: u32,
+    point: usize,
+    top: Vec<ClassView>,
+    message_bytes: usize,
+    timings: TimingsView,
+}
+
+#[derive(Debug, Serialize)]
+struct ClassView {
+    class: u16,
+    label: String,
+    probability: f32,
+}
+
+#[derive(Debug, Serialize)]
+struct TimingsView {
+    normalize: f64,
+    head: f64,
+    encode: f64,
+    network: f64,
+    queue: f64,
+    decode: f64,
+    tail: f64,
+}
+
+impl SeriesView {
+    /// The engine's series.
+    pub fn of(engine: &Engine) -> Self {
+        let manifest = engine.manifest();
+        Self {
+            series: manifest.series.clone(),
+            digest: engine.digest().to_string(),
+            classes: manifest.classes.clone(),
+            width: manifest.input.shape.width(),
+            height: manifest.input.shape.height(),
+            unpruned_accuracy: manifest.unpruned.accuracy,
+            unpruned_macs: manifest.unpruned.macs,
+            measured_on: manifest.measured_on.name.clone(),
+            measured_images: manifest.measured_on.images,
+            split_points: manifest.split_points.iter().map(|it| it.name.clone()).collect(),
+            points: (0..manifest.operating_points.len())
+                .filter_map(|it| PointView::of(manifest, it))
+                .collect(),
+            default_point: manifest.default_point(DEFAULT_LOSS).unwrap_or_default(),
+            default_goal: Goal::default_for(manifest),
+        }
+    }
+}
+
+impl PointView {
+    fn of(manifest: &Manifest, index: usize) -> Option<Self> {
+        let point = manifest.operating_points.get(index)?;
+        let cut = cut(manifest, index).ok()?;
+        let macs = |it: &[Segment]| it.iter().map(|it| it.macs).sum();
+        Some(Self {
+            index,
+            variant: point.variant.clone(),
+            split: point.split.to_string(),
+            codec: point.codec.to_string(),
+            accuracy: point.accuracy,
+            mean_message_bytes: point.mean_message_bytes,
+            p95_message_bytes: point.p95_message_bytes,
+            head_macs: macs(cut.head),
+            tail_macs: macs(cut.tail),
+            head_bytes: cut.head.iter().map(|it| it.bytes).sum(),
+            features: cut.features.into(),
+            layers: cut.variant.segments.iter().map(|it| it.output.into()).collect(),
+            head_layers: cut.head.len(),
+            image: match point.codec {
+                Codec::Image { format, quality } => Some(ImageView {
+                    media_type: media_type(format),
+                    quality: f64::from(quality) / 100.0,
+                }),
+                _ => None,
+            },
+        })
+    }
+}
+
+impl SelectionView {
+    /// The engine's latest choice of `point`.
+    pub fn of(engine: &Engine, point: usize) -> Self {
+        let selection = engine.selection().filter(|it| it.point == point);
+        Self {
+            point,
+            automatic: engine.goal().requirement().is_some(),
+            meets: selection.is_none_or(|it| it.meets),
+            kept: selection.is_some_and(|it| it.kept),
+            predicted: selection.map(|it| PredictionView::of(&it.prediction)),
+            runner_up: selection.and_then(|it| it.runner_up).map(|it| RunnerUpView {
+                point: it.0,
+                predicted: PredictionView::of(&it.1),
+            }),
+            link: engine.link().map(LinkView::of),
+        }
+    }
+}
+
+impl LinkView {
+    fn of(link: LinkEstimate) -> Self {
+        Self {
+            rate_bytes_per_second: link.rate_bytes_per_second,
+            round_trip_ms: milliseconds(link.round_trip),
+        }
+    }
+}
+
+impl PredictionView {
+    fn of(prediction: &Prediction) -> Self {
+        Self {
+            device: milliseconds(prediction.device),
+            transmission: milliseconds(prediction.transmission),
+            round_trip: milliseconds(prediction.round_trip),
+            edge: milliseconds(prediction.edge),
+            total: milliseconds(prediction.total()),
+        }
+    }
+}
+
+impl SegmentView {
+    pub(crate) fn of(segment: &Segment) -> Self {
+        Self {
+            path: segment.path(),
+            sha256: segment.sha256.to_string(),
+            bytes: segment.bytes,
+        }
+    }
+}
+
+impl ResultView {
+    pub(crate) fn of(manifest: &Manifest, result: &FrameResult) -> Self {
+        let stages = &result.stages;
+        let label = |class: u16| manifest.classes.get(usize::from(class)).cloned().unwrap_or_default();
+        Self {
+            frame: result.frame,
+            point: result.point,
+            top: result
+                .top
+                .iter()
+                .map(|it| ClassView {
+                    class: it.class,
+                    label: label(it.class),
+                    probability: it.probability,
+                })
+                .collect(),
+            message_bytes: result.message_bytes,
+            timings: TimingsView {
+                normalize: milliseconds(stages.device.normalize),
+                head: milliseconds(stages.device.head),
+                encode: milliseconds(stages.device.encode),
+                network: milliseconds(stages.network),
+                queue: milliseconds(stages.queue),
+                decode: milliseconds(stages.decode),
+                tail: milliseconds(stages.tail),
+            },
+        }
+    }
+}
+
+/// The media type by which browsers know an image format.
+pub(crate) fn media_type(format: ImageFormat) -> &'static str {
+    match format {
+        ImageFormat::Webp => "image/webp",
+        ImageFormat::Jpeg => "image/jpeg",
+    }
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+
+    #[test]
+    fn a_series_as_javascript_sees_it() {
+        let series = fixture::series();
+        let engine = Engine::new(&series.manifest.to_json().unwrap(), fixture::clock).unwrap();
+        let view = serde_json::to_value(SeriesView::of(&engine)).unwrap();
+        assert_eq!(view["defaultPoint"], fixture::POOL1);
+        assert_eq!(view["defaultGoal"]["kind"], "lowestLatency");
+        assert_eq!(view["points"][0]["image"]["type"], "image/webp");
+        assert_eq!(view["points"][1]["split"], "pool1");
+        assert_eq!(view["points"][1]["features"], serde_json::json!([2, 2, 2]));
+        assert_eq!(view["points"][2]["headLayers"], 2);
+    }
+}
