@@ -15,20 +15,23 @@ pub const MAX_TOP: usize = 10;
 /// assert!((top[0].probability - 0.787).abs() < 1e-3);
 /// ```
 pub fn top_classes(logits: &[f32]) -> Vec<ClassProbability> {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    // Without the largest taken off, a logit above 88 would overflow.
-    let weights = logits.iter().map(|it| (it - largest).exp());
-    let sum: f32 = weights.clone().sum();
     let mut top: Vec<_> = (0..=u16::MAX)
-        .zip(weights)
-        .map(|(class, weight)| ClassProbability {
-            class,
-            probability: weight / sum,
-        })
+        .zip(softmax(logits))
+        .map(|(class, probability)| ClassProbability { class, probability })
         .collect();
     top.sort_by(|a, b| b.probability.total_cmp(&a.probability));
     top.truncate(MAX_TOP);
     top
+}
+
+/// Probabilities of all classes, adding up to 1, from their logits.
+pub fn softmax(logits: &[f32]) -> Vec<f32> {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    // Without the largest taken off, a logit above 88 would overflow.
+    let mut weights: Vec<f32> = logits.iter().map(|it| (it - largest).exp()).collect();
+    let sum: f32 = weights.iter().sum();
+    weights.iter_mut().for_each(|it| *it /= sum);
+    weights
 }
 
 #[cfg(test)]
