@@ -28,9 +28,11 @@
 mod archive;
 mod layer;
 mod network;
+mod onnx;
 mod segment;
 
 pub use archive::{ArchiveError, MAX_UNPACKED_BYTES};
 pub use layer::{Layer, LayerError};
 pub use network::{LoadError, Network, RunError};
+pub use onnx::{OnnxFile, write_onnx};
 pub use segment::{SegmentFile, WriteError, write_segment};

@@ -112,7 +112,10 @@ impl Dataset {
         }
         match Cifar::find(dir, subset) {
             Some(cifar) => cifar.load([height, width]),
-            None => Err(DataError::Layout { path: dir.to_owned(), subset: subset.folder() }),
+            None => Err(DataError::Layout {
+                path: dir.to_owned(),
+                subset: subset.folder(),
+            }),
         }
     }
 
@@ -176,7 +179,9 @@ impl Dataset {
     fn from_folder(folder: &Path, size: [usize; 2]) -> Result<Self, DataError> {
         let folders: Vec<PathBuf> = entries(folder)?.into_iter().filter(|it| it.is_dir()).collect();
         if folders.is_empty() {
-            return Err(DataError::Empty { path: folder.to_owned() });
+            return Err(DataError::Empty {
+                path: folder.to_owned(),
+            });
         }
         let mut files = Vec::new();
         for (label, class) in folders.iter().enumerate() {
@@ -186,7 +191,10 @@ impl Dataset {
             }
             files.extend(pictures.into_iter().map(|it| (label as u16, it)));
         }
-        let decoded = files.par_iter().map(|(_, path)| decode(path, size)).collect::<Result<Vec<_>, _>>()?;
+        let decoded = files
+            .par_iter()
+            .map(|(_, path)| decode(path, size))
+            .collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
             classes: folders.iter().map(|it| name(it)).collect(),
             size,
@@ -202,7 +210,10 @@ fn name(path: &Path) -> String {
 
 /// Everything in a folder, sorted by name, without hidden files.
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let io = |source| DataError::Io { path: folder.to_owned(), source };
+    let io = |source| DataError::Io {
+        path: folder.to_owned(),
+        source,
+    };
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(io)? {
         paths.push(entry.map_err(io)?.path());
@@ -218,9 +229,14 @@ fn is_picture(path: &Path) -> bool {
 }
 
 fn decode(path: &Path, size: [usize; 2]) -> Result<Vec<u8>, DataError> {
-    let bytes = std::fs::read(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
-    let picture =
-        image::load_from_memory(&bytes).map_err(|source| DataError::Picture { path: path.to_owned(), source })?;
+    let bytes = std::fs::read(path).map_err(|source| DataError::Io {
+        path: path.to_owned(),
+        source,
+    })?;
+    let picture = image::load_from_memory(&bytes).map_err(|source| DataError::Picture {
+        path: path.to_owned(),
+        source,
+    })?;
     Ok(resize(picture.into_rgb8(), size))
 }
 
@@ -254,14 +270,28 @@ impl Cifar {
         candidates
             .into_iter()
             .find(|(files, ..)| files.iter().all(|it| it.is_file()))
-            .map(|(files, names, label_bytes)| Self { files, names: dir.join(names), label_bytes })
+            .map(|(files, names, label_bytes)| Self {
+                files,
+                names: dir.join(names),
+                label_bytes,
+            })
     }
 
     fn load(&self, size: [usize; 2]) -> Result<Dataset, DataError> {
         let names = read(&self.names)?;
         let names = String::from_utf8_lossy(&names);
-        let classes: Vec<String> = names.lines().map(str::trim).filter(|it| !it.is_empty()).map(String::from).collect();
-        let mut data = Dataset { classes, size, labels: Vec::new(), pixels: Vec::new() };
+        let classes: Vec<String> = names
+            .lines()
+            .map(str::trim)
+            .filter(|it| !it.is_empty())
+            .map(String::from)
+            .collect();
+        let mut data = Dataset {
+            classes,
+            size,
+            labels: Vec::new(),
+            pixels: Vec::new(),
+        };
         for path in &self.files {
             self.append(path, &mut data)?;
         }
@@ -273,13 +303,21 @@ impl Cifar {
         let plane = CIFAR_SIDE * CIFAR_SIDE;
         let record = self.label_bytes + 3 * plane;
         if bytes.is_empty() || !bytes.len().is_multiple_of(record) {
-            return Err(DataError::Records { path: path.to_owned(), record, got: bytes.len() });
+            return Err(DataError::Records {
+                path: path.to_owned(),
+                record,
+                got: bytes.len(),
+            });
         }
         for record in bytes.chunks_exact(record) {
             let (labels, values) = record.split_at(self.label_bytes);
             let label = usize::from(labels[self.label_bytes - 1]);
             if label >= data.classes.len() {
-                return Err(DataError::Label { path: path.to_owned(), label, classes: data.classes.len() });
+                return Err(DataError::Label {
+                    path: path.to_owned(),
+                    label,
+                    classes: data.classes.len(),
+                });
             }
             data.labels.push(label as u16);
             let picture = image::RgbImage::from_fn(CIFAR_SIDE as u32, CIFAR_SIDE as u32, |x, y| {
@@ -293,7 +331,10 @@ impl Cifar {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, DataError> {
-    std::fs::read(path).map_err(|source| DataError::Io { path: path.to_owned(), source })
+    std::fs::read(path).map_err(|source| DataError::Io {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 #[cfg(test)]
@@ -318,7 +359,10 @@ mod tests {
         let dir = folder(&[("dog", 2), ("cat", 3)]);
         let data = Dataset::load(dir.path(), Subset::Test, [4, 6]).unwrap();
         assert_eq!(data.classes(), ["cat", "dog"]);
-        assert_eq!((0..data.len()).map(|it| data.label(it)).collect::<Vec<_>>(), [0, 0, 0, 1, 1]);
+        assert_eq!(
+            (0..data.len()).map(|it| data.label(it)).collect::<Vec<_>>(),
+            [0, 0, 0, 1, 1]
+        );
         assert_eq!(data.pixels(2)[..3], [2, 100, 200]);
         let resized = Dataset::load(dir.path(), Subset::Test, [8, 8]).unwrap();
         assert_eq!(resized.pixels(4).len(), 8 * 8 * 3);
@@ -337,7 +381,9 @@ mod tests {
         std::fs::write(dir.path().join("test/cat/bad.jpg"), b"no picture").unwrap();
         check(&dir, "bad.jpg cannot be decoded");
         let dir = folder(&[("cat", 1), ("dog", 1)]);
-        let error = Dataset::load_for(dir.path(), Subset::Test, [4, 4], &["cat".into()]).unwrap_err().to_string();
+        let error = Dataset::load_for(dir.path(), Subset::Test, [4, 4], &["cat".into()])
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("1 (cat)") && error.contains("2 (cat, dog)"), "{error}");
     }
 
@@ -349,12 +395,21 @@ mod tests {
         record.extend([10; 1024].iter().chain(&[20; 1024]).chain(&[30; 1024]));
         std::fs::write(dir.path().join("test_batch.bin"), &record).unwrap();
         let data = Dataset::load(dir.path(), Subset::Test, [32, 32]).unwrap();
-        assert_eq!((data.len(), data.label(0), &data.pixels(0)[..3]), (1, 1, &[10, 20, 30][..]));
+        assert_eq!(
+            (data.len(), data.label(0), &data.pixels(0)[..3]),
+            (1, 1, &[10, 20, 30][..])
+        );
         record[0] = 2;
         std::fs::write(dir.path().join("test_batch.bin"), &record).unwrap();
-        assert!(matches!(Dataset::load(dir.path(), Subset::Test, [32, 32]), Err(DataError::Label { .. })));
+        assert!(matches!(
+            Dataset::load(dir.path(), Subset::Test, [32, 32]),
+            Err(DataError::Label { .. })
+        ));
         record.pop();
         std::fs::write(dir.path().join("test_batch.bin"), &record).unwrap();
-        assert!(matches!(Dataset::load(dir.path(), Subset::Test, [32, 32]), Err(DataError::Records { .. })));
+        assert!(matches!(
+            Dataset::load(dir.path(), Subset::Test, [32, 32]),
+            Err(DataError::Records { .. })
+        ));
     }
 }

@@ -24,19 +24,34 @@ pub fn cut(layers: &[FoldedLayer]) -> Pieces {
     let pools: Vec<(usize, &str)> = layers
         .iter()
         .enumerate()
-        .filter_map(|(at, layer)| if let FoldedLayer::Pool { split } = layer { Some((at, split.as_str())) } else { None })
+        .filter_map(|(at, layer)| {
+            if let FoldedLayer::Pool { split } = layer {
+                Some((at, split.as_str()))
+            } else {
+                None
+            }
+        })
         .collect();
     // A pool follows the layer that step 2 prunes: the segment of pool `at` starts at `at − 1` and ends behind the pool.
-    let mut boundaries: Vec<usize> = pools.iter().flat_map(|&(at, _)| [at.saturating_sub(1), at + 1]).collect();
+    let mut boundaries: Vec<usize> = pools
+        .iter()
+        .flat_map(|&(at, _)| [at.saturating_sub(1), at + 1])
+        .collect();
     boundaries.extend([0, layers.len()]);
     boundaries.sort_unstable();
     boundaries.dedup();
     let segments_before = |layer: usize| boundaries.partition_point(|it| *it < layer);
     Pieces {
-        layers: boundaries.windows(2).map(|it| layers[it[0]..it[1]].iter().map(convert).collect()).collect(),
+        layers: boundaries
+            .windows(2)
+            .map(|it| layers[it[0]..it[1]].iter().map(convert).collect())
+            .collect(),
         split_points: pools
             .iter()
-            .map(|&(at, split)| SplitPoint { name: split.to_owned(), segments: segments_before(at + 1) })
+            .map(|&(at, split)| SplitPoint {
+                name: split.to_owned(),
+                segments: segments_before(at + 1),
+            })
             .collect(),
     }
 }
@@ -56,7 +71,12 @@ pub fn write(checkpoint: &Checkpoint) -> anyhow::Result<(Vec<SegmentFile>, Vec<S
 
 fn convert(layer: &FoldedLayer) -> Layer {
     match layer {
-        FoldedLayer::Convolution { inputs, outputs, weight, bias } => Layer::Convolution {
+        FoldedLayer::Convolution {
+            inputs,
+            outputs,
+            weight,
+            bias,
+        } => Layer::Convolution {
             inputs: *inputs,
             outputs: *outputs,
             kernel: 3,
@@ -67,7 +87,12 @@ fn convert(layer: &FoldedLayer) -> Layer {
             relu: true,
         },
         FoldedLayer::Pool { .. } => Layer::MaxPool { kernel: 2, stride: 2 },
-        FoldedLayer::Linear { inputs, outputs, weight, bias } => Layer::Linear {
+        FoldedLayer::Linear {
+            inputs,
+            outputs,
+            weight,
+            bias,
+        } => Layer::Linear {
             inputs: *inputs,
             outputs: *outputs,
             weight: weight.clone(),
@@ -82,7 +107,12 @@ mod tests {
     use super::*;
 
     fn convolution() -> FoldedLayer {
-        FoldedLayer::Convolution { inputs: 1, outputs: 1, weight: vec![0.0; 9], bias: vec![0.0] }
+        FoldedLayer::Convolution {
+            inputs: 1,
+            outputs: 1,
+            weight: vec![0.0; 9],
+            bias: vec![0.0],
+        }
     }
 
     fn pool(split: &str) -> FoldedLayer {
@@ -92,14 +122,30 @@ mod tests {
     fn check(layers: &[FoldedLayer], lengths: &[usize], segments_before_splits: &[usize]) {
         let pieces = cut(layers);
         assert_eq!(pieces.layers.iter().map(Vec::len).collect::<Vec<_>>(), lengths);
-        assert_eq!(pieces.split_points.iter().map(|it| it.segments).collect::<Vec<_>>(), segments_before_splits);
+        assert_eq!(
+            pieces.split_points.iter().map(|it| it.segments).collect::<Vec<_>>(),
+            segments_before_splits
+        );
     }
 
     #[test]
     fn the_layer_before_a_split_point_is_a_segment_with_its_pool() {
-        let linear = FoldedLayer::Linear { inputs: 1, outputs: 1, weight: vec![0.0], bias: vec![0.0] };
+        let linear = FoldedLayer::Linear {
+            inputs: 1,
+            outputs: 1,
+            weight: vec![0.0],
+            bias: vec![0.0],
+        };
         check(
-            &[convolution(), convolution(), pool("pool1"), convolution(), convolution(), pool("pool2"), linear],
+            &[
+                convolution(),
+                convolution(),
+                pool("pool1"),
+                convolution(),
+                convolution(),
+                pool("pool2"),
+                linear,
+            ],
             &[1, 2, 1, 2, 1],
             &[2, 4],
         );
@@ -107,6 +153,16 @@ mod tests {
 
     #[test]
     fn boundaries_that_coincide_are_one() {
-        check(&[convolution(), pool("pool1"), convolution(), pool("pool2"), convolution()], &[2, 2, 1], &[1, 2]);
+        check(
+            &[
+                convolution(),
+                pool("pool1"),
+                convolution(),
+                pool("pool2"),
+                convolution(),
+            ],
+            &[2, 2, 1],
+            &[1, 2],
+        );
     }
 }

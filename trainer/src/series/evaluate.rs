@@ -87,13 +87,24 @@ pub fn evaluate(series: &Series, data: &Dataset, name: String) -> anyhow::Result
     let mut measured: Vec<Option<Measured>> = vec![None; points.len()];
     for (variant, split, members) in &groups {
         progress.set_message(format!("{variant} {split}"));
-        let settings: Vec<Setting<'_>> =
-            members.iter().map(|&it| Setting { point: it as u16, codec: &points[it].codec }).collect();
+        let settings: Vec<Setting<'_>> = members
+            .iter()
+            .map(|&it| Setting {
+                point: it as u16,
+                codec: &points[it].codec,
+            })
+            .collect();
         let results = measure(series, variant, split, &settings, data, &progress)?;
-        members.iter().zip(results).for_each(|(&at, result)| measured[at] = Some(result));
+        members
+            .iter()
+            .zip(results)
+            .for_each(|(&at, result)| measured[at] = Some(result));
     }
     progress.finish_and_clear();
-    let points = points.iter().zip(measured).filter_map(|(point, measured)| Some(describe(series, point, measured?)));
+    let points = points
+        .iter()
+        .zip(measured)
+        .filter_map(|(point, measured)| Some(describe(series, point, measured?)));
     Ok(Evaluation {
         data: name,
         images: data.len(),
@@ -106,7 +117,10 @@ pub fn evaluate(series: &Series, data: &Dataset, name: String) -> anyhow::Result
 fn groups(points: &[OperatingPoint]) -> Vec<(&str, &Split, Vec<usize>)> {
     let mut groups: Vec<(&str, &Split, Vec<usize>)> = Vec::new();
     for (at, point) in points.iter().enumerate() {
-        match groups.iter_mut().find(|it| it.0 == point.variant && *it.1 == point.split) {
+        match groups
+            .iter_mut()
+            .find(|it| it.0 == point.variant && *it.1 == point.split)
+        {
             Some(group) => group.2.push(at),
             None => groups.push((&point.variant, &point.split, vec![at])),
         }
@@ -129,7 +143,12 @@ fn describe(series: &Series, point: &OperatingPoint, measured: Measured) -> anyh
 }
 
 fn print_table(evaluation: &Evaluation) {
-    let Evaluation { data, images, unpruned_accuracy, points } = evaluation;
+    let Evaluation {
+        data,
+        images,
+        unpruned_accuracy,
+        points,
+    } = evaluation;
     println!("{images} images of {data}; unpruned network {unpruned_accuracy:.2} %\n");
     let width = points.iter().map(|it| it.variant.len()).max().unwrap_or(0).max(7);
     println!(

@@ -1,5 +1,7 @@
 //! Measures what a frame goes through: head, codec, message, decoder, tail.
 
+use std::sync::{Mutex, PoisonError};
+
 use indicatif::ProgressBar;
 use rayon::prelude::*;
 use split_core::Shape;
@@ -50,29 +52,37 @@ pub fn measure(
     progress: &ProgressBar,
 ) -> anyhow::Result<Vec<Measured>> {
     let (head, features, tail) = series.head_and_tail(variant, split)?;
-    let lane = Lane {
+    let lane = Mutex::new(Lane {
         input: &series.manifest.input,
         head,
         tail,
-        codecs: settings.iter().map(|it| Coder::new(it, features)).collect::<anyhow::Result<_>>()?,
+        codecs: settings
+            .iter()
+            .map(|it| Coder::new(it, features))
+            .collect::<anyhow::Result<_>>()?,
         scratch: Scratch::default(),
-    };
+    });
     let outcomes = (0..data.len())
         .into_par_iter()
         .map_init(
-            || lane.clone(),
+            || copy(&lane),
             |lane, image| {
                 progress.inc(1);
                 lane.run(data, image)
             },
         )
         .collect::<anyhow::Result<Vec<_>>>()?;
-    Ok((0..settings.len()).map(|codec| summary(outcomes.iter().map(|it| it[codec]))).collect())
+    Ok((0..settings.len())
+        .map(|codec| summary(outcomes.iter().map(|it| it[codec])))
+        .collect())
 }
 
 /// Top-1 accuracy in percent of an uncut variant.
 pub fn uncut_accuracy(series: &Series, variant: &str, data: &Dataset, progress: &ProgressBar) -> anyhow::Result<f64> {
-    let settings = [Setting { point: 0, codec: &Codec::None }];
+    let settings = [Setting {
+        point: 0,
+        codec: &Codec::None,
+    }];
     Ok(measure(series, variant, &Split::Output, &settings, data, progress)?[0].accuracy)
 }
 
@@ -83,7 +93,10 @@ fn summary(outcomes: impl ExactSizeIterator<Item = Outcome> + Clone) -> Measured
     Measured {
         accuracy: 100.0 * outcomes.filter(|it| it.right).count() as f64 / images as f64,
         mean_message_bytes: bytes.iter().sum::<usize>() as f64 / images as f64,
-        p95_message_bytes: bytes.get((bytes.len() * 95).div_ceil(100).saturating_sub(1)).copied().unwrap_or(0) as f64,
+        p95_message_bytes: bytes
+            .get((bytes.len() * 95).div_ceil(100).saturating_sub(1))
+            .copied()
+            .unwrap_or(0) as f64,
     }
 }
 
@@ -91,8 +104,15 @@ fn summary(outcomes: impl ExactSizeIterator<Item = Outcome> + Clone) -> Measured
 #[derive(Clone)]
 enum Coder {
     None,
-    Image { point: u16, format: split_core::manifest::ImageFormat, quality: u8 },
-    Features { point: u16, codec: FeatureCodec },
+    Image {
+        point: u16,
+        format: split_core::manifest::ImageFormat,
+        quality: u8,
+    },
+    Features {
+        point: u16,
+        codec: FeatureCodec,
+    },
 }
 
 impl Coder {
@@ -100,8 +120,15 @@ impl Coder {
         let point = setting.point;
         Ok(match setting.codec {
             Codec::None => Self::None,
-            Codec::Image { format, quality } => Self::Image { point, format: *format, quality: *quality },
-            Codec::Features(spec) => Self::Features { point, codec: FeatureCodec::new(features, spec)? },
+            Codec::Image { format, quality } => Self::Image {
+                point,
+                format: *format,
+                quality: *quality,
+            },
+            Codec::Features(spec) => Self::Features {
+                point,
+                codec: FeatureCodec::new(features, spec)?,
+            },
         })
     }
 }
@@ -128,14 +155,26 @@ struct Scratch {
 
 impl Lane<'_> {
     fn run(&mut self, data: &Dataset, image: usize) -> anyhow::Result<Vec<Outcome>> {
-        let (Self { input, head, tail, codecs, scratch }, pixels) = (self, data.pixels(image));
+        let (
+            Self {
+                input,
+                head,
+                tail,
+                codecs,
+                scratch,
+            },
+            pixels,
+        ) = (self, data.pixels(image));
         normalize(input, pixels, &mut scratch.image)?;
         head.run(1, &scratch.image, &mut scratch.features)?;
         let mut outcomes = Vec::with_capacity(codecs.len());
         for codec in codecs {
             let message_bytes = cross(codec, input, pixels, data.size(), scratch)?;
             tail.run(1, &scratch.decoded, &mut scratch.logits)?;
-            outcomes.push(Outcome { right: largest(&scratch.logits) == data.label(image), message_bytes });
+            outcomes.push(Outcome {
+                right: largest(&scratch.logits) == data.label(image),
+                message_bytes,
+            });
         }
         Ok(outcomes)
     }
@@ -181,12 +220,12 @@ pub fn normalize(input: &Input, rgb: &[u8], values: &mut Vec<f32>) -> anyhow::Re
 
 /// Features of all images, one after another.
 pub fn features(series: &Series, variant: &str, split: &Split, data: &Dataset) -> anyhow::Result<Vec<f32>> {
-    let (head, ..) = series.head_and_tail(variant, split)?;
+    let head = Mutex::new(series.head_and_tail(variant, split)?.0);
     let input = &series.manifest.input;
     let rows = (0..data.len())
         .into_par_iter()
         .map_init(
-            || (head.clone(), Vec::new()),
+            || (copy(&head), Vec::new()),
             |(head, values), image| {
                 let mut features = Vec::new();
                 normalize(input, data.pixels(image), values)?;
@@ -198,8 +237,17 @@ pub fn features(series: &Series, variant: &str, split: &Split, data: &Dataset) -
     Ok(rows.concat())
 }
 
+/// A copy for one thread. Networks can be sent to another thread, not shared with it.
+fn copy<T: Clone>(original: &Mutex<T>) -> T {
+    original.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
 fn largest(logits: &[f32]) -> usize {
-    logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |it| it.0)
+    logits
+        .iter()
+        .enumerate()
+        .max_by(|a, b| a.1.total_cmp(b.1))
+        .map_or(0, |it| it.0)
 }
 
 #[cfg(test)]
@@ -208,8 +256,20 @@ mod tests {
 
     #[test]
     fn summaries_are_of_all_images() {
-        let outcomes: Vec<Outcome> = (1..=20).map(|it| Outcome { right: it % 4 == 0, message_bytes: it }).collect();
+        let outcomes: Vec<Outcome> = (1..=20)
+            .map(|it| Outcome {
+                right: it % 4 == 0,
+                message_bytes: it,
+            })
+            .collect();
         let measured = summary(outcomes.iter().copied());
-        assert_eq!(measured, Measured { accuracy: 25.0, mean_message_bytes: 10.5, p95_message_bytes: 19.0 });
+        assert_eq!(
+            measured,
+            Measured {
+                accuracy: 25.0,
+                mean_message_bytes: 10.5,
+                p95_message_bytes: 19.0
+            }
+        );
     }
 }

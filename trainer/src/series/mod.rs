@@ -1,7 +1,7 @@
 //! From checkpoints to a series that can be served: cut, stored, calibrated, measured, reported.
 //!
 //! [`export`] cuts every checkpoint into segments ([`cut`]) and starts the manifest, [`calibrate`] gives each variant its
-//! operating points, [`evaluate`] measures them again on any images, [`report`] draws what was measured. All of them read and
+//! operating points, [`evaluate`] measures them again on any images. All of them read and
 //! write a series through [`store`], and every accuracy comes from [`measure`]: the path that a camera frame takes, head →
 //! codec → message → tail.
 
@@ -14,7 +14,6 @@ pub mod export;
 pub mod measure;
 pub mod picture;
 pub mod quantizer;
-pub mod report;
 pub mod store;
 
 /// The subcommands that make and measure a series.
@@ -26,8 +25,6 @@ pub enum Command {
     Calibrate(calibrate::Arguments),
     /// Measure every operating point of a series on test images.
     Evaluate(evaluate::Arguments),
-    /// Write a page of figures about a series.
-    Report(report::Arguments),
 }
 
 impl Command {
@@ -41,7 +38,6 @@ impl Command {
             Self::Export(arguments) => export::run(&arguments),
             Self::Calibrate(arguments) => calibrate::run(&arguments),
             Self::Evaluate(arguments) => evaluate::run(&arguments),
-            Self::Report(arguments) => report::run(&arguments),
         }
     }
 }

@@ -21,7 +21,10 @@ pub fn decode(bytes: &[u8], [height, width]: [usize; 2], format: ImageFormat) ->
     };
     let picture: RgbImage = image::load_from_memory_with_format(bytes, format)?.into_rgb8();
     let size = [picture.height() as usize, picture.width() as usize];
-    anyhow::ensure!(size == [height, width], "the picture is {size:?}, expected {height}×{width}");
+    anyhow::ensure!(
+        size == [height, width],
+        "the picture is {size:?}, expected {height}×{width}"
+    );
     Ok(picture.into_raw())
 }
 
@@ -31,7 +34,9 @@ fn webp(rgb: &[u8], [height, width]: [usize; 2], quality: u8) -> anyhow::Result<
     config.quality = f32::from(quality);
     config.method = 3;
     let encoder = webp::Encoder::from_rgb(rgb, u32::try_from(width)?, u32::try_from(height)?);
-    let file = encoder.encode_advanced(&config).map_err(|it| anyhow!("libwebp: {it:?}"))?;
+    let file = encoder
+        .encode_advanced(&config)
+        .map_err(|it| anyhow!("libwebp: {it:?}"))?;
     Ok(file.to_vec())
 }
 
@@ -41,7 +46,9 @@ fn jpeg(rgb: &[u8], [height, width]: [usize; 2], quality: u8) -> anyhow::Result<
     encoder.set_sampling_factor(jpeg_encoder::SamplingFactor::F_2_2);
     encoder.set_optimized_huffman_tables(true);
     let size = (u16::try_from(width)?, u16::try_from(height)?);
-    encoder.encode(rgb, size.0, size.1, jpeg_encoder::ColorType::Rgb).context("JPEG encoder")?;
+    encoder
+        .encode(rgb, size.0, size.1, jpeg_encoder::ColorType::Rgb)
+        .context("JPEG encoder")?;
     Ok(file)
 }
 
@@ -51,13 +58,20 @@ mod tests {
 
     #[test]
     fn pictures_come_back_nearly_the_same() {
-        let rgb: Vec<u8> = (0..16 * 24).flat_map(|it| [(it / 2) as u8, 100, (255 - it / 2) as u8]).collect();
+        let rgb: Vec<u8> = (0..16 * 24)
+            .flat_map(|it| [(it / 2) as u8, 100, (255 - it / 2) as u8])
+            .collect();
         for format in [ImageFormat::Webp, ImageFormat::Jpeg] {
             let small = encode(&rgb, [16, 24], format, 20).unwrap();
             let large = encode(&rgb, [16, 24], format, 95).unwrap();
             assert!(small.len() < large.len(), "{format}");
             let decoded = decode(&large, [16, 24], format).unwrap();
-            let mean = rgb.iter().zip(&decoded).map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>() / rgb.len() as f64;
+            let mean = rgb
+                .iter()
+                .zip(&decoded)
+                .map(|(a, b)| f64::from(a.abs_diff(*b)))
+                .sum::<f64>()
+                / rgb.len() as f64;
             assert!(mean < 6.0, "{format}: mean error {mean}");
             assert!(decode(&large, [24, 16], format).is_err());
         }

@@ -65,7 +65,9 @@ mod tests {
     #[test]
     fn channels_are_told_apart() {
         // Two images of two channels; the second channel is ten times the first.
-        let features: Vec<f32> = (0..2).flat_map(|_| (0..8).map(|it| it as f32).chain((0..8).map(|it| 10.0 * it as f32))).collect();
+        let features: Vec<f32> = (0..2)
+            .flat_map(|_| (0..8).map(|it| it as f32).chain((0..8).map(|it| 10.0 * it as f32)))
+            .collect();
         let steps = steps(&features, 2, 8, 3);
         assert!((steps[1] / steps[0] - 10.0).abs() < 1e-3, "{steps:?}");
         assert!((0.9..1.1).contains(&steps[0]), "{steps:?}");

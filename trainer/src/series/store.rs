@@ -25,12 +25,18 @@ impl Series {
         let path = dir.join("manifest.json");
         let json = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let manifest = Manifest::parse(&json).with_context(|| path.display().to_string())?;
-        Ok(Self { dir: dir.to_owned(), manifest })
+        Ok(Self {
+            dir: dir.to_owned(),
+            manifest,
+        })
     }
 
     /// A series that will lie in `dir`. Nothing is written yet.
     pub fn new(dir: &Path, manifest: Manifest) -> Self {
-        Self { dir: dir.to_owned(), manifest }
+        Self {
+            dir: dir.to_owned(),
+            manifest,
+        }
     }
 
     /// Writes the manifest, whole or not at all.
@@ -41,7 +47,13 @@ impl Series {
 
     /// Removes segment files that no variant names any more.
     pub fn remove_unused_segments(&self) -> anyhow::Result<()> {
-        let used: HashSet<String> = self.manifest.variants.iter().flat_map(|it| &it.segments).map(Segment::path).collect();
+        let used: HashSet<String> = self
+            .manifest
+            .variants
+            .iter()
+            .flat_map(|it| &it.segments)
+            .map(Segment::path)
+            .collect();
         for entry in fs::read_dir(self.dir.join("segments"))? {
             let entry = entry?;
             let path = format!("segments/{}", entry.file_name().to_string_lossy());
@@ -54,7 +66,10 @@ impl Series {
 
     /// Joins segments, which take `input`, into a network.
     pub fn network(&self, input: Shape, segments: &[Segment]) -> anyhow::Result<Network> {
-        let files = segments.iter().map(|it| self.read(it)).collect::<anyhow::Result<Vec<_>>>()?;
+        let files = segments
+            .iter()
+            .map(|it| self.read(it))
+            .collect::<anyhow::Result<Vec<_>>>()?;
         Ok(Network::load(input, files.iter().map(Vec::as_slice))?)
     }
 
@@ -69,16 +84,27 @@ impl Series {
     pub fn cut(&self, variant: &str, split: &Split) -> anyhow::Result<Cut<'_>> {
         let Some(found) = self.manifest.variant(variant) else {
             let known: Vec<&str> = self.manifest.variants.iter().map(|it| it.name.as_str()).collect();
-            bail!("there is no variant `{variant}` in the series; it has {}", known.join(", "));
+            bail!(
+                "there is no variant `{variant}` in the series; it has {}",
+                known.join(", ")
+            );
         };
         let cut = self.manifest.head_segments(found, split).and_then(|segments| {
             let (head, tail) = found.segments.split_at_checked(segments)?;
             let features = head.last().map_or(self.manifest.input.shape, |it| it.output);
-            Some(Cut { variant: found, head, features, tail })
+            Some(Cut {
+                variant: found,
+                head,
+                features,
+                tail,
+            })
         });
         cut.with_context(|| {
             let known: Vec<&str> = self.manifest.split_points.iter().map(|it| it.name.as_str()).collect();
-            format!("there is no split point `{split}`; the series has input, {}, output", known.join(", "))
+            format!(
+                "there is no split point `{split}`; the series has input, {}, output",
+                known.join(", ")
+            )
         })
     }
 
@@ -91,14 +117,23 @@ impl Series {
             let variant = self.manifest.variants.iter().position(|v| v.name == it.variant);
             let split = match &it.split {
                 Split::Input => 0,
-                Split::At(name) => 1 + self.manifest.split_points.iter().position(|s| s.name == *name).unwrap_or(0),
+                Split::At(name) => {
+                    1 + self
+                        .manifest
+                        .split_points
+                        .iter()
+                        .position(|s| s.name == *name)
+                        .unwrap_or(0)
+                }
                 Split::Output => usize::MAX,
             };
             (variant, split)
         };
         let mut ordered = std::mem::take(&mut self.manifest.operating_points);
         ordered.sort_by(|a, b| {
-            order(a).cmp(&order(b)).then(a.mean_message_bytes.total_cmp(&b.mean_message_bytes))
+            order(a)
+                .cmp(&order(b))
+                .then(a.mean_message_bytes.total_cmp(&b.mean_message_bytes))
         });
         self.manifest.operating_points = ordered;
     }
@@ -118,7 +153,12 @@ pub fn store_segments(dir: &Path, files: &[SegmentFile]) -> anyhow::Result<Vec<S
     fs::create_dir_all(dir.join("segments")).with_context(|| format!("cannot make {}", dir.display()))?;
     let store = |file: &SegmentFile| {
         let sha256 = Digest::of(&file.bytes);
-        let segment = Segment { sha256, bytes: file.bytes.len() as u64, output: file.output, macs: file.macs };
+        let segment = Segment {
+            sha256,
+            bytes: file.bytes.len() as u64,
+            output: file.output,
+            macs: file.macs,
+        };
         let path = dir.join(segment.path());
         write_whole(&path, &file.bytes).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(segment)
@@ -128,5 +168,9 @@ pub fn store_segments(dir: &Path, files: &[SegmentFile]) -> anyhow::Result<Vec<S
 
 /// How many leading segments two variants share.
 pub fn shared_trunk(a: &Variant, b: &Variant) -> usize {
-    a.segments.iter().zip(&b.segments).take_while(|(a, b)| a.sha256 == b.sha256).count()
+    a.segments
+        .iter()
+        .zip(&b.segments)
+        .take_while(|(a, b)| a.sha256 == b.sha256)
+        .count()
 }

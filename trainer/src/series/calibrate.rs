@@ -1,0 +1,299 @@
+//! `trainer calibrate`: the operating points of a series.
+//!
+//! A variant pruned for one split point has one quantiser, the one it was trained with; only its tables are fitted. Any other
+//! variant is calibrated at every split point for several code widths, and at `input` for several picture qualities. What is fitted and
+//! what is kept is decided on training images; the test images only measure what was kept.
+
+use std::path::PathBuf;
+
+use anyhow::bail;
+use clap::Args;
+use rayon::prelude::*;
+use split_core::Shape;
+use split_core::codec::{FeatureCodec, FeatureCodecSpec, Histograms, Tables, calibrate};
+use split_core::manifest::{Codec, ImageFormat, OperatingPoint, Split, Variant};
+
+use super::measure::{Measured, Setting, features, measure};
+use super::quantizer;
+use super::store::Series;
+use crate::data::{Dataset, Subset};
+use crate::progress::bar;
+
+/// Code widths tried where no quantiser was trained, and how much wider than the most faithful the steps are: wider
+/// steps at more bits give more zeros, hence fewer bytes, without clipping.
+const WIDTHS: [(u8, f32); 6] = [(1, 1.0), (2, 1.0), (2, 1.4), (3, 1.0), (3, 1.5), (4, 1.0)];
+/// Picture qualities tried at `input`.
+const QUALITIES: [u8; 6] = [5, 15, 30, 50, 75, 92];
+/// Points of accuracy that an operating point may lie under its uncut variant and still be of use.
+const USEFUL_LOSS: f64 = 8.0;
+
+/// What to calibrate, and with which images.
+#[derive(Args, Clone, Debug)]
+pub struct Arguments {
+    /// Folder of the series, as `export` wrote it.
+    #[arg(long)]
+    series: PathBuf,
+    /// Image folder or CIFAR binary files, the same as for `export`.
+    #[arg(long)]
+    data: PathBuf,
+    /// Training images to calibrate on, spread evenly over the classes.
+    #[arg(long, default_value_t = 2000)]
+    images: usize,
+    /// Only this variant. May be given again.
+    #[arg(long = "variant")]
+    variants: Vec<String>,
+    /// Most probability tables of one codec; more make smaller messages and a larger manifest.
+    #[arg(long, default_value_t = 48)]
+    tables: usize,
+}
+
+/// Runs `trainer calibrate`. The manifest is written after each variant, so an interrupted run loses one at most.
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let mut series = Series::open(&arguments.series)?;
+    let shape = series.manifest.input.shape;
+    let load = |subset| {
+        Dataset::load_for(
+            &arguments.data,
+            subset,
+            [shape.height(), shape.width()],
+            &series.manifest.classes,
+        )
+    };
+    let images = Images {
+        train: load(Subset::Train)?.thinned(arguments.images),
+        test: load(Subset::Test)?,
+    };
+    if images.test.len() != series.manifest.measured_on.images {
+        bail!(
+            "the manifest's accuracies were measured on {} images, {} has {}; export the series with these",
+            series.manifest.measured_on.images,
+            arguments.data.display(),
+            images.test.len()
+        );
+    }
+    for name in &arguments.variants {
+        series.cut(name, &Split::Output)?;
+    }
+    let chosen = |it: &&Variant| arguments.variants.is_empty() || arguments.variants.contains(&it.name);
+    let variants: Vec<Variant> = series.manifest.variants.iter().filter(chosen).cloned().collect();
+    for variant in variants {
+        let points = calibrate_variant(&series, &variant, &images, arguments.tables)?;
+        for point in &points {
+            let OperatingPoint {
+                split,
+                codec,
+                accuracy,
+                mean_message_bytes,
+                ..
+            } = point;
+            println!(
+                "{} {split} {codec}: {accuracy:.2} %, {mean_message_bytes:.1} bytes",
+                variant.name
+            );
+        }
+        series.replace_points(&variant.name, points);
+        series.save()?;
+    }
+    Ok(())
+}
+
+struct Images {
+    train: Dataset,
+    test: Dataset,
+}
+
+fn calibrate_variant(
+    series: &Series,
+    variant: &Variant,
+    images: &Images,
+    tables: usize,
+) -> anyhow::Result<Vec<OperatingPoint>> {
+    let mut points = Vec::new();
+    if let Some((split, spec)) = trained_quantizer(series, variant) {
+        let features = Features::of(series, variant, split, &images.train)?;
+        let codec = Codec::Features(features.fit(spec.bits, spec.steps.clone(), tables)?);
+        points.extend(measured(series, variant, split, vec![codec], &images.test)?);
+        return Ok(points);
+    }
+    for format in [ImageFormat::Webp, ImageFormat::Jpeg] {
+        let codecs = QUALITIES.map(|quality| Codec::Image { format, quality }).to_vec();
+        points.extend(best(series, variant, &Split::Input, codecs, images)?);
+    }
+    for split_point in &series.manifest.split_points {
+        let split = Split::At(split_point.name.clone());
+        let features = Features::of(series, variant, &split, &images.train)?;
+        let sweep = WIDTHS.iter().map(|&(bits, wider)| {
+            let steps = features.steps(bits).into_iter().map(|it| it * wider).collect();
+            features.fit(bits, steps, tables).map(Codec::Features)
+        });
+        points.extend(best(
+            series,
+            variant,
+            &split,
+            sweep.collect::<anyhow::Result<_>>()?,
+            images,
+        )?);
+    }
+    points.extend(measured(
+        series,
+        variant,
+        &Split::Output,
+        vec![Codec::None],
+        &images.test,
+    )?);
+    Ok(points)
+}
+
+/// The quantiser of a variant that was pruned for one split point, which `export` put into the manifest.
+fn trained_quantizer<'a>(series: &'a Series, variant: &Variant) -> Option<(&'a Split, &'a FeatureCodecSpec)> {
+    let mut own = series
+        .manifest
+        .operating_points
+        .iter()
+        .filter(|it| it.variant == variant.name);
+    match (own.next(), own.next()) {
+        (
+            Some(OperatingPoint {
+                split,
+                codec: Codec::Features(spec),
+                ..
+            }),
+            None,
+        ) => Some((split, spec)),
+        _ => None,
+    }
+}
+
+/// Keeps the codecs on the lower left edge of bytes against accuracy on training images, and measures those on test images.
+fn best(
+    series: &Series,
+    variant: &Variant,
+    split: &Split,
+    codecs: Vec<Codec>,
+    images: &Images,
+) -> anyhow::Result<Vec<OperatingPoint>> {
+    let candidates = measured(series, variant, split, codecs, &images.train)?;
+    let keep = frontier(
+        &candidates
+            .iter()
+            .map(|it| (it.mean_message_bytes, it.accuracy))
+            .collect::<Vec<_>>(),
+    );
+    let kept = keep.into_iter().map(|it| candidates[it].codec.clone()).collect();
+    let points = measured(series, variant, split, kept, &images.test)?;
+    Ok(points
+        .into_iter()
+        .filter(|it| it.accuracy >= variant.accuracy - USEFUL_LOSS)
+        .collect())
+}
+
+/// Indices of the points than which no other is both smaller and at least as accurate.
+fn frontier(points: &[(f64, f64)]) -> Vec<usize> {
+    let beaten = |it: usize| {
+        let better = |other: usize| {
+            let (smaller, more) = (points[other].0 <= points[it].0, points[other].1 >= points[it].1);
+            smaller && more && (points[other] != points[it] || other < it)
+        };
+        (0..points.len()).any(better)
+    };
+    (0..points.len()).filter(|it| !beaten(*it)).collect()
+}
+
+fn measured(
+    series: &Series,
+    variant: &Variant,
+    split: &Split,
+    codecs: Vec<Codec>,
+    data: &Dataset,
+) -> anyhow::Result<Vec<OperatingPoint>> {
+    let progress = bar("calibrate", data.len() as u64).with_message(format!("{} {split}", variant.name));
+    // The length of a message depends on its operating point's number only from 128 on; `evaluate` uses the final one.
+    let settings: Vec<Setting<'_>> = codecs.iter().map(|codec| Setting { point: 0, codec }).collect();
+    let results = measure(series, &variant.name, split, &settings, data, &progress)?;
+    progress.finish_and_clear();
+    let point = |(
+        codec,
+        Measured {
+            accuracy,
+            mean_message_bytes,
+            p95_message_bytes,
+        },
+    )| OperatingPoint {
+        variant: variant.name.clone(),
+        split: split.clone(),
+        codec,
+        accuracy,
+        mean_message_bytes,
+        p95_message_bytes,
+    };
+    Ok(codecs.into_iter().zip(results).map(point).collect())
+}
+
+/// Features of the calibration images at one split point.
+struct Features {
+    shape: Shape,
+    values: Vec<f32>,
+}
+
+impl Features {
+    fn of(series: &Series, variant: &Variant, split: &Split, data: &Dataset) -> anyhow::Result<Self> {
+        let shape = series.cut(&variant.name, split)?.features;
+        Ok(Self {
+            shape,
+            values: features(series, &variant.name, split, data)?,
+        })
+    }
+
+    fn steps(&self, bits: u8) -> Vec<f32> {
+        quantizer::steps(&self.values, self.shape.channels(), self.shape.positions(), bits)
+    }
+
+    /// Fits probability tables to these features under a quantiser.
+    fn fit(&self, bits: u8, steps: Vec<f32>, tables: usize) -> anyhow::Result<FeatureCodecSpec> {
+        let plain = Tables::uniform(bits, self.shape.channels());
+        let mut spec = FeatureCodecSpec {
+            bits,
+            steps,
+            tables: plain,
+        };
+        let codec = FeatureCodec::new(self.shape, &spec)?;
+        let empty = || (Histograms::new(self.shape, bits), Vec::new());
+        let counted = self
+            .values
+            .par_chunks(self.shape.values() * 64)
+            .map(|images| {
+                images
+                    .chunks_exact(self.shape.values())
+                    .try_fold(empty(), |(mut counts, mut codes), image| {
+                        codec.quantize(image, &mut codes)?;
+                        counts.add(&codes);
+                        Ok::<_, anyhow::Error>((counts, codes))
+                    })
+            })
+            .try_reduce(empty, |mut a, b| {
+                a.0.merge(&b.0);
+                Ok(a)
+            })?;
+        spec.tables = calibrate(&counted.0, tables);
+        Ok(spec)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_frontier_has_no_dominated_point() {
+        let points = [
+            (10.0, 80.0),
+            (20.0, 79.0),
+            (20.0, 85.0),
+            (20.0, 85.0),
+            (40.0, 85.0),
+            (50.0, 90.0),
+        ];
+        assert_eq!(frontier(&points), [0, 2, 5]);
+        assert_eq!(frontier(&[]), [0_usize; 0]);
+    }
+}

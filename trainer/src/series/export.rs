@@ -1,0 +1,291 @@
+//! `trainer export`: checkpoints to a series.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use split_core::Shape;
+use split_core::codec::{FeatureCodecSpec, Tables};
+use split_core::manifest::{
+    Codec, Input, MANIFEST_FORMAT, Manifest, MeasuredOn, OperatingPoint, Split, SplitPoint, Unpruned, Variant,
+};
+
+use super::cut;
+use super::measure::{Setting, measure, uncut_accuracy};
+use super::store::{Series, shared_trunk, store_segments};
+use crate::checkpoint::Checkpoint;
+use crate::data::{Dataset, Subset};
+use crate::network::{Description, FeatureQuantizer};
+use crate::progress::bar;
+
+/// What to export, and where to.
+#[derive(Args, Clone, Debug)]
+pub struct Arguments {
+    /// Checkpoint of a variant, named after its file; parents before the variants pruned from them. May be given again.
+    #[arg(long = "checkpoint", required = true)]
+    checkpoints: Vec<PathBuf>,
+    /// Checkpoint of the network before pruning, for comparison; the first variant if not given.
+    #[arg(long)]
+    unpruned: Option<PathBuf>,
+    /// Folder of the series; its name is the series' name.
+    #[arg(long)]
+    series: PathBuf,
+    /// Image folder or CIFAR binary files; accuracies are measured on the test images.
+    #[arg(long)]
+    data: PathBuf,
+    /// What the manifest calls the images; their folder's name if not given.
+    #[arg(long)]
+    data_name: Option<String>,
+    /// Also write ONNX files into this folder: each whole variant, and a head and a tail for every split point.
+    #[arg(long)]
+    onnx: Option<PathBuf>,
+}
+
+/// Runs `trainer export`.
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let checkpoints = arguments
+        .checkpoints
+        .iter()
+        .map(|it| load(it))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let unpruned = match &arguments.unpruned {
+        Some(path) => load(path)?,
+        None => checkpoints[0].clone(),
+    };
+    let description = checkpoints[0].checkpoint.description();
+    for other in checkpoints.iter().chain([&unpruned]) {
+        check_same_network(&checkpoints[0], other)?;
+    }
+    let [_, height, width] = description.input;
+    let data = Dataset::load_for(&arguments.data, Subset::Test, [height, width], &description.classes)?;
+    let mut manifest = frame(arguments, description, &data)?;
+    let mut variants = Vec::new();
+    for named in &checkpoints {
+        let (segments, split_points) = stored(&arguments.series, named)?;
+        manifest.split_points = split_points;
+        let parent = parent(named.checkpoint.description(), &segments, &variants)?;
+        variants.push(Variant {
+            accuracy: 0.0,
+            parent,
+            ..segments
+        });
+    }
+    manifest.variants = variants;
+    manifest.unpruned = measure_unpruned(&arguments.series, &manifest, &unpruned, &data)?;
+    let mut series = Series::new(&arguments.series, manifest);
+    for named in &checkpoints {
+        measure_variant(&mut series, named, &data)?;
+    }
+    series.save()?;
+    series.remove_unused_segments()?;
+    if let Some(folder) = &arguments.onnx {
+        for named in &checkpoints {
+            write_onnx(folder, named)?;
+        }
+    }
+    print(&series);
+    Ok(())
+}
+
+/// A checkpoint and the name of its file.
+#[derive(Clone)]
+struct Named {
+    name: String,
+    path: PathBuf,
+    checkpoint: Checkpoint,
+}
+
+fn load(path: &Path) -> anyhow::Result<Named> {
+    let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let checkpoint = Checkpoint::load(path).with_context(|| format!("checkpoint {}", path.display()))?;
+    Ok(Named {
+        name,
+        path: path.to_owned(),
+        checkpoint,
+    })
+}
+
+fn check_same_network(a: &Named, b: &Named) -> anyhow::Result<()> {
+    let identity = |it: &Named| {
+        let Description {
+            architecture,
+            input,
+            classes,
+            mean,
+            std,
+            ..
+        } = it.checkpoint.description();
+        (architecture.clone(), *input, classes.clone(), *mean, *std)
+    };
+    if identity(a) != identity(b) {
+        let (a, b) = (a.path.display(), b.path.display());
+        bail!(
+            "{a} and {b} differ in architecture, input, normalisation or classes; a series holds variants of one network"
+        );
+    }
+    Ok(())
+}
+
+/// The manifest without variants, and with the operating points of an earlier one that may still hold.
+fn frame(arguments: &Arguments, description: &Description, data: &Dataset) -> anyhow::Result<Manifest> {
+    let folder = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(Manifest {
+        format: MANIFEST_FORMAT,
+        series: folder(&arguments.series),
+        classes: description.classes.clone(),
+        input: Input {
+            shape: Shape::try_from(description.input)?,
+            mean: description.mean,
+            std: description.std,
+        },
+        unpruned: Unpruned {
+            accuracy: 0.0,
+            macs: 0,
+            widths: Vec::new(),
+        },
+        measured_on: MeasuredOn {
+            name: arguments.data_name.clone().unwrap_or_else(|| folder(&arguments.data)),
+            images: data.len(),
+        },
+        split_points: Vec::new(),
+        variants: Vec::new(),
+        operating_points: Vec::new(),
+    })
+}
+
+/// Writes a checkpoint's segments; its accuracy and parent are still to be found.
+fn stored(dir: &Path, named: &Named) -> anyhow::Result<(Variant, Vec<SplitPoint>)> {
+    let (files, split_points) = cut::write(&named.checkpoint).with_context(|| named.path.display().to_string())?;
+    let variant = Variant {
+        name: named.name.clone(),
+        parent: None,
+        widths: named.checkpoint.description().widths.clone(),
+        accuracy: 0.0,
+        segments: store_segments(dir, &files)?,
+    };
+    Ok((variant, split_points))
+}
+
+/// The variant from which one that was pruned for a split point came: of those with the same widths before the pruned layer,
+/// the one that shares the most segments.
+fn parent(description: &Description, variant: &Variant, earlier: &[Variant]) -> anyhow::Result<Option<String>> {
+    let Some(FeatureQuantizer { split, .. }) = &description.quantizer else {
+        return Ok(None);
+    };
+    let pruned = description.convolution_before(split)?;
+    let related = earlier
+        .iter()
+        .filter(|it| it.parent.is_none() && it.widths[..pruned] == variant.widths[..pruned]);
+    Ok(related
+        .max_by_key(|it| shared_trunk(it, variant))
+        .map(|it| it.name.clone()))
+}
+
+fn measure_unpruned(dir: &Path, manifest: &Manifest, named: &Named, data: &Dataset) -> anyhow::Result<Unpruned> {
+    let (variant, split_points) = stored(dir, named)?;
+    let (name, widths, macs) = (variant.name.clone(), variant.widths.clone(), variant.macs());
+    let series = Series::new(
+        dir,
+        Manifest {
+            variants: vec![variant],
+            split_points,
+            ..manifest.clone()
+        },
+    );
+    let progress = bar("export", data.len() as u64).with_message(format!("unpruned {name}"));
+    let accuracy = uncut_accuracy(&series, &name, data, &progress)?;
+    progress.finish_and_clear();
+    Ok(Unpruned { accuracy, macs, widths })
+}
+
+/// Measures a variant uncut, and gives it its first operating point: at `output`, or with the quantiser it was trained with.
+fn measure_variant(series: &mut Series, named: &Named, data: &Dataset) -> anyhow::Result<()> {
+    let progress = bar("export", data.len() as u64).with_message(named.name.clone());
+    let accuracy = uncut_accuracy(series, &named.name, data, &progress)?;
+    if let Some(variant) = series.manifest.variants.iter_mut().find(|it| it.name == named.name) {
+        variant.accuracy = accuracy;
+    }
+    let (split, codec) = match &named.checkpoint.description().quantizer {
+        None => (Split::Output, Codec::None),
+        Some(quantizer) => (
+            Split::At(quantizer.split.clone()),
+            Codec::Features(plain_codec(quantizer)?),
+        ),
+    };
+    let point = u16::try_from(series.manifest.operating_points.len())?;
+    progress.reset();
+    let measured = measure(
+        series,
+        &named.name,
+        &split,
+        &[Setting { point, codec: &codec }],
+        data,
+        &progress,
+    )?[0];
+    progress.finish_and_clear();
+    series.manifest.operating_points.push(OperatingPoint {
+        variant: named.name.clone(),
+        split,
+        codec,
+        accuracy: measured.accuracy,
+        mean_message_bytes: measured.mean_message_bytes,
+        p95_message_bytes: measured.p95_message_bytes,
+    });
+    Ok(())
+}
+
+/// The trained quantiser with a table that codes every value alike, until the codec is calibrated.
+fn plain_codec(quantizer: &FeatureQuantizer) -> anyhow::Result<FeatureCodecSpec> {
+    let bits = u8::try_from(quantizer.bits).context("quantiser")?;
+    let channels = quantizer.steps.len();
+    Ok(FeatureCodecSpec {
+        bits,
+        steps: quantizer.steps.clone(),
+        tables: Tables::uniform(bits, channels),
+    })
+}
+
+fn write_onnx(folder: &Path, named: &Named) -> anyhow::Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let pieces = cut::cut(&named.checkpoint.fold()?);
+    let input = Shape::try_from(named.checkpoint.description().input)?;
+    let write = |suffix: &str, input: Shape, layers: &[split_runtime::Layer]| {
+        let path = folder.join(format!("{}{suffix}.onnx", named.name));
+        let file = split_runtime::write_onnx(input, layers)?;
+        crate::files::write_whole(&path, &file.bytes).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok::<Shape, anyhow::Error>(file.output)
+    };
+    write("", input, &pieces.layers.concat())?;
+    for split in &pieces.split_points {
+        let (head, tail) = pieces.layers.split_at(split.segments);
+        let features = write(&format!("-{}-head", split.name), input, &head.concat())?;
+        write(&format!("-{}-tail", split.name), features, &tail.concat())?;
+    }
+    Ok(())
+}
+
+fn print(series: &Series) {
+    let manifest = &series.manifest;
+    println!(
+        "unpruned: {:.2} %, {:.1} MMAC",
+        manifest.unpruned.accuracy,
+        manifest.unpruned.macs as f64 / 1e6
+    );
+    for variant in &manifest.variants {
+        let bytes: u64 = variant.segments.iter().map(|it| it.bytes).sum();
+        println!(
+            "{}: {:.2} %, {:.1} MMAC, {:.2} MB in {} segments{}",
+            variant.name,
+            variant.accuracy,
+            variant.macs() as f64 / 1e6,
+            bytes as f64 / 1e6,
+            variant.segments.len(),
+            variant
+                .parent
+                .as_ref()
+                .map(|it| format!(", pruned from {it}"))
+                .unwrap_or_default(),
+        );
+    }
+}
