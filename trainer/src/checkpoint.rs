@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
+use crate::augment;
 use crate::files;
 use crate::network::{BATCH_NORM_EPSILON, Description, KERNEL, LayerSpec, NetworkError};
 
@@ -216,6 +217,27 @@ impl Checkpoint {
         })
     }
 
+    /// Random weights to train from: He et al.'s normal initialisation (2015) for convolutions, small uniform ones for the
+    /// classifier; the same for the same seed.
+    pub fn random(description: Description, seed: u64) -> Result<Self, CheckpointError> {
+        let mut tensors = BTreeMap::new();
+        for (number, (name, shape)) in tensor_shapes(&description)?.into_iter().enumerate() {
+            let count: usize = shape.iter().product();
+            let inputs = shape.iter().skip(1).product::<usize>() as f32;
+            let chance = |at: usize| random_unit(seed ^ ((number as u64) << 40), at as u64);
+            let values = match shape.len() {
+                4 => (0..count)
+                    .map(|at| normal(chance(2 * at), chance(2 * at + 1)) * (2.0 / inputs).sqrt())
+                    .collect(),
+                2 => (0..count).map(|at| (2.0 * chance(at) - 1.0) / inputs.sqrt()).collect(),
+                _ if name.ends_with("running_var") || name.ends_with(".weight") => vec![1.0; count],
+                _ => vec![0.0; count],
+            };
+            tensors.insert(name, NamedTensor { shape, values });
+        }
+        Self::new(description, tensors)
+    }
+
     /// Reads a checkpoint written by [`Checkpoint::save`].
     pub fn load(path: &Path) -> Result<Self, CheckpointError> {
         let (description, tensors) = read(path)?;
@@ -354,6 +376,17 @@ fn read(path: &Path) -> Result<(Option<Description>, BTreeMap<String, NamedTenso
         .map(|text| serde_json::from_str(text))
         .transpose();
     Ok((description.map_err(|error| format_error(path, &error))?, tensors))
+}
+
+/// A number in `(0, 1)` for each seed and place.
+fn random_unit(seed: u64, at: u64) -> f32 {
+    let bits = augment::mix(augment::mix(seed) ^ at) >> 41;
+    (bits as f32 + 0.5) / (1_u64 << 23) as f32
+}
+
+/// Box and Muller's transform of two uniform numbers to a normal one.
+fn normal(a: f32, b: f32) -> f32 {
+    (-2.0 * a.ln()).sqrt() * (std::f32::consts::TAU * b).cos()
 }
 
 fn format_error(path: &Path, reason: &dyn std::fmt::Display) -> CheckpointError {

@@ -3,6 +3,23 @@
 //! [`network::Description`] says what a network is, [`checkpoint::Checkpoint`] holds its weights. Neither knows the training
 //! framework; what follows training (calibration, export) builds on these two alone.
 
+mod augment;
+mod block;
+#[cfg(test)]
+mod block_tests;
 pub mod checkpoint;
+pub mod command;
+pub mod data;
 pub mod files;
+pub mod import;
+mod kernels;
+mod learn;
+mod model;
 pub mod network;
+mod operator;
+pub mod progress;
+pub mod prune;
+mod quantize;
+pub mod run;
+pub mod series;
+pub mod settings;

@@ -1,0 +1,477 @@
+//! A training run: its folder, its parts, and going on where it was stopped.
+//!
+//! The folder holds `settings.json`, `log.jsonl` (a line per round and epoch), `state.safetensors` (weights and momentum after the
+//! last finished part), `last.safetensors` (that network as a checkpoint) and, when the run is over, `final.safetensors`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+
+use crate::augment::{self, View};
+use crate::checkpoint::{self, Checkpoint, NamedTensor};
+use crate::data::{Dataset, Subset};
+use crate::files;
+use crate::learn::{self, Learner, Lesson};
+use crate::model::{Network, values};
+use crate::network::{Description, FeatureQuantizer};
+use crate::progress;
+use crate::prune::{self, Choice};
+use crate::quantize::{self, Quantizer};
+use crate::settings::{Settings, Task};
+
+/// Training pictures whose features set the quantiser's steps.
+const CALIBRATION_PICTURES: usize = 1000;
+
+/// What is done; the rest is made again from the settings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Progress {
+    /// Finished rounds of removing filters.
+    round: u64,
+    /// Finished epochs of the fine-tuning after them.
+    epoch: u64,
+}
+
+/// One line of the log.
+#[derive(Serialize)]
+struct Line<'a> {
+    part: &'a str,
+    number: u64,
+    learning_rate: f64,
+    loss: f64,
+    train_accuracy: f64,
+    test_accuracy: f64,
+    images_per_second: f64,
+    macs: u64,
+    widths: &'a [usize],
+}
+
+/// A run with everything loaded.
+pub struct Run {
+    folder: PathBuf,
+    settings: Settings,
+    train: Dataset,
+    test: Dataset,
+    /// The teacher's logits for the pictures as they are, and mirrored.
+    teacher: Option<[Vec<f32>; 2]>,
+    learner: Learner,
+    quantizer: Option<FeatureQuantizer>,
+    progress: Progress,
+    unpruned_macs: u64,
+    parent_macs: u64,
+}
+
+/// Starts a run in `folder`, or goes on with the one there. Fails when the folder holds a run with other settings.
+pub fn run(folder: &Path, settings: &Settings) -> anyhow::Result<()> {
+    fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    let path = folder.join("settings.json");
+    let text = serde_json::to_string_pretty(settings)?;
+    match fs::read_to_string(&path) {
+        Ok(old) if serde_json::from_str::<Settings>(&old).ok().as_ref() != Some(settings) => {
+            bail!(
+                "{} holds a run with other settings; take another folder, or resume it",
+                folder.display()
+            )
+        }
+        _ => files::write_whole(&path, text.as_bytes()).with_context(|| path.display().to_string())?,
+    }
+    resume(folder)
+}
+
+/// Goes on with the run in `folder` from its last finished part.
+pub fn resume(folder: &Path) -> anyhow::Result<()> {
+    Run::open(folder)?.finish()
+}
+
+impl Run {
+    fn open(folder: &Path) -> anyhow::Result<Self> {
+        let path = folder.join("settings.json");
+        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        let settings: Settings = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+        let device = Device::flex();
+        let description = Description::unpruned(&settings.architecture, settings.input, settings.classes.clone())?;
+        let unpruned_macs = description.macs()?.iter().sum();
+        let parent = match &settings.parent {
+            Some(path) => Checkpoint::load(path)?,
+            None => Checkpoint::random(description, settings.learning.seed)?,
+        };
+        let size = [settings.input[1], settings.input[2]];
+        let data = &settings.learning.data;
+        let mut train = Dataset::load_for(data, Subset::Train, size, &settings.classes)?;
+        if let Some(count) = settings.learning.pictures {
+            train = train.thinned(count);
+        }
+        let test = Dataset::load_for(data, Subset::Test, size, &settings.classes)?;
+        let teacher = teacher(folder, &settings, &train)?;
+        let parent_macs = parent.description().macs()?.iter().sum();
+        let first = first_block(&settings, parent.description())?;
+        let learner = Learner::new(Network::from_checkpoint(&parent, &device)?, first);
+        let mut run = Self {
+            folder: folder.to_owned(),
+            settings,
+            train,
+            test,
+            teacher,
+            learner,
+            quantizer: None,
+            progress: Progress::default(),
+            unpruned_macs,
+            parent_macs,
+        };
+        run.restore()?;
+        Ok(run)
+    }
+
+    fn restore(&mut self) -> anyhow::Result<()> {
+        let path = self.folder.join("state.safetensors");
+        if !path.exists() {
+            return Ok(());
+        }
+        let (mut tensors, metadata) = checkpoint::load_tensors(&path)?;
+        let field = |name: &str| {
+            metadata
+                .get(name)
+                .with_context(|| format!("{} lacks `{name}`", path.display()))
+        };
+        let description: Description = serde_json::from_str(field("description")?)?;
+        self.progress = serde_json::from_str(field("progress")?)?;
+        let memory = tensors.split_off("velocity.");
+        let checkpoint = Checkpoint::new(description, tensors)?;
+        self.quantizer = checkpoint.description().quantizer.clone();
+        self.learner.network = Network::from_checkpoint(&checkpoint, &Device::flex())?;
+        self.learner.remember(memory);
+        self.install_quantizer()
+    }
+
+    fn save(&self) -> anyhow::Result<()> {
+        let checkpoint = self.learner.network.to_checkpoint()?;
+        let mut tensors: BTreeMap<String, NamedTensor> = checkpoint.tensors().clone();
+        tensors.extend(self.learner.memory());
+        let metadata = HashMap::from([
+            (
+                "description".to_owned(),
+                serde_json::to_string(checkpoint.description())?,
+            ),
+            ("progress".to_owned(), serde_json::to_string(&self.progress)?),
+        ]);
+        checkpoint.save(&self.folder.join("last.safetensors"))?;
+        Ok(checkpoint::save_tensors(
+            &self.folder.join("state.safetensors"),
+            &tensors,
+            metadata,
+        )?)
+    }
+
+    fn finish(mut self) -> anyhow::Result<()> {
+        while let Some((rate, batches)) = self.next_round()? {
+            let scores = self.learn_round(rate, batches)?;
+            self.remove(&scores)?;
+            self.learner.forget();
+            self.progress.round += 1;
+            self.report("round", self.progress.round, rate, Totals::default())?;
+            self.save()?;
+        }
+        while self.progress.epoch < self.settings.learning.epochs {
+            self.calibrate()?;
+            self.epoch()?;
+        }
+        let path = self.folder.join("final.safetensors");
+        self.learner.network.to_checkpoint()?.save(&path)?;
+        println!("{}", path.display());
+        Ok(())
+    }
+
+    /// Learning rate and batches of the next round of removing filters, if there is one.
+    fn next_round(&self) -> anyhow::Result<Option<(f64, u64)>> {
+        Ok(match &self.settings.task {
+            Task::Train => None,
+            Task::Step1(step) if self.progress.round < step.rounds => {
+                Some((step.round_learning_rate, step.round_batches))
+            }
+            Task::Step1(_) => None,
+            Task::Step2(step) => {
+                let block = self.learner.network.description().convolution_before(&step.split)?;
+                let width = self.learner.network.description().widths[block];
+                (width > step.width).then_some((step.round_learning_rate, step.round_batches))
+            }
+        })
+    }
+
+    fn learn_round(&mut self, rate: f64, batches: u64) -> anyhow::Result<Vec<Vec<f64>>> {
+        // Rounds draw their pictures from epochs of their own, far from those of the fine-tuning.
+        let epoch = u64::MAX / 2 + self.progress.round;
+        let order = augment::order(self.settings.learning.seed, epoch, self.train.len());
+        let bar = progress::bar("round", batches);
+        let mut scores = Vec::new();
+        for indices in order.chunks(self.settings.learning.batch).take(batches as usize) {
+            let lesson = self.lesson(indices, epoch);
+            let report = self
+                .learner
+                .step(&lesson, &self.settings.learning, rate, Some(&mut scores));
+            bar.set_message(format!("loss {:.3}", report.loss));
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        Ok(scores)
+    }
+
+    fn remove(&mut self, scores: &[Vec<f64>]) -> anyhow::Result<()> {
+        let checkpoint = self.learner.network.to_checkpoint()?;
+        match &self.settings.task {
+            Task::Train => {}
+            Task::Step1(step) => {
+                let goal = self.unpruned_macs as f64 / step.fewer_macs;
+                let left = (step.rounds - self.progress.round - 1) as f64 / step.rounds as f64;
+                let target = (goal * (self.parent_macs as f64 / goal).powf(left)) as u64;
+                let choice = Choice {
+                    multiple: step.multiple,
+                    work_exponent: step.work_exponent,
+                    least: step.multiple,
+                };
+                for (block, kept) in prune::choose(&checkpoint, scores, target, choice)?
+                    .into_iter()
+                    .enumerate()
+                {
+                    self.keep(block, &kept)?;
+                }
+            }
+            Task::Step2(step) => {
+                let block = checkpoint.description().convolution_before(&step.split)?;
+                let width = (checkpoint.description().widths[block] / 2).max(step.width);
+                let mut order: Vec<usize> = (0..scores[block].len()).collect();
+                order.sort_by(|a, b| scores[block][*b].total_cmp(&scores[block][*a]));
+                order.truncate(width);
+                order.sort_unstable();
+                self.keep(block, &order)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, block: usize, kept: &[usize]) -> anyhow::Result<()> {
+        if kept.len() < self.learner.network.description().widths[block] {
+            self.learner.network.keep_filters(block, kept)?;
+        }
+        Ok(())
+    }
+
+    /// Sets the quantiser's steps anew, in the first half of step 2's fine-tuning; later they stay, so that the tail can settle.
+    fn calibrate(&mut self) -> anyhow::Result<()> {
+        let Task::Step2(step) = &self.settings.task else {
+            return Ok(());
+        };
+        if self.quantizer.is_some() && self.progress.epoch * 2 >= self.settings.learning.epochs {
+            return Ok(());
+        }
+        let network = &self.learner.network;
+        let block = network.description().convolution_before(&step.split)?;
+        let data = self.train.thinned(CALIBRATION_PICTURES);
+        let pictures: Vec<(usize, View)> = (0..data.len()).map(|index| (index, View::PLAIN)).collect();
+        let (mean, std) = (network.description().mean, network.description().std);
+        let input = augment::batch(&data, &pictures, mean, std, &Device::flex());
+        let features = values(&network.run_blocks(input, 0..block + 1));
+        let steps = quantize::calibrate(&features, network.description().widths[block], step.bits);
+        self.quantizer = Some(FeatureQuantizer {
+            split: step.split.clone(),
+            bits: step.bits,
+            steps,
+        });
+        self.install_quantizer()
+    }
+
+    fn install_quantizer(&mut self) -> anyhow::Result<()> {
+        if let (Some(quantizer), Task::Step2(step)) = (&self.quantizer, &self.settings.task) {
+            let block = self
+                .learner
+                .network
+                .description()
+                .convolution_before(&quantizer.split)?;
+            self.learner.quantizer = Some(Quantizer::new(quantizer, block, &Device::flex()));
+            self.learner.rate_penalty = step.rate_penalty;
+        }
+        self.learner.network.set_quantizer(self.quantizer.clone());
+        Ok(())
+    }
+
+    fn epoch(&mut self) -> anyhow::Result<()> {
+        let (epoch, learning) = (self.progress.epoch, self.settings.learning.clone());
+        let order = augment::order(learning.seed, epoch, self.train.len());
+        let bar = progress::bar("epoch", order.len() as u64);
+        let mut totals = Totals::default();
+        let (mut rate, start) = (0.0, Instant::now());
+        for indices in order.chunks(learning.batch) {
+            let done = (epoch as f64 + totals.pictures as f64 / order.len() as f64) / learning.epochs as f64;
+            rate = learning.rate(done);
+            let lesson = self.lesson(indices, epoch);
+            let report = self.learner.step(&lesson, &learning, rate, None);
+            totals.add(report, indices.len());
+            bar.set_message(format!("{}/{} {}", epoch + 1, learning.epochs, totals.text()));
+            bar.inc(indices.len() as u64);
+        }
+        bar.finish_and_clear();
+        totals.images_per_second = totals.pictures as f64 / start.elapsed().as_secs_f64();
+        self.progress.epoch += 1;
+        self.report("epoch", self.progress.epoch, rate, totals)?;
+        self.save()
+    }
+
+    fn lesson(&self, indices: &[usize], epoch: u64) -> Lesson {
+        let seed = self.settings.learning.seed;
+        let pictures: Vec<(usize, View)> = indices
+            .iter()
+            .map(|index| (*index, View::random(seed, epoch, *index as u64)))
+            .collect();
+        let description = self.learner.network.description();
+        let classes = description.classes.len();
+        let teacher = self.teacher.as_ref().map(|teacher| {
+            let rows = pictures
+                .iter()
+                .flat_map(|(index, view)| &teacher[usize::from(view.mirrored)][index * classes..][..classes]);
+            rows.copied().collect()
+        });
+        Lesson {
+            pictures: augment::batch(
+                &self.train,
+                &pictures,
+                description.mean,
+                description.std,
+                &Device::flex(),
+            ),
+            labels: indices.iter().map(|index| self.train.label(*index)).collect(),
+            teacher,
+        }
+    }
+
+    fn report(&self, part: &str, number: u64, learning_rate: f64, totals: Totals) -> anyhow::Result<()> {
+        let network = &self.learner.network;
+        let line = Line {
+            part,
+            number,
+            learning_rate,
+            loss: totals.mean_loss(),
+            train_accuracy: totals.accuracy(),
+            test_accuracy: learn::accuracy(network, self.learner.quantizer.as_ref(), &self.test),
+            images_per_second: totals.images_per_second,
+            macs: network.description().macs()?.iter().sum(),
+            widths: &network.description().widths,
+        };
+        let text = serde_json::to_string(&line)?;
+        eprintln!(
+            "{part} {number}: {}, test accuracy {:.2} %",
+            totals.text(),
+            line.test_accuracy
+        );
+        let path = self.folder.join("log.jsonl");
+        let file = fs::File::options().create(true).append(true).open(&path);
+        file.and_then(|mut file| writeln!(file, "{text}"))
+            .with_context(|| path.display().to_string())
+    }
+}
+
+/// Sums over the batches of an epoch.
+#[derive(Clone, Copy, Debug, Default)]
+struct Totals {
+    pictures: usize,
+    right: usize,
+    loss: f64,
+    images_per_second: f64,
+}
+
+impl Totals {
+    fn add(&mut self, report: learn::Report, pictures: usize) {
+        self.pictures += pictures;
+        self.right += report.right;
+        self.loss += report.loss * pictures as f64;
+    }
+
+    fn mean_loss(&self) -> f64 {
+        self.loss / self.pictures.max(1) as f64
+    }
+
+    fn accuracy(&self) -> f64 {
+        100.0 * self.right as f64 / self.pictures.max(1) as f64
+    }
+
+    fn text(&self) -> String {
+        format!(
+            "loss {:.3}, accuracy {:.2} %, {:.0} images/s",
+            self.mean_loss(),
+            self.accuracy(),
+            self.images_per_second
+        )
+    }
+}
+
+/// Number of the first block that learns.
+fn first_block(settings: &Settings, parent: &Description) -> anyhow::Result<usize> {
+    let Task::Step2(step) = &settings.task else {
+        return Ok(0);
+    };
+    let block = parent.convolution_before(&step.split)?;
+    if step.width == 0 || step.width > parent.widths[block] {
+        bail!(
+            "the layer before {} has {} filters, {} cannot be left",
+            step.split,
+            parent.widths[block],
+            step.width
+        );
+    }
+    if !(1..=8).contains(&step.bits) {
+        bail!("a feature's code has 1 to 8 bits, not {}", step.bits);
+    }
+    Ok(if step.unfreeze { 0 } else { block })
+}
+
+/// The teacher's logits for every training picture as it is and mirrored: read if they are there, computed if not.
+///
+/// Crops are judged by the whole picture: that costs two passes of the teacher in all instead of one in every epoch.
+fn teacher(folder: &Path, settings: &Settings, train: &Dataset) -> anyhow::Result<Option<[Vec<f32>; 2]>> {
+    let learning = &settings.learning;
+    let Some(path) = &learning.teacher else { return Ok(None) };
+    let checkpoint = Checkpoint::load(path)?;
+    let shape = vec![train.len(), settings.classes.len()];
+    if checkpoint.description().classes != settings.classes {
+        bail!("the teacher {} knows other classes than the network", path.display());
+    }
+    let cache = learning
+        .teacher_logits
+        .clone()
+        .unwrap_or_else(|| folder.join("teacher-logits.safetensors"));
+    if cache.exists() {
+        let (mut tensors, _) = checkpoint::load_tensors(&cache)?;
+        let plain = tensors.remove("plain").filter(|it| it.shape == shape);
+        let mirrored = tensors.remove("mirrored").filter(|it| it.shape == shape);
+        let (Some(plain), Some(mirrored)) = (plain, mirrored) else {
+            bail!(
+                "{} holds logits of other pictures or classes; remove it",
+                cache.display()
+            );
+        };
+        return Ok(Some([plain.values, mirrored.values]));
+    }
+    let network = Network::from_checkpoint(&checkpoint, &Device::flex())?;
+    let bar = progress::bar("teacher", 2 * train.len() as u64);
+    let both = [false, true].map(|mirrored| {
+        let before = if mirrored { train.len() } else { 0 };
+        learn::logits(&network, None, train, mirrored, |done| {
+            bar.set_position((before + done) as u64)
+        })
+    });
+    bar.finish_and_clear();
+    let tensors = ["plain", "mirrored"].into_iter().zip(&both).map(|(name, values)| {
+        (
+            name.to_owned(),
+            NamedTensor {
+                shape: shape.clone(),
+                values: values.clone(),
+            },
+        )
+    });
+    checkpoint::save_tensors(&cache, &tensors.collect(), HashMap::new())?;
+    Ok(Some(both))
+}
