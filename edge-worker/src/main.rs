@@ -1,2 +1,105 @@
-//! TODO
-fn main() {}
+//! The `edge-worker` program: settings, logs and signals around [`edge_worker::Server`].
+
+mod options;
+
+use std::{io, process::ExitCode};
+
+use anyhow::{Context, bail};
+use clap::Parser;
+use edge_worker::Server;
+use options::{LogFormat, Options, Settings};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    match start(Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(options: Options) -> anyhow::Result<()> {
+    let check = options.check_config;
+    let settings = Settings::resolve(options)?;
+    init_log(&settings)?;
+    let server = Server::new(settings.config.clone())?;
+    if check {
+        println!("the configuration is sound, and everything that it names can be loaded");
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the executor")?;
+    let result = runtime.block_on(run(server, &settings));
+    // A reload that is still on its way is of no use any more.
+    runtime.shutdown_background();
+    result
+}
+
+async fn run(server: Server, settings: &Settings) -> anyhow::Result<()> {
+    let listener = bind(settings.listen).await?;
+    if let Some(address) = settings.admin {
+        let admin = bind(address).await?;
+        println!("operators: http://{}", admin.local_addr()?);
+        let server = server.clone();
+        tokio::spawn(async move { server.serve_admin(admin).await });
+    }
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let reloading = server.clone();
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            reload(&reloading).await;
+        }
+    });
+    println!("listening on http://{}", listener.local_addr()?);
+    let shutdown = async {
+        tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+    };
+    server.serve(listener, shutdown).await;
+    Ok(())
+}
+
+async fn reload(server: &Server) {
+    let server = server.clone();
+    match tokio::task::spawn_blocking(move || server.reload()).await {
+        Ok(Ok(())) => tracing::info!("reloaded"),
+        Ok(Err(error)) => tracing::error!(%error, "cannot reload; the old series stays"),
+        Err(error) => tracing::error!(%error, "the reload failed; the old series stays"),
+    }
+}
+
+async fn bind(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
+    let error = match TcpListener::bind(address).await {
+        Ok(listener) => return Ok(listener),
+        Err(error) => error,
+    };
+    match error.kind() {
+        io::ErrorKind::AddrInUse => bail!(
+            "{address} is taken by another program: stop that one, or name another address (port 0 takes any free one)"
+        ),
+        io::ErrorKind::PermissionDenied => bail!("not allowed to listen on {address}: use a port from 1024 on"),
+        _ => Err(error).with_context(|| format!("cannot listen on {address}")),
+    }
+}
+
+fn init_log(settings: &Settings) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&settings.log_filter).context("the log filter cannot be read; try 'info'")?;
+    // Standard error, so that standard output holds the addresses alone. Lines that cannot be written are lost, nothing else.
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr);
+    let result = match settings.log {
+        LogFormat::Text => subscriber.try_init(),
+        LogFormat::Json => subscriber.json().try_init(),
+    };
+    result.map_err(|it| anyhow::anyhow!("cannot set up the log: {it}"))
+}

@@ -1,2 +1,97 @@
-//! TODO
-fn main() {}
+//! The project's commands, for people and for CI: `cargo xtask --help`.
+//!
+//! Each command installs what it lacks, so a fresh machine needs rustup, Node.js and a C compiler only.
+
+mod progress;
+mod setup;
+mod test;
+mod wasm;
+mod web;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use xshell::{Shell, cmd};
+
+use crate::{progress::Progress, test::Stage};
+
+/// Split inference between browser and edge worker: build, run, test.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Builds everything, serves a series and prints the URL
+    Run {
+        /// Port on this machine
+        #[arg(long, default_value_t = 8080)]
+        port: u16,
+        /// Folder with the manifest and its segments
+        #[arg(long, default_value = DEFAULT_SERIES)]
+        series: PathBuf,
+    },
+    /// Installs what is missing and runs every check and test, or only the stages named
+    Test {
+        /// Stages to run, all if none is named
+        #[arg(value_enum)]
+        stages: Vec<Stage>,
+    },
+    /// Builds the WebAssembly client and the page
+    Build,
+}
+
+/// The series that the project ships, relative to the root.
+const DEFAULT_SERIES: &str = "models/cifar10-vgg16";
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let sh = Shell::new()?;
+    // A path that the user gave is relative to where they stand, everything else to the root.
+    let started_in = sh.current_dir();
+    sh.change_dir(root());
+    let mut progress = Progress::start();
+    match arguments.command {
+        Command::Run { port, series } => {
+            let series = if series == Path::new(DEFAULT_SERIES) {
+                series
+            } else {
+                started_in.join(series)
+            };
+            run(&sh, &mut progress, port, &series)
+        }
+        Command::Test { stages } => test::run(&sh, &mut progress, &stages),
+        Command::Build => web::build(&sh, &mut progress),
+    }
+}
+
+fn run(sh: &Shell, progress: &mut Progress, port: u16, series: &Path) -> Result<()> {
+    web::build(sh, progress)?;
+    progress.step("building the edge worker", || {
+        cmd!(sh, "cargo build --release --package edge-worker")
+            .run()
+            .context("the edge worker does not build")
+    })?;
+    let edge_worker = target_folder(sh)?.join("release/edge-worker");
+    let listen = format!("127.0.0.1:{port}");
+    // Its own message says what is wrong and what to do.
+    cmd!(sh, "{edge_worker} --models {series} --listen {listen} --web web/dist").run()?;
+    Ok(())
+}
+
+/// The root of the workspace.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+}
+
+/// Where cargo puts what it builds.
+fn target_folder(sh: &Shell) -> Result<PathBuf> {
+    let located = sh
+        .var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| PathBuf::from("target"), PathBuf::from);
+    Ok(sh.current_dir().join(located))
+}

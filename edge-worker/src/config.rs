@@ -1,0 +1,84 @@
+//! What an operator can set.
+
+use std::{num::NonZeroUsize, path::PathBuf, thread::available_parallelism, time::Duration};
+
+/// How a [`Server`](crate::Server) is to run. The defaults serve the folder `models`, without a page.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Folder of series, or a series itself.
+    pub models: PathBuf,
+    /// Folder of the built page; none serves no page.
+    pub web: Option<PathBuf>,
+    /// Threads that run tails. As many as cores, since that work never waits.
+    pub threads: NonZeroUsize,
+    /// Origins of pages that may connect, beside this server's own: `https://example.org`, or `*` for any.
+    pub allowed_origins: Vec<String>,
+    /// File that holds the token which clients must present.
+    pub token_file: Option<PathBuf>,
+    /// Whether the last address in `X-Forwarded-For` is the client's: right behind a proxy that appends it, and only there.
+    pub trust_forwarded: bool,
+    /// What one client may use.
+    pub limits: Limits,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            models: "models".into(),
+            web: None,
+            threads: available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            allowed_origins: Vec::new(),
+            token_file: None,
+            trust_forwarded: false,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// What clients may use, so that each leaves room for the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Requests in flight on one connection, at least 1. More than a few only lengthen the queue: frames grow stale.
+    pub credit: u8,
+    /// Longest predicted wait in the queue; beyond it the answer is `Busy`.
+    pub deadline: Duration,
+    /// Open connections, in all.
+    pub connections: usize,
+    /// Open WebSockets of one address (IPv6: of one /64).
+    pub sockets_per_address: u32,
+    /// New WebSockets of one address in a second.
+    pub new_sockets_per_second: u32,
+    /// Messages of one connection in a second.
+    pub messages_per_second: u32,
+    /// Time to send the head of an HTTP request, also the next one on a connection kept alive.
+    pub header_timeout: Duration,
+    /// Time from the upgrade to a valid `Hello`.
+    pub hello_timeout: Duration,
+    /// Time to take an answer, before the connection is given up.
+    pub write_timeout: Duration,
+    /// Between two pings; a peer silent for two of them is gone.
+    pub heartbeat: Duration,
+    /// Time without a message, after which a connection is closed.
+    pub idle_timeout: Duration,
+    /// Time to answer what is in flight at shutdown.
+    pub drain_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            credit: 4,
+            deadline: Duration::from_millis(200),
+            connections: 10_000,
+            sockets_per_address: 256,
+            new_sockets_per_second: 50,
+            messages_per_second: 240,
+            header_timeout: Duration::from_secs(10),
+            hello_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(10),
+            heartbeat: Duration::from_secs(20),
+            idle_timeout: Duration::from_secs(600),
+            drain_timeout: Duration::from_secs(10),
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! One series: read from its folder, verified, and ready to serve.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use split_core::{
+    Digest, Manifest,
+    codec::FeatureCodec,
+    manifest::{Codec, ManifestError, OperatingPoint, Split, Variant},
+    wire::MAX_PROBE_BYTES,
+};
+use split_runtime::LoadError;
+
+use crate::{
+    assets::{Asset, IMMUTABLE, REVALIDATE},
+    payload::Decoder,
+    tail::{Builder, Tail},
+};
+
+/// A series in memory.
+pub(crate) struct Series {
+    /// What it holds.
+    pub(crate) manifest: Manifest,
+    /// Identity: the digest of the manifest file.
+    pub(crate) digest: Digest,
+    /// The manifest file.
+    pub(crate) json: Asset,
+    segments: HashMap<Digest, Asset>,
+    points: Vec<Option<Arc<Point>>>,
+}
+
+/// One operating point with a tail.
+pub(crate) struct Point {
+    /// Labels of the metrics.
+    pub(crate) variant: String,
+    /// Labels of the metrics.
+    pub(crate) split: String,
+    /// Decodes its payloads.
+    pub(crate) decoder: Decoder,
+    /// Shared with the points that differ in their codec only.
+    pub(crate) tail: Arc<Tail>,
+}
+
+/// Why a series could not be loaded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SeriesError {
+    /// Neither a series nor a folder of series.
+    #[error(
+        "'{}' holds no series: expected manifest.json in it or in a folder below it; make one with the trainer, or name another folder with --models", .folder.display()
+    )]
+    NoSeries {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A file or folder cannot be read.
+    #[error("cannot read '{}': {source}; the series is incomplete or --models names the wrong folder", .path.display())]
+    Read {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The manifest is damaged or of another release.
+    #[error("'{}': {source}", .path.display())]
+    Manifest {
+        /// The manifest file.
+        path: PathBuf,
+        /// What is wrong.
+        source: ManifestError,
+    },
+    /// A segment's bytes are not those that the manifest names.
+    #[error("'{}' is damaged: its SHA-256 is {got}; copy the series again", .path.display())]
+    Damaged {
+        /// The segment file; its name is the expected digest.
+        path: PathBuf,
+        /// Digest of what it holds.
+        got: Digest,
+    },
+    /// Sound files that do not make a network.
+    #[error("'{}': variant '{variant}' cannot be loaded: {source}; write the series again with a trainer of this release", .path.display())]
+    Network {
+        /// The manifest file.
+        path: PathBuf,
+        /// Name of the variant.
+        variant: String,
+        /// What is wrong.
+        source: LoadError,
+    },
+    /// A network that loads but does not run, or gives other logits than the manifest says.
+    #[error("'{}': variant '{variant}' does not run: {reason}; write the series again with a trainer of this release", .path.display())]
+    Run {
+        /// The manifest file.
+        path: PathBuf,
+        /// Name of the variant.
+        variant: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A name that cannot be part of a URL.
+    #[error("'{}': the series is named '{name}'; use letters, digits, '-', '_' and '.'", .path.display())]
+    Name {
+        /// The manifest file.
+        path: PathBuf,
+        /// The name.
+        name: String,
+    },
+    /// Two series of one name.
+    #[error("two folders in '{}' hold a series named '{name}': remove one", .folder.display())]
+    Twice {
+        /// The folder of the series.
+        folder: PathBuf,
+        /// The name.
+        name: String,
+    },
+}
+
+impl Series {
+    /// Reads `folder/manifest.json` and every segment that it names, verifies them, and prepares and warms up every tail.
+    pub(crate) fn load(folder: &Path) -> Result<Self, SeriesError> {
+        let path = folder.join("manifest.json");
+        let json: Bytes = read(&path)?.into();
+        let manifest = Manifest::parse(&json).map_err(|source| SeriesError::Manifest {
+            path: path.clone(),
+            source,
+        })?;
+        check_name(&path, &manifest.series)?;
+        let files = read_segments(folder, &manifest)?;
+        let points = Points::new(&path, &manifest, &files).load()?;
+        let segments = files
+            .into_iter()
+            .map(|(digest, bytes)| (digest, Asset::new(bytes, "application/gzip", IMMUTABLE)))
+            .collect();
+        Ok(Self {
+            digest: Digest::of(&json),
+            json: Asset::new(json, "application/json", REVALIDATE).compressed(),
+            manifest,
+            segments,
+            points,
+        })
+    }
+
+    /// The segment file of this digest.
+    pub(crate) fn segment(&self, digest: &Digest) -> Option<&Asset> {
+        self.segments.get(digest)
+    }
+
+    /// The operating point at this place in the manifest, if there is one and it has a tail.
+    pub(crate) fn point(&self, index: u16) -> Option<&Arc<Point>> {
+        self.points.get(usize::from(index))?.as_ref()
+    }
+
+    /// The longest message that a client of this series has reason to send, in bytes.
+    pub(crate) fn max_message_bytes(&self) -> usize {
+        let payload = self.points.iter().flatten().map(|it| it.decoder.max_payload_bytes());
+        payload.chain([MAX_PROBE_BYTES]).max().unwrap_or_default() + MAX_HEADER_BYTES
+    }
+
+    /// The quickest tail's time: how soon a busy edge worker may have room again.
+    pub(crate) fn shortest_service(&self) -> Duration {
+        let service = self.points.iter().flatten().map(|it| it.tail.service());
+        service.min().unwrap_or_default()
+    }
+}
+
+/// The longest header of an `Infer` (kind, id, point of three bytes) or a `Probe` (kind, id, padding of three bytes).
+const MAX_HEADER_BYTES: usize = 5;
+
+fn read(path: &Path) -> Result<Vec<u8>, SeriesError> {
+    fs::read(path).map_err(|source| SeriesError::Read {
+        path: path.into(),
+        source,
+    })
+}
+
+fn check_name(path: &Path, name: &str) -> Result<(), SeriesError> {
+    let allowed = |it: u8| it.is_ascii_alphanumeric() || b"-_.".contains(&it);
+    match !name.is_empty() && !name.starts_with('.') && name.bytes().all(allowed) {
+        true => Ok(()),
+        false => Err(SeriesError::Name {
+            path: path.into(),
+            name: name.into(),
+        }),
+    }
+}
+
+fn read_segments(folder: &Path, manifest: &Manifest) -> Result<HashMap<Digest, Bytes>, SeriesError> {
+    let mut files = HashMap::new();
+    for segment in manifest.variants.iter().flat_map(|it| &it.segments) {
+        if files.contains_key(&segment.sha256) {
+            continue;
+        }
+        let path = folder.join(segment.path());
+        let bytes = read(&path)?;
+        let got = Digest::of(&bytes);
+        if got != segment.sha256 {
+            return Err(SeriesError::Damaged { path, got });
+        }
+        files.insert(segment.sha256, bytes.into());
+    }
+    Ok(files)
+}
+
+/// Prepares the operating points of a manifest.
+struct Points<'a> {
+    path: &'a Path,
+    manifest: &'a Manifest,
+    files: &'a HashMap<Digest, Bytes>,
+    builder: Builder,
+    tails: HashMap<(&'a str, usize), Arc<Tail>>,
+}
+
+impl<'a> Points<'a> {
+    fn new(path: &'a Path, manifest: &'a Manifest, files: &'a HashMap<Digest, Bytes>) -> Self {
+        Self {
+            path,
+            manifest,
+            files,
+            builder: Builder::default(),
+            tails: HashMap::new(),
+        }
+    }
+
+    fn load(mut self) -> Result<Vec<Option<Arc<Point>>>, SeriesError> {
+        self.manifest.operating_points.iter().map(|it| self.point(it)).collect()
+    }
+
+    fn point(&mut self, point: &'a OperatingPoint) -> Result<Option<Arc<Point>>, SeriesError> {
+        let Some(cut) = self.manifest.cut(point) else {
+            return Ok(None);
+        };
+        let decoder = match &point.codec {
+            Codec::None => return Ok(None),
+            Codec::Image { format, .. } => Decoder::Image {
+                format: *format,
+                input: self.manifest.input.clone(),
+            },
+            Codec::Features(spec) => match FeatureCodec::new(cut.features, spec) {
+                Ok(codec) => Decoder::Features(codec),
+                // A parsed manifest builds all its codecs, so this one has nothing to serve.
+                Err(_) => return Ok(None),
+            },
+        };
+        Ok(Some(Arc::new(Point {
+            variant: point.variant.clone(),
+            split: point.split.to_string(),
+            decoder,
+            tail: self.tail(cut.variant, cut.head.len())?,
+        })))
+    }
+
+    fn tail(&mut self, variant: &'a Variant, from: usize) -> Result<Arc<Tail>, SeriesError> {
+        if let Some(tail) = self.tails.get(&(variant.name.as_str(), from)) {
+            return Ok(tail.clone());
+        }
+        let cuts = self.cuts(variant);
+        let input = self.manifest.input.shape;
+        let tail = self.builder.tail(input, &variant.segments, from, &cuts, self.files);
+        let tail = tail.map_err(|source| SeriesError::Network {
+            path: self.path.into(),
+            variant: variant.name.clone(),
+            source,
+        })?;
+        let fails = |reason: String| SeriesError::Run {
+            path: self.path.into(),
+            variant: variant.name.clone(),
+            reason,
+        };
+        let logits = tail.warm_up().map_err(|it| fails(it.to_string()))?;
+        if logits.len() != self.manifest.classes.len() {
+            let (got, expected) = (logits.len(), self.manifest.classes.len());
+            return Err(fails(format!("it gives {got} logits for {expected} classes")));
+        }
+        let tail = Arc::new(tail);
+        self.tails.insert((&variant.name, from), tail.clone());
+        Ok(tail)
+    }
+
+    /// Where the operating points cut this variant: segments in front of each cut, in order.
+    fn cuts(&self, variant: &Variant) -> Vec<usize> {
+        let points = self.manifest.operating_points.iter();
+        let cuts: BTreeSet<_> = points
+            .filter(|it| it.variant == variant.name && it.split != Split::Output)
+            .filter_map(|it| self.manifest.head_segments(variant, &it.split))
+            .collect();
+        cuts.into_iter().collect()
+    }
+}

@@ -1,0 +1,191 @@
+//! The server: what all connections share, and its life from start to drain.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use split_core::Digest;
+use subtle::ConstantTimeEq;
+use tokio::{net::TcpListener, time::timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    Config, PageError, SeriesError, catalog::Catalog, limits::Addresses, listener, metrics::Metrics, page::Page,
+    pool::Pool, request::Request, routes,
+};
+
+/// An edge worker with its series loaded. A clone is another handle to the same one.
+#[derive(Clone)]
+pub struct Server {
+    state: Arc<State>,
+}
+
+/// What all connections share.
+pub(crate) struct State {
+    pub(crate) config: Config,
+    pub(crate) pool: Pool<Request>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) addresses: Arc<Addresses>,
+    /// Cancelled when the server is to end.
+    pub(crate) draining: CancellationToken,
+    /// Every connection.
+    pub(crate) tasks: TaskTracker,
+    /// What a reload replaces as a whole.
+    loaded: ArcSwap<Loaded>,
+}
+
+struct Loaded {
+    catalog: Arc<Catalog>,
+    /// Digest of the token, so that comparing takes the same time for every guess, of whatever length.
+    token: Option<Digest>,
+}
+
+/// Why a server cannot start, or cannot reload.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A series is missing or damaged.
+    #[error(transparent)]
+    Series(#[from] SeriesError),
+    /// The page is missing.
+    #[error(transparent)]
+    Page(#[from] PageError),
+    /// The token cannot be read.
+    #[error("cannot read the token from '{}': {source}", .path.display())]
+    Token {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The token is not one.
+    #[error("the token in '{}' must have 1 to 1024 bytes", .path.display())]
+    TokenLength {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A setting that cannot be meant.
+    #[error("the credit of a connection must be at least 1")]
+    Credit,
+    /// The threads cannot be started.
+    #[error("cannot start the threads that run tails: {0}")]
+    Threads(#[source] io::Error),
+    /// The counters contradict each other.
+    #[error("cannot set up the metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+impl Server {
+    /// Loads and verifies everything. Takes a moment: every tail runs once.
+    pub fn new(config: Config) -> Result<Self, StartError> {
+        if config.limits.credit == 0 {
+            return Err(StartError::Credit);
+        }
+        let loaded = Loaded::load(&config)?;
+        let limits = &config.limits;
+        let addresses = Addresses::new(limits.sockets_per_address, limits.new_sockets_per_second);
+        let pool = Pool::new(config.threads.get(), limits.deadline).map_err(StartError::Threads)?;
+        let state = State {
+            pool,
+            metrics: Arc::new(Metrics::new()?),
+            addresses: Arc::new(addresses),
+            draining: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            loaded: ArcSwap::from_pointee(loaded),
+            config,
+        };
+        for series in state.catalog().series() {
+            let points = series.manifest.operating_points.len();
+            tracing::info!(series = series.manifest.series, digest = %series.digest, points, "series loaded");
+        }
+        Ok(Self { state: Arc::new(state) })
+    }
+
+    /// Loads page, series and token anew. Connections keep the series they began with; after an error everything stays as it was.
+    ///
+    /// Takes as long as a start, and blocks: call it from a thread of its own.
+    pub fn reload(&self) -> Result<(), StartError> {
+        let loaded = Loaded::load(&self.state.config).inspect_err(|_| self.state.metrics.reload_failures.inc())?;
+        let older = self.state.loaded.load();
+        let catalog = Arc::into_inner(loaded.catalog).map(|it| it.succeeding(&older.catalog));
+        if let Some(catalog) = catalog.map(Arc::new) {
+            let token = loaded.token;
+            self.state.loaded.store(Arc::new(Loaded { catalog, token }));
+        }
+        Ok(())
+    }
+
+    /// Serves clients until `shutdown` completes. Then accepts no more connections, answers what is in flight, closes every
+    /// WebSocket with code 1001, and returns after at most the drain timeout.
+    ///
+    /// A server that was shut down stays so.
+    pub async fn serve(&self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
+        let routes = routes::public(self.state.clone());
+        let accepting = tokio::spawn(listener::accept(listener, routes, self.state.clone()));
+        shutdown.await;
+        tracing::info!("draining");
+        self.state.draining.cancel();
+        let _ = accepting.await;
+        self.state.tasks.close();
+        if timeout(self.state.config.limits.drain_timeout, self.state.tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                connections = self.state.tasks.len(),
+                "given up at the end of the drain timeout"
+            );
+        }
+    }
+
+    /// Serves `/metrics`, `/healthz` and `/readyz` to operators; never completes before the server drains.
+    pub async fn serve_admin(&self, listener: TcpListener) {
+        listener::accept(listener, routes::admin(self.state.clone()), self.state.clone()).await;
+    }
+}
+
+impl State {
+    /// What is served now.
+    pub(crate) fn catalog(&self) -> Arc<Catalog> {
+        self.loaded.load().catalog.clone()
+    }
+
+    /// Whether a client with this token may connect.
+    pub(crate) fn admits(&self, token: Option<&str>) -> bool {
+        match &self.loaded.load().token {
+            None => true,
+            Some(expected) => {
+                let got = Digest::of(token.unwrap_or_default().as_bytes());
+                expected.as_bytes().ct_eq(got.as_bytes()).into()
+            }
+        }
+    }
+}
+
+impl Loaded {
+    fn load(config: &Config) -> Result<Self, StartError> {
+        let page = match &config.web {
+            Some(folder) => Page::load(folder)?,
+            None => Page::default(),
+        };
+        let token = config.token_file.as_deref().map(read_token).transpose()?;
+        let catalog = Catalog::load(&config.models, page)?;
+        let catalog = Arc::new(catalog);
+        Ok(Self { catalog, token })
+    }
+}
+
+fn read_token(path: &Path) -> Result<Digest, StartError> {
+    let text = fs::read_to_string(path).map_err(|source| StartError::Token {
+        path: path.into(),
+        source,
+    })?;
+    match text.trim() {
+        token if (1..=1024).contains(&token.len()) => Ok(Digest::of(token.as_bytes())),
+        _ => Err(StartError::TokenLength { path: path.into() }),
+    }
+}

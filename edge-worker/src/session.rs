@@ -1,0 +1,349 @@
+//! The server's half of one WebSocket: `Hello`, then requests and answers until one side ends it.
+//!
+//! One task a connection, no other state: what it holds while idle is the socket's read buffer
+//! ([`READ_BUFFER_BYTES`](crate::upgrade)) and a channel of as many answers as the client has credit.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use split_core::wire::{ClientMessage, ErrorCode, Hello, PROTOCOL_VERSION, ServerMessage, Welcome};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::mpsc,
+    time::{interval, timeout},
+};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        Error as SocketError, Message,
+        protocol::{CloseFrame, frame::coding::CloseCode},
+    },
+};
+
+use crate::{
+    limits::RateLimit,
+    request::{Answer, Request},
+    series::Series,
+    server::State,
+};
+
+/// Serves one WebSocket to its end. `name` is the series that its URL names.
+pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
+    socket: WebSocketStream<S>,
+    state: Arc<State>,
+    name: Option<String>,
+) {
+    let now = Instant::now();
+    let (sender, answers) = mpsc::channel(usize::from(state.config.limits.credit));
+    let mut session = Session {
+        rate: RateLimit::new(state.config.limits.messages_per_second, now),
+        socket,
+        state,
+        sender,
+        answers,
+        in_flight: Vec::new(),
+        heard: now,
+        asked: now,
+    };
+    let ending = match session.converse(name).await {
+        Ok(never) => match never {},
+        Err(ending) => ending,
+    };
+    tracing::debug!(?ending, "connection ends");
+    session.end(ending).await;
+}
+
+/// Why a connection ends.
+#[derive(Debug)]
+enum Ending {
+    /// The peer is gone, or closed properly.
+    Gone,
+    /// The peer broke a rule: it is told which, and the connection is closed with this code.
+    Refused(CloseCode, ErrorCode, String),
+    /// Nothing was asked for a long time.
+    Idle,
+    /// The server shuts down.
+    Draining,
+}
+
+enum Never {}
+
+struct Session<S> {
+    socket: WebSocketStream<S>,
+    state: Arc<State>,
+    rate: RateLimit,
+    sender: mpsc::Sender<Answer>,
+    answers: mpsc::Receiver<Answer>,
+    /// Ids of the requests whose answers are due.
+    in_flight: Vec<u8>,
+    /// When anything last came.
+    heard: Instant,
+    /// When a message last came.
+    asked: Instant,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
+    async fn converse(&mut self, name: Option<String>) -> Result<Never, Ending> {
+        let series = match timeout(self.state.config.limits.hello_timeout, self.hello()).await {
+            Ok(hello) => self.welcome(hello?, name.as_deref()).await?,
+            Err(_) => return Err(policy("no Hello came in time")),
+        };
+        let mut heartbeat = interval(self.state.config.limits.heartbeat);
+        heartbeat.reset();
+        let draining = self.state.draining.clone();
+        loop {
+            tokio::select! {
+                message = self.socket.next() => self.receive(message, &series).await?,
+                Some(answer) = self.answers.recv() => self.answer(answer).await?,
+                _ = heartbeat.tick() => self.beat().await?,
+                () = draining.cancelled() => return Err(self.drain().await),
+            }
+        }
+    }
+
+    /// Waits for the first message.
+    async fn hello(&mut self) -> Result<Hello, Ending> {
+        loop {
+            let message = self.socket.next().await;
+            let Some(bytes) = self.check(message)? else { continue };
+            return match ClientMessage::decode(&bytes) {
+                Ok(ClientMessage::Hello(hello)) => Ok(hello),
+                Ok(_) => Err(policy("the first message must be Hello")),
+                Err(error) => Err(malformed(error)),
+            };
+        }
+    }
+
+    /// Answers a `Hello` that fits.
+    async fn welcome(&mut self, hello: Hello, name: Option<&str>) -> Result<Arc<Series>, Ending> {
+        let refuse = |code, text: &str| Ending::Refused(CloseCode::Policy, code, text.into());
+        if hello.version != PROTOCOL_VERSION {
+            let text = format!(
+                "the client speaks protocol version {}, this server {PROTOCOL_VERSION}: reload the page",
+                hello.version
+            );
+            return Err(refuse(ErrorCode::VersionMismatch, &text));
+        }
+        if !self.state.admits(hello.token.as_deref()) {
+            return Err(refuse(ErrorCode::Unauthorized, "the token is missing or wrong"));
+        }
+        let series = self.state.catalog().by_digest(&hello.manifest);
+        let Some(series) = series.filter(|it| name.is_none_or(|name| it.manifest.series == name)) else {
+            let text = "this server has another manifest: load it anew";
+            return Err(refuse(ErrorCode::ManifestMismatch, text));
+        };
+        let max_message_bytes = u32::try_from(series.max_message_bytes()).unwrap_or(u32::MAX);
+        self.send(&ServerMessage::Welcome(Welcome {
+            version: PROTOCOL_VERSION,
+            manifest: series.digest,
+            max_message_bytes,
+            credit: self.state.config.limits.credit,
+        }))
+        .await?;
+        Ok(series)
+    }
+
+    /// The bytes of a message; none if it is one of the WebSocket's own.
+    fn check(&mut self, message: Option<Result<Message, SocketError>>) -> Result<Option<Bytes>, Ending> {
+        self.heard = Instant::now();
+        let message = match message {
+            Some(Ok(message)) => message,
+            Some(Err(SocketError::Capacity(error))) => {
+                let text = format!("the message is too long: {error}");
+                return Err(Ending::Refused(CloseCode::Size, ErrorCode::LimitExceeded, text));
+            }
+            Some(Err(error)) => {
+                tracing::debug!(%error, "a WebSocket failed");
+                return Err(Ending::Gone);
+            }
+            None => return Err(Ending::Gone),
+        };
+        if !self.rate.allow(self.heard) {
+            let text = "too many messages a second".to_owned();
+            return Err(Ending::Refused(CloseCode::Policy, ErrorCode::LimitExceeded, text));
+        }
+        match message {
+            Message::Binary(bytes) => {
+                self.state.metrics.bytes_in.inc_by(bytes.len() as u64);
+                self.asked = self.heard;
+                Ok(Some(bytes))
+            }
+            Message::Text(_) => {
+                let text = "messages are binary".to_owned();
+                Err(Ending::Refused(CloseCode::Unsupported, ErrorCode::BadMessage, text))
+            }
+            Message::Close(_) => Err(Ending::Gone),
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => Ok(None),
+        }
+    }
+
+    async fn receive(&mut self, message: Option<Result<Message, SocketError>>, series: &Series) -> Result<(), Ending> {
+        let Some(bytes) = self.check(message)? else {
+            return Ok(());
+        };
+        match ClientMessage::decode(&bytes).map_err(malformed)? {
+            ClientMessage::Infer { id, point, payload } => {
+                let payload = bytes.slice_ref(payload);
+                match self.infer(series, id, point, payload)? {
+                    Some(refusal) => self.send(&refusal).await,
+                    None => Ok(()),
+                }
+            }
+            ClientMessage::Probe { id, .. } => self.send(&ServerMessage::ProbeAck { id }).await,
+            ClientMessage::Bye => Err(Ending::Gone),
+            ClientMessage::Hello(_) => Err(policy("a second Hello")),
+        }
+    }
+
+    /// Queues a request, or says at once why not.
+    fn infer(&mut self, series: &Series, id: u8, point: u16, payload: Bytes) -> Result<Option<ServerMessage>, Ending> {
+        if self.in_flight.contains(&id) {
+            return Err(policy("an id was used again before its answer came"));
+        }
+        let Some(point) = series.point(point) else {
+            self.state.metrics.error(ErrorCode::NoSuchPoint);
+            return Ok(Some(ServerMessage::Error {
+                id: Some(id),
+                code: ErrorCode::NoSuchPoint,
+                text: format!("operating point {point} has no tail on the edge"),
+            }));
+        };
+        if self.in_flight.len() >= usize::from(self.state.config.limits.credit) {
+            return Ok(Some(self.busy(id, series.shortest_service())));
+        }
+        let request = Request {
+            id,
+            point: point.clone(),
+            payload,
+            received: self.heard,
+            answers: self.sender.clone(),
+            metrics: self.state.metrics.clone(),
+        };
+        match self.state.pool.submit(request) {
+            Ok(()) => {
+                self.in_flight.push(id);
+                Ok(None)
+            }
+            Err(overloaded) => Ok(Some(self.busy(id, overloaded.retry))),
+        }
+    }
+
+    fn busy(&self, id: u8, retry: Duration) -> ServerMessage {
+        self.state.metrics.busy.inc();
+        // At least 1: asking again at once cannot help.
+        let retry_ms = u32::try_from(retry.as_millis()).unwrap_or(u32::MAX).max(1);
+        ServerMessage::Busy { id, retry_ms }
+    }
+
+    /// Sends an answer, and those that are ready behind it, in one go.
+    async fn answer(&mut self, first: Answer) -> Result<(), Ending> {
+        let mut next = Some(first);
+        let mut messages = Vec::new();
+        while let Some(Answer { id, message }) = next {
+            self.in_flight.retain(|it| *it != id);
+            messages.push(message);
+            next = self.answers.try_recv().ok();
+        }
+        self.send_all(&messages).await
+    }
+
+    /// Pings, and gives up a peer that is silent.
+    async fn beat(&mut self) -> Result<(), Ending> {
+        let limits = &self.state.config.limits;
+        if self.heard.elapsed() > 2 * limits.heartbeat {
+            return Err(Ending::Gone);
+        }
+        if self.asked.elapsed() > limits.idle_timeout {
+            return Err(Ending::Idle);
+        }
+        self.write(Message::Ping(Bytes::new())).await?;
+        self.flush().await
+    }
+
+    /// Answers what is in flight; nothing more is read.
+    async fn drain(&mut self) -> Ending {
+        while !self.in_flight.is_empty() {
+            let Some(answer) = self.answers.recv().await else {
+                break;
+            };
+            if let Err(ending) = self.answer(answer).await {
+                return ending;
+            }
+        }
+        Ending::Draining
+    }
+
+    async fn send(&mut self, message: &ServerMessage) -> Result<(), Ending> {
+        self.send_all(std::slice::from_ref(message)).await
+    }
+
+    async fn send_all(&mut self, messages: &[ServerMessage]) -> Result<(), Ending> {
+        for message in messages {
+            let mut bytes = Vec::new();
+            message.encode(&mut bytes);
+            self.state.metrics.bytes_out.inc_by(bytes.len() as u64);
+            self.write(Message::Binary(bytes.into())).await?;
+        }
+        self.flush().await
+    }
+
+    async fn write(&mut self, message: Message) -> Result<(), Ending> {
+        let limit = self.state.config.limits.write_timeout;
+        match timeout(limit, self.socket.feed(message)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Ending::Gone),
+        }
+    }
+
+    /// A client that does not read stops here, and with it everything of its connection.
+    async fn flush(&mut self) -> Result<(), Ending> {
+        let limit = self.state.config.limits.write_timeout;
+        match timeout(limit, self.socket.flush()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Ending::Gone),
+        }
+    }
+
+    /// Says why, and closes.
+    async fn end(mut self, ending: Ending) {
+        let (code, reason) = match ending {
+            Ending::Gone => (CloseCode::Normal, ""),
+            Ending::Idle => (CloseCode::Away, "idle"),
+            Ending::Draining => (CloseCode::Away, "the server is going away: connect again"),
+            Ending::Refused(close, code, text) => {
+                self.state.metrics.error(code);
+                if self.send(&ServerMessage::Error { id: None, code, text }).await.is_err() {
+                    return;
+                }
+                (close, "")
+            }
+        };
+        let frame = CloseFrame {
+            code,
+            reason: reason.into(),
+        };
+        // The peer's own Close ends the stream; until then, what it had already sent is read and dropped, because closing a socket
+        // with unread bytes would reset it and take the last answers along.
+        let close = async {
+            self.socket.close(Some(frame)).await?;
+            while self.socket.next().await.transpose()?.is_some() {}
+            Ok::<_, SocketError>(())
+        };
+        let _ = timeout(CLOSE_TIMEOUT, close).await;
+    }
+}
+
+/// How long the peer has to answer a Close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+fn policy(text: &str) -> Ending {
+    Ending::Refused(CloseCode::Policy, ErrorCode::BadMessage, text.into())
+}
+
+fn malformed(error: impl std::fmt::Display) -> Ending {
+    Ending::Refused(CloseCode::Protocol, ErrorCode::BadMessage, error.to_string())
+}

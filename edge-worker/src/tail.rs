@@ -1,0 +1,150 @@
+//! Tails: networks from a split point to the classifier, shared by every request that needs them.
+//!
+//! A variant that is cut at several split points has tails that end alike. So each variant is divided at all its cuts into
+//! *pieces*, and a tail is the pieces behind its cut: the weights of a piece are in memory once, however many tails and
+//! variants contain it. Segments that no cut separates are joined and optimised as one.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use split_core::{Digest, Shape, manifest::Segment};
+use split_runtime::{LoadError, Network, RunError};
+
+/// A network from a split point to the logits.
+pub(crate) struct Tail {
+    input: Shape,
+    pieces: Vec<Arc<Piece>>,
+    /// Moving average of decoding and running one image, in nanoseconds.
+    service_ns: AtomicU64,
+}
+
+/// Networks of the same weights: at least one, and as many as ever ran at once.
+struct Piece {
+    idle: Mutex<Vec<Network>>,
+    output: Shape,
+}
+
+impl Tail {
+    /// Runs one image or its features, `[C, H, W]`, to its logits.
+    pub(crate) fn run(&self, input: &[f32], logits: &mut Vec<f32>) -> Result<(), RunError> {
+        logits.clear();
+        logits.extend_from_slice(input);
+        let mut values = Vec::new();
+        for piece in &self.pieces {
+            std::mem::swap(&mut values, logits);
+            piece.run(&values, logits)?;
+        }
+        Ok(())
+    }
+
+    /// How long a request is expected to take once it is its turn.
+    pub(crate) fn service(&self) -> Duration {
+        Duration::from_nanos(self.service_ns.load(Ordering::Relaxed))
+    }
+
+    /// Takes note of how long a request took.
+    pub(crate) fn observe(&self, took: Duration) {
+        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        // A lost update between two threads only loses one sample of the average.
+        let before = self.service_ns.load(Ordering::Relaxed);
+        let after = before - before / 8 + took / 8;
+        self.service_ns.store(after, Ordering::Relaxed);
+    }
+
+    /// Runs once on zeros, so that the first request pays for no page fault, and the first estimate is a measured one.
+    pub(crate) fn warm_up(&self) -> Result<Vec<f32>, RunError> {
+        let zeros = vec![0.0; self.input.values()];
+        let mut logits = Vec::new();
+        self.run(&zeros, &mut logits)?;
+        let started = Instant::now();
+        self.run(&zeros, &mut logits)?;
+        let took = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.service_ns.store(took, Ordering::Relaxed);
+        Ok(logits)
+    }
+}
+
+impl Piece {
+    fn run(&self, input: &[f32], output: &mut Vec<f32>) -> Result<(), RunError> {
+        // A network that panics or fails is not put back.
+        let mut network = self.take();
+        network.run(1, input, output)?;
+        self.idle().push(network);
+        Ok(())
+    }
+
+    /// An idle network; a copy of the last one, so that there is always one to copy.
+    fn take(&self) -> Network {
+        let mut idle = self.idle();
+        match idle.len() {
+            1 => idle[0].clone(),
+            _ => idle.swap_remove(0),
+        }
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Network>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Builds tails, loading every piece once.
+#[derive(Default)]
+pub(crate) struct Builder {
+    pieces: HashMap<(Shape, Vec<Digest>), Arc<Piece>>,
+}
+
+impl Builder {
+    /// The tail behind the first `from` of these segments, divided at `cuts` (which are sorted).
+    ///
+    /// `input` is what the first segment of all takes, `bytes` gives the files.
+    pub(crate) fn tail(
+        &mut self,
+        input: Shape,
+        segments: &[Segment],
+        from: usize,
+        cuts: &[usize],
+        bytes: &HashMap<Digest, Bytes>,
+    ) -> Result<Tail, LoadError> {
+        let input = from.checked_sub(1).map_or(input, |it| segments[it].output);
+        let later = cuts.iter().copied().filter(|it| *it > from).chain([segments.len()]);
+        let mut pieces: Vec<Arc<Piece>> = Vec::new();
+        let mut start = from;
+        for end in later {
+            let shape = pieces.last().map_or(input, |it| it.output);
+            pieces.push(self.piece(shape, &segments[start..end], bytes)?);
+            start = end;
+        }
+        Ok(Tail {
+            input,
+            pieces,
+            service_ns: AtomicU64::new(0),
+        })
+    }
+
+    fn piece(
+        &mut self,
+        input: Shape,
+        segments: &[Segment],
+        bytes: &HashMap<Digest, Bytes>,
+    ) -> Result<Arc<Piece>, LoadError> {
+        let key = (input, segments.iter().map(|it| it.sha256).collect());
+        if let Some(piece) = self.pieces.get(&key) {
+            return Ok(piece.clone());
+        }
+        let files = segments.iter().filter_map(|it| bytes.get(&it.sha256));
+        let network = Network::load(input, files.map(|it| &it[..]))?;
+        let piece = Arc::new(Piece {
+            output: network.output(),
+            idle: Mutex::new(vec![network]),
+        });
+        self.pieces.insert(key, piece.clone());
+        Ok(piece)
+    }
+}

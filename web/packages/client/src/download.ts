@@ -1,0 +1,42 @@
+import { SplitError } from './errors.js';
+
+/** Fetches a file, telling how many bytes came with each chunk. */
+export async function download(url: URL, init: RequestInit, onBytes?: (bytes: number) => void): Promise<Uint8Array> {
+  const response = await request(url, init);
+  const parts: Uint8Array[] = [];
+  try {
+    const reader = response.body?.getReader();
+    for (let part = await reader?.read(); part && !part.done; part = await reader?.read()) {
+      parts.push(part.value);
+      onBytes?.(part.value.length);
+    }
+  } catch (cause) {
+    throw failed(url, 'the download broke off', cause);
+  }
+  return joined(parts);
+}
+
+async function request(url: URL, init: RequestInit): Promise<Response> {
+  let response: Response;
+  try {
+    response = await fetch(url, init);
+  } catch (cause) {
+    throw failed(url, 'the server cannot be reached', cause);
+  }
+  if (!response.ok) throw failed(url, `the server answered ${response.status} ${response.statusText}`.trim());
+  return response;
+}
+
+function failed(url: URL, why: string, cause?: unknown): SplitError {
+  return new SplitError('download-failed', `${url.pathname} cannot be loaded: ${why}`, { cause });
+}
+
+function joined(parts: Uint8Array[]): Uint8Array {
+  const whole = new Uint8Array(parts.reduce((sum, it) => sum + it.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
+}

@@ -1,0 +1,231 @@
+import type { ErrorCode } from './errors.js';
+
+/** Whatever holds a picture. A `VideoFrame` or `ImageBitmap` is taken over: it is closed once it was looked at. */
+export type FrameSource =
+  | VideoFrame
+  | ImageBitmap
+  | ImageData
+  | HTMLVideoElement
+  | HTMLCanvasElement
+  | HTMLImageElement
+  | OffscreenCanvas;
+
+/** How the operating point is chosen. `among` narrows the choice to one way of working. */
+export type Goal =
+  /** Lowest latency with at least this top-1 accuracy, in percent. */
+  | { kind: 'lowestLatency'; atLeast: number; among?: 'all' | 'device' | 'edge' | 'split' }
+  /** Highest accuracy with at most this latency, in milliseconds. */
+  | { kind: 'highestAccuracy'; atMost: number; among?: 'all' | 'device' | 'edge' | 'split' }
+  /** This operating point, whatever it costs. */
+  | { kind: 'fixed'; point: number };
+
+/** What `SplitClient.connect` takes. */
+export interface ConnectOptions {
+  /** Where the edge worker is; default: where the page came from. */
+  url?: string | URL;
+  /** How the operating point is chosen; default: lowest latency within 1.5 percentage points of the best accuracy. */
+  goal?: Goal;
+  /** Access token, if the edge worker wants one. */
+  token?: string;
+  /** Whether results carry the RGBA pixels that the network saw; default: false. */
+  pixels?: boolean;
+  /** Told how far loading is. */
+  onProgress?: (progress: Progress) => void;
+  /** Gives up connecting; after that, closes the client. */
+  signal?: AbortSignal;
+}
+
+/** What `infer` takes beside the source. */
+export interface InferOptions {
+  /** Gives up waiting for the result. */
+  signal?: AbortSignal;
+}
+
+/** What `stream` takes beside the source. */
+export interface StreamOptions {
+  /** Ends the stream. */
+  signal?: AbortSignal;
+}
+
+/** How far loading is. */
+export interface Progress {
+  /** What is being loaded: program and manifest, or parts of the network. */
+  stage: 'program' | 'network';
+  /** Bytes so far. */
+  loadedBytes: number;
+  /** Bytes in all; 0 while unknown. */
+  totalBytes: number;
+}
+
+/** A class of the network with its probability. */
+export interface ClassProbability {
+  /** Place among the series' classes. */
+  class: number;
+  /** Name of the class. */
+  label: string;
+  /** From 0 to 1. */
+  probability: number;
+}
+
+/** Where the time of one frame went, in milliseconds. */
+export interface Timings {
+  /** From `infer` to pixels of the network's size in the web worker. */
+  capture: number;
+  /** RGBA to the network's input. */
+  normalize: number;
+  /** The head, in this browser. */
+  head: number;
+  /** Features, or the picture, to payload. */
+  encode: number;
+  /** On the link, both ways. */
+  network: number;
+  /** Waiting for a processor of the edge worker. */
+  queue: number;
+  /** Payload to features, on the edge. */
+  decode: number;
+  /** The tail, on the edge. */
+  tail: number;
+  /** From `infer` to the result, everything included. */
+  total: number;
+}
+
+/** The answer to one frame. */
+export interface Result {
+  /** Number of the frame, counting up from 0. */
+  frame: number;
+  /** The most likely class. */
+  label: string;
+  /** Its probability, from 0 to 1. */
+  probability: number;
+  /** The most likely classes, best first: all of them, up to ten. */
+  top: ClassProbability[];
+  /** Place of the operating point in the series. */
+  point: number;
+  /** Bytes sent for this frame, 0 if everything ran here. */
+  messageBytes: number;
+  /** Where the time went. */
+  timings: Timings;
+  /** What the network saw, if `pixels` was asked for. */
+  pixels?: ImageData;
+}
+
+/** Variant, split point and codec setting, with what was measured of them together. */
+export interface OperatingPoint {
+  /** Place in the series. */
+  index: number;
+  /** Name of the pruned network. */
+  variant: string;
+  /** `input`, `output`, or the layer after which the network is cut. */
+  split: string;
+  /** How what crosses the link is coded. */
+  codec: string;
+  /** Top-1 accuracy in percent, through the codec. */
+  accuracy: number;
+  /** Mean size of a message. */
+  meanMessageBytes: number;
+  /** 95th percentile of the size of a message. */
+  p95MessageBytes: number;
+  /** Multiply–accumulate operations on the device. */
+  headMacs: number;
+  /** Multiply–accumulate operations on the edge. */
+  tailMacs: number;
+  /** Size of the head's files. */
+  headBytes: number;
+  /** Shape of what crosses the link, `[C, H, W]`. */
+  features: [number, number, number];
+  /** Shape behind each segment of the network, `[C, H, W]`. */
+  layers: [number, number, number][];
+  /** How many of the segments run on the device. */
+  headLayers: number;
+  /** How the frame is coded at `input`; null elsewhere. */
+  image: { type: string; quality: number } | null;
+}
+
+/** A series of pruned networks, as the edge worker offers it. */
+export interface Series {
+  /** Its name. */
+  series: string;
+  /** SHA-256 of its manifest. */
+  digest: string;
+  /** Names of the classes. */
+  classes: string[];
+  /** Width of the network's input, in pixels. */
+  width: number;
+  /** Height of the network's input, in pixels. */
+  height: number;
+  /** Top-1 accuracy before pruning, in percent. */
+  unprunedAccuracy: number;
+  /** Work before pruning, in multiply–accumulate operations. */
+  unprunedMacs: number;
+  /** The images behind the accuracies. */
+  measuredOn: string;
+  /** How many they are. */
+  measuredImages: number;
+  /** The layers after which networks can be cut. */
+  splitPoints: string[];
+  /** What can be chosen. */
+  points: OperatingPoint[];
+  /** The operating point to start with. */
+  defaultPoint: number;
+  /** The goal to start with. */
+  defaultGoal: Goal;
+}
+
+/** Expected latency of an operating point, in milliseconds. */
+export interface Prediction {
+  device: number;
+  transmission: number;
+  roundTrip: number;
+  edge: number;
+  total: number;
+}
+
+/** The operating point in use, and why. */
+export interface Selection {
+  /** Its place in the series. */
+  point: number;
+  /** Whether it was chosen by the goal, not by hand. */
+  automatic: boolean;
+  /** Whether it meets the goal; otherwise it is the nearest to it. */
+  meets: boolean;
+  /** Whether it stays only because the best one is better by too little. */
+  kept: boolean;
+  /** What it is expected to take; null before the link was measured. */
+  predicted: Prediction | null;
+  /** The next best. */
+  runnerUp: { point: number; predicted: Prediction } | null;
+  /** The link, as measured; null before that and without a connection. */
+  link: { rateBytesPerSecond: number; roundTripMs: number } | null;
+}
+
+/** The connection to the edge worker. Without one, everything runs on the device. */
+export type ConnectionState = 'connecting' | 'connected' | 'offline' | 'closed';
+
+/** A change of the connection. */
+export interface StateChange {
+  state: ConnectionState;
+  /** Why the connection ended. */
+  problem?: Problem;
+  /** When connecting is tried again, in milliseconds from now. */
+  retryMs?: number;
+}
+
+/** Something that is wrong, while the client goes on as well as it can. */
+export interface Problem {
+  code: ErrorCode;
+  message: string;
+}
+
+/** What `on` listens to. */
+export interface ClientEvents {
+  /** The connection changed. */
+  state: StateChange;
+  /** Another operating point is in use, or the reason for it changed. */
+  selection: Selection;
+  /** A result arrived, whoever asked for it. */
+  stats: Result;
+  /** Something is wrong, but the client goes on. */
+  problem: Problem;
+  /** More of the network is being loaded. */
+  progress: Progress;
+}

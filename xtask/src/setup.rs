@@ -1,0 +1,131 @@
+//! Installs what a fresh machine lacks: the wasm target, npm packages, Chromium.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail};
+use xshell::{Shell, cmd};
+
+/// The target of the browser's half.
+pub const WASM_TARGET: &str = "wasm32-unknown-unknown";
+
+/// The oldest Node.js that the page's tools run on.
+const NODE_MAJOR: u32 = 20;
+
+/// Adds the wasm target to the toolchain in use, unless it is there.
+pub fn wasm_target(sh: &Shell) -> Result<()> {
+    let sysroot = cmd!(sh, "rustc --print sysroot").quiet().read()?;
+    if Path::new(&sysroot).join("lib/rustlib").join(WASM_TARGET).exists() {
+        return Ok(());
+    }
+    cmd!(sh, "rustup target add {WASM_TARGET}").run().context(
+        "the toolchain has no wasm target and rustup could not add it: install Rust through https://rustup.rs, or the target by hand",
+    )
+}
+
+/// Installs the npm packages of `folder` as its lock file says, unless that was done since the lock file changed.
+pub fn npm_packages(sh: &Shell, folder: &str) -> Result<()> {
+    check_node(sh)?;
+    let _inside = sh.push_dir(folder);
+    let lock = sh.current_dir().join("package-lock.json");
+    let installed = sh.current_dir().join("node_modules/.package-lock.json");
+    if is_newer(&installed, &lock) {
+        return Ok(());
+    }
+    cmd!(sh, "npm ci --no-audit --no-fund")
+        .run()
+        .with_context(|| format!("npm could not install the packages of {folder}"))
+}
+
+/// A Chromium for the browser tests. None if it is the one that Playwright installed and finds by itself.
+pub fn chromium(sh: &Shell, playwright_folder: &str) -> Result<Option<PathBuf>> {
+    if let Some(found) = find_chromium(sh) {
+        return Ok(Some(found));
+    }
+    if is_root() && find(sh, "apt-get").is_some() {
+        let _noninteractive = sh.push_env("DEBIAN_FRONTEND", "noninteractive");
+        cmd!(sh, "apt-get update --quiet").run()?;
+        // The fonts too: without any, a page has no text to show.
+        cmd!(
+            sh,
+            "apt-get install --quiet --yes --no-install-recommends chromium fonts-dejavu-core"
+        )
+        .run()?;
+        return match find_chromium(sh) {
+            Some(found) => Ok(Some(found)),
+            None => bail!("Chromium was installed but is not on the PATH; name it in CHROMIUM"),
+        };
+    }
+    let _inside = sh.push_dir(playwright_folder);
+    cmd!(sh, "npx playwright install chromium")
+        .run()
+        .context("no Chromium was found and Playwright could not install one: install it and name it in CHROMIUM")?;
+    Ok(None)
+}
+
+fn find_chromium(sh: &Shell) -> Option<PathBuf> {
+    let named = sh.var_os("CHROMIUM").map(PathBuf::from);
+    named.or_else(|| {
+        ["chromium", "chromium-browser", "google-chrome-stable", "google-chrome"]
+            .iter()
+            .find_map(|it| find(sh, it))
+    })
+}
+
+/// Looks a program up on the PATH.
+fn find(sh: &Shell, program: &str) -> Option<PathBuf> {
+    let path = sh.var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|it| it.join(program))
+        .find(|it| it.is_file())
+}
+
+fn is_root() -> bool {
+    Command::new("id")
+        .arg("-u")
+        .output()
+        .is_ok_and(|it| it.stdout.trim_ascii() == b"0")
+}
+
+fn check_node(sh: &Shell) -> Result<()> {
+    let version = cmd!(sh, "node --version")
+        .quiet()
+        .ignore_stderr()
+        .read()
+        .unwrap_or_default();
+    match node_major(&version) {
+        Some(major) if major >= NODE_MAJOR => Ok(()),
+        Some(_) => bail!("Node.js {NODE_MAJOR} or newer is needed, found {version}: see https://nodejs.org"),
+        None => bail!("Node.js {NODE_MAJOR} or newer is needed, found none: see https://nodejs.org"),
+    }
+}
+
+fn node_major(version: &str) -> Option<u32> {
+    version.strip_prefix('v')?.split('.').next()?.parse().ok()
+}
+
+fn is_newer(file: &Path, than: &Path) -> bool {
+    let modified = |it: &Path| fs::metadata(it).and_then(|it| it.modified()).ok();
+    matches!((modified(file), modified(than)), (Some(file), Some(than)) if file >= than)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_version_of_node() {
+        assert_eq!(node_major("v20.20.2"), Some(20));
+        assert_eq!(node_major(""), None);
+        assert_eq!(node_major("20"), None);
+    }
+
+    #[test]
+    fn a_missing_file_is_never_newer() {
+        let here = Path::new(file!());
+        assert!(!is_newer(Path::new("no such file"), here));
+    }
+}

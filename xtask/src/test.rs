@@ -1,0 +1,107 @@
+//! Every check and test there is, in the order in which they fail fastest.
+//!
+//! Native builds always name the whole workspace without this crate: cargo chooses the features of a dependency by all the packages
+//! it builds at once, so another selection would compile the large ones a second time.
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use xshell::{Shell, cmd};
+
+use crate::{
+    progress::Progress,
+    setup::{self, WASM_TARGET},
+    target_folder, web,
+};
+
+/// A part of the tests that can run by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Stage {
+    /// Formatting, lints and documentation, Rust and TypeScript
+    Lint,
+    /// Rust tests
+    Native,
+    /// Tests of the page in a real browser
+    Browser,
+}
+
+/// Folder of the browser tests, with its own npm packages.
+const BROWSER_TESTS: &str = "tests/browser";
+
+/// Runs the stages named, or all.
+pub fn run(sh: &Shell, progress: &mut Progress, stages: &[Stage]) -> Result<()> {
+    let stages = if stages.is_empty() {
+        Stage::value_variants()
+    } else {
+        stages
+    };
+    for stage in stages {
+        match stage {
+            Stage::Lint => lint(sh, progress)?,
+            Stage::Native => native(sh, progress)?,
+            Stage::Browser => browser(sh, progress)?,
+        }
+    }
+    println!("\n[{}] all tests passed: {stages:?}", progress.elapsed());
+    Ok(())
+}
+
+fn lint(sh: &Shell, progress: &mut Progress) -> Result<()> {
+    progress.step("rustfmt", || {
+        cmd!(sh, "cargo fmt --all --check").run().context("run `cargo fmt`")
+    })?;
+    for folder in ["web", BROWSER_TESTS] {
+        progress.step(&format!("Biome and tsc in {folder}"), || {
+            setup::npm_packages(sh, folder)?;
+            let _inside = sh.push_dir(folder);
+            cmd!(sh, "npm run --silent lint").run()?;
+            Ok(cmd!(sh, "npm run --silent typecheck").run()?)
+        })?;
+    }
+    progress.step("clippy", || {
+        cmd!(sh, "cargo clippy --package xtask --all-targets -- -D warnings").run()?;
+        Ok(cmd!(
+            sh,
+            "cargo clippy --workspace --exclude xtask --all-targets -- -D warnings"
+        )
+        .run()?)
+    })?;
+    progress.step("clippy for the browser", || {
+        setup::wasm_target(sh)?;
+        Ok(cmd!(
+            sh,
+            "cargo clippy --package wasm-client --target {WASM_TARGET} -- -D warnings"
+        )
+        .run()?)
+    })?;
+    progress.step("rustdoc", || {
+        let _strict = sh.push_env("RUSTDOCFLAGS", "-D warnings");
+        Ok(cmd!(sh, "cargo doc --workspace --exclude xtask --no-deps").run()?)
+    })
+}
+
+fn native(sh: &Shell, progress: &mut Progress) -> Result<()> {
+    progress.step("building the native tests", || {
+        Ok(cmd!(sh, "cargo test --workspace --exclude xtask --no-run").run()?)
+    })?;
+    progress.step("native tests", || {
+        cmd!(sh, "cargo test --package xtask").run()?;
+        Ok(cmd!(sh, "cargo test --workspace --exclude xtask").run()?)
+    })
+}
+
+fn browser(sh: &Shell, progress: &mut Progress) -> Result<()> {
+    web::build(sh, progress)?;
+    progress.step("building the programs that the browser tests start", || {
+        Ok(cmd!(sh, "cargo build --workspace --exclude xtask --bins").run()?)
+    })?;
+    let chromium = progress.step("Playwright and Chromium", || {
+        setup::npm_packages(sh, BROWSER_TESTS)?;
+        setup::chromium(sh, BROWSER_TESTS)
+    })?;
+    progress.step("browser tests", || {
+        let _programs = sh.push_env("PROGRAMS", target_folder(sh)?.join("debug"));
+        let _chromium = chromium.as_ref().map(|it| sh.push_env("CHROMIUM", it));
+        let _inside = sh.push_dir(BROWSER_TESTS);
+        Ok(cmd!(sh, "npx playwright test").run()?)
+    })
+}
