@@ -1,0 +1,307 @@
+//! A series of small networks with made-up weights, for whoever needs one on disk and knows what it must answer.
+
+use std::{fs, io::Cursor, path::Path};
+
+use anyhow::{Context, Result, bail};
+use image::{DynamicImage, ImageReader};
+use split_core::{
+    Digest, Manifest, Shape,
+    codec::{FeatureCodec, FeatureCodecSpec, Tables},
+    manifest::{
+        Codec, ImageFormat, Input, MANIFEST_FORMAT, MeasuredOn, OperatingPoint, Segment, Split, SplitPoint, Unpruned,
+        Variant,
+    },
+    top_classes,
+    wire::ClassProbability,
+};
+use split_runtime::{Layer, Network, SegmentFile, write_segment};
+
+/// The operating point that sends the frame itself, as lossless WebP.
+pub const INPUT: u16 = 0;
+/// The operating point that splits after the first of three segments.
+pub const POOL1: u16 = 1;
+/// The operating point that splits after the second of three segments.
+pub const POOL2: u16 = 2;
+/// The operating point that sends nothing, so that the edge has no tail for it.
+pub const OUTPUT: u16 = 3;
+
+/// Side of a frame in pixels.
+const SIDE: usize = 32;
+/// Bits of a feature on the wire.
+const BITS: u8 = 4;
+
+/// What a toy series is like.
+#[derive(Clone, Copy, Debug)]
+pub struct Recipe {
+    /// Name of the series.
+    pub name: &'static str,
+    /// Another seed gives other weights, so another manifest.
+    pub seed: u64,
+    /// Channels between the two pools: the tail's work grows with their square.
+    pub width: usize,
+}
+
+impl Default for Recipe {
+    /// Tails of some microseconds.
+    fn default() -> Self {
+        Self {
+            name: "toy",
+            seed: 1,
+            width: 8,
+        }
+    }
+}
+
+impl Recipe {
+    /// Tails of some milliseconds, so that requests queue.
+    pub fn slow() -> Self {
+        Self {
+            width: 192,
+            ..Self::default()
+        }
+    }
+}
+
+/// A series in memory.
+pub struct Toy {
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// The manifest file.
+    pub json: Vec<u8>,
+    files: Vec<SegmentFile>,
+}
+
+impl Toy {
+    /// Makes up a series.
+    pub fn new(recipe: &Recipe) -> Result<Self> {
+        let mut noise = Noise(recipe.seed);
+        let mut shape = Shape::new(3, SIDE, SIDE)?;
+        let mut files = Vec::new();
+        for layers in segments(recipe.width, &mut noise) {
+            let file = write_segment(shape, &layers)?;
+            shape = file.output;
+            files.push(file);
+        }
+        let manifest = manifest(recipe.name, &files)?;
+        let json = manifest.to_json()?;
+        Ok(Self { manifest, json, files })
+    }
+
+    /// Identity of the series.
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.json)
+    }
+
+    /// Writes the series into a folder, over what is there.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        fs::create_dir_all(folder.join("segments"))?;
+        for (segment, file) in self.manifest.variants[0].segments.iter().zip(&self.files) {
+            fs::write(folder.join(segment.path()), &file.bytes)?;
+        }
+        Ok(fs::write(folder.join("manifest.json"), &self.json)?)
+    }
+
+    /// A payload for an operating point; another seed gives another.
+    pub fn payload(&self, point: u16, seed: u64) -> Result<Vec<u8>> {
+        let mut noise = Noise(seed);
+        let mut payload = Vec::new();
+        match self.point(point)? {
+            (_, Codec::None) => bail!("operating point {point} sends nothing"),
+            (_, Codec::Image { .. }) => {
+                let rgb = (0..3 * SIDE * SIDE).map(|_| noise.byte()).collect();
+                let image =
+                    image::RgbImage::from_raw(SIDE as u32, SIDE as u32, rgb).context("a frame of another size")?;
+                image.write_to(&mut Cursor::new(&mut payload), image::ImageFormat::WebP)?;
+            }
+            (shape, Codec::Features(spec)) => {
+                let features: Vec<f32> = (0..shape.values()).map(|_| 4.0 * noise.value()).collect();
+                FeatureCodec::new(shape, spec)?.encode(&features, &mut Vec::new(), &mut payload)?;
+            }
+        }
+        Ok(payload)
+    }
+
+    /// What the edge must answer to a payload.
+    pub fn answer(&self, point: u16, payload: &[u8]) -> Result<Vec<ClassProbability>> {
+        let mut values = Vec::new();
+        let (shape, codec) = self.point(point)?;
+        match codec {
+            Codec::None => bail!("operating point {point} sends nothing"),
+            Codec::Image { .. } => {
+                let image = ImageReader::with_format(Cursor::new(payload), image::ImageFormat::WebP).decode()?;
+                let rgba = DynamicImage::into_rgba8(image);
+                self.manifest.input.normalize_rgba(rgba.as_raw(), &mut values)?;
+            }
+            Codec::Features(spec) => {
+                FeatureCodec::new(shape, spec)?.decode(payload, &mut Vec::new(), &mut values)?;
+            }
+        }
+        let mut logits = Vec::new();
+        self.tail(point)?.run(1, &values, &mut logits)?;
+        Ok(top_classes(&logits))
+    }
+
+    /// The tail of an operating point, as one network.
+    pub fn tail(&self, point: u16) -> Result<Network> {
+        let (shape, _) = self.point(point)?;
+        let tail = &self.files[usize::from(point)..];
+        Ok(Network::load(shape, tail.iter().map(|it| it.bytes.as_slice()))?)
+    }
+
+    /// Shape and codec of what crosses the link at an operating point.
+    fn point(&self, point: u16) -> Result<(Shape, &Codec)> {
+        let point = &self.manifest.operating_points[usize::from(point)];
+        let cut = self.manifest.cut(point).context("the point is not of this series")?;
+        Ok((cut.features, &point.codec))
+    }
+}
+
+/// Two convolutions with a pool each, and a classifier.
+fn segments(width: usize, noise: &mut Noise) -> [Vec<Layer>; 3] {
+    let pool = Layer::MaxPool { kernel: 2, stride: 2 };
+    let quarter = SIDE / 4;
+    [
+        vec![noise.convolution(3, 4), pool.clone()],
+        vec![
+            noise.convolution(4, width),
+            noise.convolution(width, width),
+            noise.convolution(width, 4),
+            pool,
+        ],
+        vec![Layer::Linear {
+            inputs: 4 * quarter * quarter,
+            outputs: 5,
+            weight: noise.weights(5, 4 * quarter * quarter),
+            bias: vec![0.0; 5],
+            relu: false,
+        }],
+    ]
+}
+
+fn manifest(name: &str, files: &[SegmentFile]) -> Result<Manifest> {
+    let features = || {
+        Codec::Features(FeatureCodecSpec {
+            bits: BITS,
+            steps: vec![0.25; 4],
+            tables: Tables::uniform(BITS, 4),
+        })
+    };
+    let image = Codec::Image {
+        format: ImageFormat::Webp,
+        quality: 100,
+    };
+    let point = |split, codec| OperatingPoint {
+        variant: "a".into(),
+        split,
+        codec,
+        accuracy: 80.0,
+        mean_message_bytes: 100.0,
+        p95_message_bytes: 120.0,
+    };
+    let split_point = |(segments, name): (usize, &str)| SplitPoint {
+        name: name.into(),
+        segments,
+    };
+    Ok(Manifest {
+        format: MANIFEST_FORMAT,
+        series: name.into(),
+        classes: ["bird", "cat", "dog", "frog", "ship"].map(String::from).into(),
+        input: Input {
+            shape: Shape::new(3, SIDE, SIDE)?,
+            mean: [0.5; 3],
+            std: [0.25; 3],
+        },
+        unpruned: Unpruned {
+            accuracy: 90.0,
+            macs: 1_000_000,
+            widths: vec![8; 4],
+        },
+        measured_on: MeasuredOn {
+            name: "made up".into(),
+            images: 1,
+        },
+        split_points: [(1, "pool1"), (2, "pool2")].map(split_point).into(),
+        variants: vec![Variant {
+            name: "a".into(),
+            parent: None,
+            widths: vec![4, 8, 8, 4],
+            accuracy: 80.0,
+            segments: files.iter().map(segment).collect(),
+        }],
+        operating_points: vec![
+            point(Split::Input, image),
+            point(Split::At("pool1".into()), features()),
+            point(Split::At("pool2".into()), features()),
+            point(Split::Output, Codec::None),
+        ],
+    })
+}
+
+fn segment(file: &SegmentFile) -> Segment {
+    Segment {
+        sha256: Digest::of(&file.bytes),
+        bytes: file.bytes.len() as u64,
+        output: file.output,
+        macs: file.macs,
+    }
+}
+
+/// Reproducible values: Knuth's linear congruential generator for 64 bits.
+struct Noise(u64);
+
+impl Noise {
+    fn next(&mut self) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        self.0 >> 40
+    }
+
+    /// In [0, 1).
+    fn value(&mut self) -> f32 {
+        self.next() as f32 / (1 << 24) as f32
+    }
+
+    fn byte(&mut self) -> u8 {
+        (self.next() >> 16) as u8
+    }
+
+    /// Weights under which values keep their size from layer to layer.
+    fn weights(&mut self, outputs: usize, inputs: usize) -> Vec<f32> {
+        let scale = 2.0 * (6.0 / inputs as f32).sqrt();
+        (0..outputs * inputs).map(|_| (self.value() - 0.5) * scale).collect()
+    }
+
+    fn convolution(&mut self, inputs: usize, outputs: usize) -> Layer {
+        Layer::Convolution {
+            inputs,
+            outputs,
+            kernel: 3,
+            stride: 1,
+            padding: 1,
+            weight: self.weights(outputs, inputs * 9),
+            bias: vec![0.1; outputs],
+            relu: true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_depend_on_the_payload_and_every_point_has_one() {
+        let toy = Toy::new(&Recipe::default()).unwrap();
+        for point in [INPUT, POOL1, POOL2] {
+            let [one, other] = [1, 2].map(|seed| {
+                let payload = toy.payload(point, seed).unwrap();
+                toy.answer(point, &payload).unwrap()
+            });
+            assert_eq!(one.len(), 5);
+            assert_ne!(one, other, "point {point}");
+        }
+        assert!(toy.payload(OUTPUT, 1).is_err());
+    }
+}
