@@ -63,30 +63,34 @@ impl Catalog {
         self.series.get(name)
     }
 
-    /// The series whose manifest has this digest, also while only older connections use it.
-    pub(crate) fn by_digest(&self, digest: &Digest) -> Option<Arc<Series>> {
-        let retired = self.retired.iter().filter_map(Weak::upgrade);
-        let all = self.series.values().cloned().chain(retired);
-        all.into_iter().find(|it| it.digest == *digest)
+    /// The series for clients that name none: the first by name.
+    pub(crate) fn default(&self) -> Option<&Arc<Series>> {
+        self.series.values().next()
     }
 
-    /// A segment of the series of this name, of today's or of one that older connections use.
-    pub(crate) fn segment(&self, name: &str, digest: &Digest) -> Option<Asset> {
-        let retired = self.retired.iter().filter_map(Weak::upgrade);
-        let all = self.series.values().cloned().chain(retired);
-        all.filter(|it| it.manifest.series == name)
-            .find_map(|it| it.segment(digest).cloned())
+    /// The series whose manifest has this digest, also while only older connections use it.
+    pub(crate) fn by_digest(&self, digest: &Digest) -> Option<Arc<Series>> {
+        self.in_use().find(|it| it.digest == *digest)
+    }
+
+    /// The segment file of this digest, whichever series it is part of.
+    pub(crate) fn segment(&self, digest: &Digest) -> Option<Asset> {
+        self.in_use().find_map(|it| it.segment(digest).cloned())
     }
 
     /// The longest message that any client has reason to send, in bytes.
     pub(crate) fn max_message_bytes(&self) -> usize {
-        let bytes = self.series.values().map(|it| it.max_message_bytes());
-        bytes.max().unwrap_or_default()
+        self.in_use().map(|it| it.max_message_bytes()).max().unwrap_or_default()
     }
 
-    /// Every series, by name.
+    /// Every series of today, by name.
     pub(crate) fn series(&self) -> impl Iterator<Item = &Arc<Series>> {
         self.series.values()
+    }
+
+    fn in_use(&self) -> impl Iterator<Item = Arc<Series>> {
+        let retired = self.retired.iter().filter_map(Weak::upgrade);
+        self.series.values().cloned().chain(retired)
     }
 }
 

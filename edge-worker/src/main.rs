@@ -2,12 +2,16 @@
 
 mod options;
 
-use std::{io, process::ExitCode};
+use std::{
+    io::{self, IsTerminal, Write},
+    process::ExitCode,
+};
 
 use anyhow::{Context, bail};
 use clap::Parser;
 use edge_worker::Server;
 use options::{LogFormat, Options, Settings};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -18,7 +22,7 @@ fn main() -> ExitCode {
     match start(Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            let _ = writeln!(io::stderr(), "error: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -30,9 +34,10 @@ fn start(options: Options) -> anyhow::Result<()> {
     init_log(&settings)?;
     let server = Server::new(settings.config.clone())?;
     if check {
-        println!("the configuration is sound, and everything that it names can be loaded");
+        say("the configuration is sound, and everything that it names can be loaded");
         return Ok(());
     }
+    raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -47,7 +52,7 @@ async fn run(server: Server, settings: &Settings) -> anyhow::Result<()> {
     let listener = bind(settings.listen).await?;
     if let Some(address) = settings.admin {
         let admin = bind(address).await?;
-        println!("operators: http://{}", admin.local_addr()?);
+        say(&format!("operators: http://{}", admin.local_addr()?));
         let server = server.clone();
         tokio::spawn(async move { server.serve_admin(admin).await });
     }
@@ -60,7 +65,7 @@ async fn run(server: Server, settings: &Settings) -> anyhow::Result<()> {
             reload(&reloading).await;
         }
     });
-    println!("listening on http://{}", listener.local_addr()?);
+    say(&format!("listening on http://{}", listener.local_addr()?));
     let shutdown = async {
         tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
     };
@@ -91,12 +96,31 @@ async fn bind(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
     }
 }
 
+/// A full disk or a closed pipe must not end the program, as `println!` would.
+fn say(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
+/// Each connection is an open file, and the usual soft limit of 1024 is one for programs that call `select`.
+fn raise_file_limit() {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let limit = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+}
+
 fn init_log(settings: &Settings) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&settings.log_filter).context("the log filter cannot be read; try 'info'")?;
     // Standard error, so that standard output holds the addresses alone. Lines that cannot be written are lost, nothing else.
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr);
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .log_internal_errors(false);
     let result = match settings.log {
         LogFormat::Text => subscriber.try_init(),
         LogFormat::Json => subscriber.json().try_init(),

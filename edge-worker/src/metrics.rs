@@ -26,8 +26,7 @@ pub(crate) struct Metrics {
     decode: HistogramVec,
     tail: HistogramVec,
     batch: HistogramVec,
-    /// Answers `Busy`.
-    pub(crate) busy: IntCounter,
+    busy: IntCounterVec,
     /// Panics caught in the pool.
     pub(crate) panics: IntCounter,
     /// Bytes of messages received.
@@ -40,6 +39,8 @@ pub(crate) struct Metrics {
     pub(crate) refused: IntCounter,
     /// Reloads that failed.
     pub(crate) reload_failures: IntCounter,
+    /// Requests in the queue. Set when the metrics are read.
+    pub(crate) waiting: IntGauge,
     /// Predicted wait of a request queued now, in microseconds. Set when the metrics are read.
     pub(crate) predicted_wait: IntGauge,
 }
@@ -65,7 +66,7 @@ impl Metrics {
             decode: histogram("edge_decode_seconds", "Time to decode a payload.", &SECONDS)?,
             tail: histogram("edge_tail_seconds", "Time to run a tail.", &SECONDS)?,
             batch: histogram("edge_batch_size", "Frames that a thread picked up together.", &BATCHES)?,
-            busy: counter("edge_busy_total", "Frames refused for want of capacity.")?,
+            busy: counters("edge_busy_total", "Frames refused for want of capacity.", by_point)?,
             panics: counter("edge_panics_total", "Panics caught while serving a frame.")?,
             bytes_in: counter("edge_received_bytes_total", "Bytes of WebSocket messages received.")?,
             bytes_out: counter("edge_sent_bytes_total", "Bytes of WebSocket messages sent.")?,
@@ -75,6 +76,7 @@ impl Metrics {
                 "edge_reload_failures_total",
                 "Reloads that left the old series in place.",
             )?,
+            waiting: gauge("edge_waiting", "Frames that wait for a thread.")?,
             predicted_wait: gauge(
                 "edge_predicted_wait_microseconds",
                 "How long a frame that came now would wait.",
@@ -92,6 +94,11 @@ impl Metrics {
         observe(&self.decode, times.decode.as_secs_f64());
         observe(&self.tail, times.tail.as_secs_f64());
         observe(&self.batch, batch as f64);
+    }
+
+    /// Counts a frame that was refused for want of capacity.
+    pub(crate) fn refused_frame(&self, point: &Point) {
+        self.busy.with_label_values(&[&point.variant, &point.split]).inc();
     }
 
     /// Counts an error.

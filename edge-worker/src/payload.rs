@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     fn file(width: u32, height: u32, format: ImageFormat) -> Vec<u8> {
-        let image = RgbImage::from_fn(width, height, |x, y| image::Rgb([x as u8 * 8, y as u8 * 8, 100]));
+        let image = RgbImage::from_fn(width, height, |x, y| image::Rgb([x as u8, y as u8, 100]));
         let mut bytes = Vec::new();
         image
             .write_to(&mut Cursor::new(&mut bytes), file_format(format))

@@ -13,7 +13,12 @@ use warp::{
     reply::Response,
 };
 
-use crate::{assets::Asset, listener::Peer, server::State, upgrade::upgrade};
+use crate::{
+    assets::Asset,
+    listener::Peer,
+    server::State,
+    upgrade::{origin_listed, upgrade},
+};
 
 #[derive(Deserialize)]
 struct InferQuery {
@@ -41,7 +46,10 @@ pub(crate) fn public(state: Arc<State>) -> BoxedFilter<(Response,)> {
         .and(warp::path::full())
         .and(with)
         .and(warp::header::headers_cloned())
-        .map(|path: FullPath, state: Arc<State>, headers| file(&state, path.as_str(), &headers));
+        .map(|path: FullPath, state: Arc<State>, headers| {
+            let response = file(&state, path.as_str(), &headers);
+            shared(response, &headers, &state.config.allowed_origins)
+        });
     health(state).or(infer).unify().or(files).unify().map(secured).boxed()
 }
 
@@ -66,6 +74,10 @@ fn health(state: Arc<State>) -> impl Filter<Extract = (Response,), Error = Rejec
 fn metrics(state: &State) -> Response {
     let wait = i64::try_from(state.pool.wait().as_micros()).unwrap_or(i64::MAX);
     state.metrics.predicted_wait.set(wait);
+    state
+        .metrics
+        .waiting
+        .set(i64::try_from(state.pool.waiting()).unwrap_or(i64::MAX));
     match state.metrics.text() {
         Ok(text) => warp::reply::with_header(text, header::CONTENT_TYPE, "text/plain; version=0.0.4").into_response(),
         Err(error) => {
@@ -80,9 +92,10 @@ fn file(state: &State, path: &str, headers: &HeaderMap) -> Response {
     let catalog = state.catalog();
     let parts: Vec<&str> = path.split('/').skip(1).collect();
     let found: Option<Asset> = match parts[..] {
+        ["v1", "manifest.json"] => catalog.default().map(|it| it.json.clone()),
         ["models"] => Some(catalog.list.clone()),
         ["models", series, "manifest.json"] => catalog.named(series).map(|it| it.json.clone()),
-        ["models", series, "segments", file] => digest(file).and_then(|it| catalog.segment(series, &it)),
+        ["v1", "segments", file] | ["models", _, "segments", file] => digest(file).and_then(|it| catalog.segment(&it)),
         _ => catalog.page.get(path).cloned(),
     };
     match found {
@@ -92,6 +105,19 @@ fn file(state: &State, path: &str, headers: &HeaderMap) -> Response {
         }
         None => missing("not found"),
     }
+}
+
+/// Lets the pages that may connect read the series, too.
+fn shared(mut response: Response, request: &HeaderMap, allowed: &[String]) -> Response {
+    if allowed.is_empty() {
+        return response;
+    }
+    let headers = response.headers_mut();
+    headers.append(header::VARY, HeaderValue::from_static("origin"));
+    if let Some(origin) = request.get(header::ORIGIN).filter(|_| origin_listed(request, allowed)) {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+    }
+    response
 }
 
 fn missing(text: &'static str) -> Response {

@@ -4,7 +4,6 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -14,8 +13,8 @@ use tokio::{net::TcpListener, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    Config, PageError, SeriesError, catalog::Catalog, limits::Addresses, listener, metrics::Metrics, page::Page,
-    pool::Pool, request::Request, routes,
+    Config, PageError, SeriesError, catalog::Catalog, limits::Addresses, listener::Endpoint, metrics::Metrics,
+    page::Page, pool::Pool, request::Request, routes,
 };
 
 /// An edge worker with its series loaded. A clone is another handle to the same one.
@@ -124,8 +123,13 @@ impl Server {
     ///
     /// A server that was shut down stays so.
     pub async fn serve(&self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
-        let routes = routes::public(self.state.clone());
-        let accepting = tokio::spawn(listener::accept(listener, routes, self.state.clone()));
+        let endpoint = Endpoint {
+            routes: routes::public(self.state.clone()),
+            state: self.state.clone(),
+            stop: self.state.draining.clone(),
+            tasks: self.state.tasks.clone(),
+        };
+        let accepting = tokio::spawn(endpoint.accept(listener));
         shutdown.await;
         tracing::info!("draining");
         self.state.draining.cancel();
@@ -142,9 +146,15 @@ impl Server {
         }
     }
 
-    /// Serves `/metrics`, `/healthz` and `/readyz` to operators; never completes before the server drains.
+    /// Serves `/metrics`, `/healthz` and `/readyz` to operators, also while the server drains; never completes.
     pub async fn serve_admin(&self, listener: TcpListener) {
-        listener::accept(listener, routes::admin(self.state.clone()), self.state.clone()).await;
+        let endpoint = Endpoint {
+            routes: routes::admin(self.state.clone()),
+            state: self.state.clone(),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        };
+        endpoint.accept(listener).await;
     }
 }
 

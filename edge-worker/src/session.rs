@@ -27,7 +27,7 @@ use tokio_tungstenite::{
 use crate::{
     limits::RateLimit,
     request::{Answer, Request},
-    series::Series,
+    series::{Point, Series},
     server::State,
 };
 
@@ -88,13 +88,15 @@ struct Session<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     async fn converse(&mut self, name: Option<String>) -> Result<Never, Ending> {
-        let series = match timeout(self.state.config.limits.hello_timeout, self.hello()).await {
-            Ok(hello) => self.welcome(hello?, name.as_deref()).await?,
-            Err(_) => return Err(policy("no Hello came in time")),
+        let draining = self.state.draining.clone();
+        let limit = self.state.config.limits.hello_timeout;
+        let hello = tokio::select! {
+            hello = timeout(limit, self.hello()) => hello.unwrap_or_else(|_| Err(policy("no Hello came in time")))?,
+            () = draining.cancelled() => return Err(Ending::Draining),
         };
+        let series = self.welcome(hello, name.as_deref()).await?;
         let mut heartbeat = interval(self.state.config.limits.heartbeat);
         heartbeat.reset();
-        let draining = self.state.draining.clone();
         loop {
             tokio::select! {
                 message = self.socket.next() => self.receive(message, &series).await?,
@@ -213,7 +215,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             }));
         };
         if self.in_flight.len() >= usize::from(self.state.config.limits.credit) {
-            return Ok(Some(self.busy(id, series.shortest_service())));
+            return Ok(Some(self.busy(id, point, series.shortest_service())));
         }
         let request = Request {
             id,
@@ -228,12 +230,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 self.in_flight.push(id);
                 Ok(None)
             }
-            Err(overloaded) => Ok(Some(self.busy(id, overloaded.retry))),
+            Err(overloaded) => Ok(Some(self.busy(id, point, overloaded.retry))),
         }
     }
 
-    fn busy(&self, id: u8, retry: Duration) -> ServerMessage {
-        self.state.metrics.busy.inc();
+    fn busy(&self, id: u8, point: &Point, retry: Duration) -> ServerMessage {
+        self.state.metrics.refused_frame(point);
         // At least 1: asking again at once cannot help.
         let retry_ms = u32::try_from(retry.as_millis()).unwrap_or(u32::MAX).max(1);
         ServerMessage::Busy { id, retry_ms }

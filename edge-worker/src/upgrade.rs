@@ -30,8 +30,6 @@ use crate::{listener::Peer, server::State, session};
 const READ_BUFFER_BYTES: usize = 4096;
 /// Unsent answers of a socket: each is waited for, so this is never reached by less than one message.
 const MAX_WRITE_BUFFER_BYTES: usize = 64 * 1024;
-/// Room for a `Hello` with the longest token, when no series has longer messages.
-const MAX_HELLO_BYTES: usize = 2048;
 
 /// Answers `GET /v1/infer`.
 pub(crate) fn upgrade(
@@ -45,7 +43,7 @@ pub(crate) fn upgrade(
         let refused = refuse(StatusCode::UPGRADE_REQUIRED, "connect with a WebSocket, version 13");
         return warp::reply::with_header(refused, header::UPGRADE, "websocket").into_response();
     };
-    if !origin_allowed(headers, &state.config.allowed_origins) {
+    if !own_origin(headers) && !origin_listed(headers, &state.config.allowed_origins) {
         let text = "pages of this origin may not connect: the operator allows it with --allow-origin";
         return refuse(StatusCode::FORBIDDEN, text);
     }
@@ -74,7 +72,7 @@ async fn serve(state: Arc<State>, name: Option<String>, on_upgrade: OnUpgrade) {
     // Whoever asks for an upgrade and then does not take the answer.
     let upgraded = tokio::time::timeout(UPGRADE_TIMEOUT, on_upgrade).await;
     let Ok(Ok(upgraded)) = upgraded else { return };
-    let limit = state.catalog().max_message_bytes().max(MAX_HELLO_BYTES);
+    let limit = state.catalog().max_message_bytes();
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(0)
@@ -115,15 +113,20 @@ fn key(headers: &HeaderMap) -> Option<String> {
     Some(derive_accept_key(key.as_bytes()))
 }
 
-/// A page may connect to the server that it came from, and where the operator says so. Programs send no `Origin`.
-fn origin_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
+/// Whether the page came from this server, or it is no page that asks: programs send no `Origin`.
+fn own_origin(headers: &HeaderMap) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else {
         return true;
     };
-    let Ok(origin) = origin.to_str() else { return false };
+    let own = origin.to_str().ok().and_then(|it| it.split_once("://"));
     let host = headers.get(header::HOST).and_then(|it| it.to_str().ok());
-    let own = origin.split_once("://").map(|it| it.1);
-    (own.is_some() && own == host) || allowed.iter().any(|it| it == "*" || it.eq_ignore_ascii_case(origin))
+    own.is_some_and(|it| Some(it.1) == host)
+}
+
+/// Whether the operator allows pages of this origin.
+pub(crate) fn origin_listed(headers: &HeaderMap, allowed: &[String]) -> bool {
+    let origin = headers.get(header::ORIGIN).and_then(|it| it.to_str().ok());
+    origin.is_some_and(|origin| allowed.iter().any(|it| it == "*" || it.eq_ignore_ascii_case(origin)))
 }
 
 fn client_address(trust_forwarded: bool, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
@@ -162,13 +165,12 @@ mod tests {
             ("null", false),
         ] {
             let headers = headers(&[own, ("origin", origin)]);
-            assert_eq!(origin_allowed(&headers, &allowed), expected, "{origin}");
+            let admitted = own_origin(&headers) || origin_listed(&headers, &allowed);
+            assert_eq!(admitted, expected, "{origin}");
         }
-        assert!(origin_allowed(&headers(&[own]), &allowed));
-        assert!(origin_allowed(
-            &headers(&[("origin", "https://any.example")]),
-            &["*".to_owned()]
-        ));
+        assert!(own_origin(&headers(&[own])));
+        let any = headers(&[("origin", "https://any.example")]);
+        assert!(origin_listed(&any, &["*".to_owned()]));
     }
 
     #[test]

@@ -1,0 +1,145 @@
+//! Page, manifest and segments over HTTP.
+
+use std::{fs, path::Path};
+
+use split_core::Digest;
+use split_tests::toy::Recipe;
+
+use crate::support::{Edge, http};
+
+fn write_page(folder: &Path) {
+    fs::create_dir_all(folder.join("assets")).unwrap();
+    fs::write(folder.join("index.html"), "<!doctype html>").unwrap();
+    fs::write(folder.join("assets/app-1234.js"), "let it = 1;\n".repeat(200)).unwrap();
+    fs::write(folder.join("assets/core-1234.wasm"), b"\0asm").unwrap();
+}
+
+async fn with_page() -> (Edge, tempfile::TempDir) {
+    let web = tempfile::tempdir().unwrap();
+    write_page(web.path());
+    let edge = Edge::with(&Recipe::default(), |it| it.web = Some(web.path().into())).await;
+    (edge, web)
+}
+
+#[tokio::test]
+async fn health_is_told_to_everybody() {
+    let edge = Edge::start().await;
+    for address in [edge.address, edge.admin] {
+        for path in ["/healthz", "/readyz"] {
+            assert_eq!(http(address, "GET", path, &[]).await.status, 200, "{path}");
+        }
+    }
+    assert_eq!(edge.get("/metrics", &[]).await.status, 404, "metrics are for operators");
+}
+
+#[tokio::test]
+async fn the_manifest_is_revalidated_and_compressed() {
+    let edge = Edge::start().await;
+    for path in ["/v1/manifest.json", "/models/toy/manifest.json"] {
+        let plain = edge.get(path, &[]).await;
+        assert_eq!((plain.status, &plain.body), (200, &edge.toy.json), "{path}");
+        assert_eq!(plain.headers["content-type"], "application/json");
+        assert_eq!(plain.headers["cache-control"], "no-cache");
+        let etag = plain.headers["etag"].as_str();
+        let again = edge.get(path, &[("if-none-match", etag)]).await;
+        assert_eq!((again.status, again.body.len()), (304, 0));
+        let compressed = edge.get(path, &[("accept-encoding", "gzip, br")]).await;
+        assert_eq!(compressed.headers["content-encoding"], "br");
+        assert!(compressed.body.len() < plain.body.len() / 2);
+    }
+    assert_eq!(edge.get("/models", &[]).await.text(), r#"{"series":["toy"]}"#);
+}
+
+#[tokio::test]
+async fn segments_never_change() {
+    let edge = Edge::start().await;
+    for segment in &edge.toy.manifest.variants[0].segments {
+        for base in ["/v1", "/models/toy"] {
+            let path = format!("{base}/{}", segment.path());
+            let response = edge.get(&path, &[]).await;
+            assert_eq!(Digest::of(&response.body), segment.sha256, "{path}");
+            assert_eq!(response.headers["cache-control"], "public, max-age=31536000, immutable");
+            let etag = response.headers["etag"].as_str();
+            assert_eq!(edge.get(&path, &[("if-none-match", etag)]).await.status, 304);
+        }
+    }
+    let other = Digest::of(b"other");
+    assert_eq!(
+        edge.get(&format!("/v1/segments/{other}.nnef.tgz"), &[]).await.status,
+        404
+    );
+}
+
+#[tokio::test]
+async fn the_page_comes_with_its_types_and_security_headers() {
+    let (edge, _web) = with_page().await;
+    for (path, content_type, cache) in [
+        ("/", "text/html; charset=utf-8", "no-cache"),
+        ("/index.html", "text/html; charset=utf-8", "no-cache"),
+        (
+            "/assets/app-1234.js",
+            "text/javascript; charset=utf-8",
+            "public, max-age=31536000, immutable",
+        ),
+        (
+            "/assets/core-1234.wasm",
+            "application/wasm",
+            "public, max-age=31536000, immutable",
+        ),
+    ] {
+        let response = edge.get(path, &[]).await;
+        assert_eq!(response.status, 200, "{path}");
+        assert_eq!(response.headers["content-type"], content_type);
+        assert_eq!(response.headers["cache-control"], cache);
+        assert_eq!(response.headers["x-content-type-options"], "nosniff");
+        assert_eq!(response.headers["cross-origin-opener-policy"], "same-origin");
+        assert_eq!(response.headers["cross-origin-embedder-policy"], "require-corp");
+        let policy = &response.headers["content-security-policy"];
+        assert!(
+            policy.contains("'wasm-unsafe-eval'") && !policy.contains("'unsafe-inline'"),
+            "{policy}"
+        );
+        let head = http(edge.address, "HEAD", path, &[]).await;
+        assert_eq!((head.status, head.body.len()), (200, 0));
+        assert_eq!(head.headers["content-length"], response.body.len().to_string());
+    }
+    assert_eq!(http(edge.address, "POST", "/", &[]).await.status, 405);
+}
+
+#[tokio::test]
+async fn no_path_leads_out_of_the_folders() {
+    let (edge, web) = with_page().await;
+    fs::write(web.path().with_extension("secret"), "secret").unwrap();
+    let name = web.path().file_name().unwrap().to_str().unwrap();
+    for path in [
+        format!("/../{name}.secret"),
+        format!("/assets/../../{name}.secret"),
+        format!("/%2e%2e/{name}.secret"),
+        format!("/..%2f{name}.secret"),
+        "//etc/passwd".into(),
+        "/v1/segments/../manifest.json".into(),
+        "/models/../toy/manifest.json".into(),
+        "/assets".into(),
+    ] {
+        assert_eq!(edge.get(&path, &[]).await.status, 404, "{path}");
+    }
+    fs::remove_file(web.path().with_extension("secret")).unwrap();
+}
+
+#[tokio::test]
+async fn without_a_page_the_root_says_so() {
+    let response = Edge::start().await.get("/", &[]).await;
+    assert_eq!(response.status, 404);
+    assert!(response.text().contains("--web"));
+}
+
+#[tokio::test]
+async fn pages_elsewhere_read_the_series_only_where_they_may_connect() {
+    let allow = |config: &mut edge_worker::Config| config.allowed_origins = vec!["https://page.example".into()];
+    let edge = Edge::with(&Recipe::default(), allow).await;
+    for (origin, allowed) in [("https://page.example", true), ("https://other.example", false)] {
+        let response = edge.get("/v1/manifest.json", &[("origin", origin)]).await;
+        let answer = response.headers.get("access-control-allow-origin");
+        assert_eq!(answer.map(String::as_str), allowed.then_some(origin));
+    }
+}

@@ -1,0 +1,184 @@
+//! Reload and shutdown, in this process.
+
+use std::fs;
+
+use futures_util::StreamExt;
+use split_core::{
+    Digest,
+    session::{Event, SessionError},
+    wire::ErrorCode,
+};
+use split_tests::{
+    client::{Client, ClientError},
+    toy::{POOL1, Recipe, Toy},
+};
+use tokio_tungstenite::tungstenite::{Message, protocol::frame::coding::CloseCode};
+
+use crate::support::{Edge, assert_answers, http, refused_upgrade, within};
+
+fn other_toy() -> Toy {
+    let recipe = Recipe::default();
+    Toy::new(&Recipe { seed: 2, ..recipe }).unwrap()
+}
+
+#[tokio::test]
+async fn a_reload_serves_the_new_series_beside_the_old_one() {
+    let edge = Edge::start().await;
+    let mut old = edge.client().await;
+    let new = other_toy();
+    new.write(edge.models.path()).unwrap();
+    edge.server.reload().unwrap();
+
+    assert_answers(&edge.toy, &mut old, POOL1, 1).await;
+    let mut client = Client::connect(edge.address, new.digest()).await.unwrap();
+    assert_answers(&new, &mut client, POOL1, 1).await;
+    assert_eq!(edge.get("/v1/manifest.json", &[]).await.body, new.json);
+    // As long as anybody uses the old series, its segments can be loaded and others with its manifest may join.
+    let old_segment = format!("/v1/{}", edge.toy.manifest.variants[0].segments[0].path());
+    assert_eq!(edge.get(&old_segment, &[]).await.status, 200);
+    assert_answers(&edge.toy, &mut edge.client().await, POOL1, 2).await;
+
+    drop(old);
+    let forgotten = async {
+        while Client::connect(edge.address, edge.toy.digest()).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    within(forgotten).await;
+    let refused = Client::connect(edge.address, edge.toy.digest()).await;
+    let expected = ErrorCode::ManifestMismatch;
+    let Err(ClientError::Session(SessionError::Refused { code, text })) = refused else {
+        panic!("the old manifest is refused")
+    };
+    assert_eq!(code, expected, "{text}");
+    assert_eq!(edge.get(&old_segment, &[]).await.status, 404);
+}
+
+/// Whatever a deployment leaves in the folder, the series in memory stays.
+async fn check_reload_fails(damage: impl FnOnce(&Toy, &std::path::Path), expected: &str) {
+    let edge = Edge::start().await;
+    let mut client = edge.client().await;
+    let new = other_toy();
+    new.write(edge.models.path()).unwrap();
+    damage(&new, edge.models.path());
+    let error = edge.server.reload().unwrap_err().to_string();
+    assert!(error.contains(expected), "{error}");
+    assert_eq!(edge.metric("edge_reload_failures_total").await, 1.0);
+    assert_answers(&edge.toy, &mut client, POOL1, 1).await;
+    assert_answers(&edge.toy, &mut edge.client().await, POOL1, 2).await;
+    assert_eq!(edge.get("/v1/manifest.json", &[]).await.body, edge.toy.json);
+}
+
+#[tokio::test]
+async fn a_truncated_segment_at_reload_leaves_the_old_series() {
+    let truncate = |toy: &Toy, folder: &std::path::Path| {
+        let path = folder.join(toy.manifest.variants[0].segments[1].path());
+        let bytes = fs::read(&path).unwrap();
+        fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    };
+    check_reload_fails(truncate, "is damaged").await;
+}
+
+#[tokio::test]
+async fn a_swapped_segment_at_reload_leaves_the_old_series() {
+    let swap = |toy: &Toy, folder: &std::path::Path| {
+        let [from, to] = [0, 1].map(|it: usize| folder.join(toy.manifest.variants[0].segments[it].path()));
+        fs::copy(from, to).unwrap();
+    };
+    check_reload_fails(swap, "is damaged").await;
+}
+
+#[tokio::test]
+async fn segments_of_other_shapes_at_reload_leave_the_old_series() {
+    // Every digest is right, but the pieces do not follow one another.
+    let exchange = |toy: &Toy, folder: &std::path::Path| {
+        let json = String::from_utf8(toy.json.clone()).unwrap();
+        let [one, two] = [1, 2].map(|it: usize| toy.manifest.variants[0].segments[it].sha256.to_string());
+        let json = json.replace(&one, "#").replace(&two, &one).replace('#', &two);
+        fs::write(folder.join("manifest.json"), json).unwrap();
+    };
+    check_reload_fails(exchange, "cannot be loaded").await;
+}
+
+#[tokio::test]
+async fn a_missing_manifest_at_reload_leaves_the_old_series() {
+    let remove = |_: &Toy, folder: &std::path::Path| fs::remove_file(folder.join("manifest.json")).unwrap();
+    check_reload_fails(remove, "holds no series").await;
+}
+
+#[tokio::test]
+async fn a_drain_answers_what_is_in_flight_and_closes() {
+    let edge = Edge::with(&Recipe::slow(), |_| {}).await;
+    let mut client = edge.client().await;
+    let mut idle = edge.client().await;
+    let mut silent = edge.socket().await;
+    let payload = edge.toy.payload(POOL1, 1).unwrap();
+    for _ in 0..4 {
+        client.infer(POOL1, &payload).await.unwrap();
+    }
+    // The first answer shows that all four have arrived: they came in that order.
+    assert!(matches!(within(client.next()).await.unwrap(), Event::Result(_)));
+    edge.shutdown.cancel();
+    for _ in 0..3 {
+        assert!(matches!(within(client.next()).await.unwrap(), Event::Result(_)));
+    }
+    assert_closes(&mut client.socket).await;
+    assert_closes(&mut idle.socket).await;
+    assert_closes(&mut silent).await;
+    within(edge.served).await.unwrap();
+}
+
+async fn assert_closes(socket: &mut tokio_tungstenite::WebSocketStream<tokio::net::TcpStream>) {
+    let Message::Close(Some(frame)) = within(socket.next()).await.unwrap().unwrap() else {
+        panic!("a Close is expected")
+    };
+    assert_eq!(frame.code, CloseCode::Away);
+    // Reading on sends the answer to the Close.
+    while within(socket.next()).await.is_some() {}
+}
+
+#[tokio::test]
+async fn while_it_drains_it_is_live_but_not_ready_and_takes_no_connection() {
+    let edge = Edge::start().await;
+    // A client that does not answer the Close holds the drain up.
+    let _stuck = edge.client().await;
+    edge.shutdown.cancel();
+    let refused = async { while Client::connect(edge.address, edge.toy.digest()).await.is_ok() {} };
+    within(refused).await;
+    assert_eq!(http(edge.admin, "GET", "/readyz", &[]).await.status, 503);
+    assert_eq!(http(edge.admin, "GET", "/healthz", &[]).await.status, 200);
+    within(edge.served).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_drain_ends_in_the_stated_time_whatever_clients_do() {
+    let impatient =
+        |config: &mut edge_worker::Config| config.limits.drain_timeout = std::time::Duration::from_millis(50);
+    let edge = Edge::with(&Recipe::slow(), impatient).await;
+    let _stuck = edge.client().await;
+    edge.shutdown.cancel();
+    within(edge.served).await.unwrap();
+}
+
+#[tokio::test]
+async fn two_series_are_served_side_by_side() {
+    let edge = Edge::start().await;
+    let other = Toy::new(&Recipe {
+        name: "other",
+        seed: 2,
+        ..Recipe::default()
+    })
+    .unwrap();
+    let toy = fs::read(edge.models.path().join("manifest.json")).unwrap();
+    edge.toy.write(&edge.models.path().join("toy")).unwrap();
+    other.write(&edge.models.path().join("other")).unwrap();
+    fs::remove_file(edge.models.path().join("manifest.json")).unwrap();
+    edge.server.reload().unwrap();
+    for (name, expected) in [("toy", &toy), ("other", &other.json)] {
+        let path = format!("/models/{name}/manifest.json");
+        assert_eq!(&edge.get(&path, &[]).await.body, expected);
+        Client::connect(edge.address, Digest::of(expected)).await.unwrap();
+    }
+    let unknown = refused_upgrade(edge.address, "/v1/infer?series=none", &[]).await;
+    assert_eq!(unknown.status, 404);
+}

@@ -1,0 +1,12 @@
+//! The edge worker from outside: a real server on a free port, a toy series on disk, and clients good and bad.
+//!
+//! One program, so that it is linked once.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed helper fails the test")]
+
+mod abuse;
+mod answers;
+mod files;
+mod life;
+mod overload;
+mod program;
+mod support;

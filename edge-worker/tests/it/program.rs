@@ -1,0 +1,260 @@
+//! The program: its exit codes, its messages, its signals.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{BufRead, BufReader},
+    net::{SocketAddr, TcpListener},
+    path::Path,
+    process::{Child, Command, ExitStatus, Output, Stdio},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use split_tests::{
+    client::Client,
+    toy::{POOL1, Recipe, Toy},
+};
+use tempfile::TempDir;
+
+use crate::support::{assert_answers, http, within};
+
+fn command(models: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_edge-worker"));
+    command
+        .env("EDGE_WORKER_LISTEN", "127.0.0.1:0")
+        .arg("--models")
+        .arg(models);
+    command
+}
+
+fn series() -> (Toy, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let toy = Toy::new(&Recipe::default()).unwrap();
+    toy.write(folder.path()).unwrap();
+    (toy, folder)
+}
+
+/// A program that runs; killed when dropped.
+struct Program {
+    child: Child,
+    address: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl Program {
+    fn start(mut command: Command) -> Self {
+        command.args(["--admin", "127.0.0.1:0"]).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut address = |start| {
+            let line = lines.next().expect("an address on standard output").unwrap();
+            line.strip_prefix(start).expect(&line).parse().unwrap()
+        };
+        Self {
+            admin: address("operators: http://"),
+            address: address("listening on http://"),
+            child,
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id().try_into().unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+
+    async fn exit(mut self) -> ExitStatus {
+        within(tokio::task::spawn_blocking(move || self.child.wait().unwrap()))
+            .await
+            .unwrap()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn check_fails(mut command: Command, expected: &[&str]) {
+    let Output { status, stderr, .. } = command.output().unwrap();
+    let stderr = String::from_utf8(stderr).unwrap();
+    assert_eq!(status.code(), Some(1), "{stderr}");
+    assert!(
+        stderr.starts_with("error: ") && !stderr.contains("panicked"),
+        "{stderr}"
+    );
+    assert!(expected.iter().all(|it| stderr.contains(it)), "{stderr}");
+}
+
+#[test]
+fn a_taken_port_is_named() {
+    let (_, models) = series();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let mut command = command(models.path());
+    command.args(["--listen", &address]);
+    check_fails(command, &[&address, "taken by another program", "name another address"]);
+}
+
+#[test]
+fn a_damaged_segment_is_named() {
+    let (toy, models) = series();
+    let path = models.path().join(toy.manifest.variants[0].segments[1].path());
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[100] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    check_fails(
+        command(models.path()),
+        &[path.to_str().unwrap(), "damaged", "copy the series again"],
+    );
+}
+
+#[test]
+fn a_missing_segment_is_named() {
+    let (toy, models) = series();
+    let path = models.path().join(toy.manifest.variants[0].segments[2].path());
+    fs::remove_file(&path).unwrap();
+    check_fails(command(models.path()), &[path.to_str().unwrap(), "incomplete"]);
+}
+
+#[test]
+fn a_manifest_of_another_version_is_refused() {
+    let (toy, models) = series();
+    let json = String::from_utf8(toy.json)
+        .unwrap()
+        .replace("\"format\": 1", "\"format\": 2");
+    fs::write(models.path().join("manifest.json"), json).unwrap();
+    check_fails(command(models.path()), &["format 2", "one release"]);
+}
+
+#[test]
+fn folders_without_series_or_page_say_what_to_do() {
+    let empty = tempfile::tempdir().unwrap();
+    check_fails(command(empty.path()), &["holds no series", "--models"]);
+    check_fails(command(&empty.path().join("none")), &["cannot read", "--models"]);
+    let (_, models) = series();
+    let mut command = command(models.path());
+    command.arg("--web").arg(empty.path());
+    check_fails(command, &["holds no index.html", "npm run build"]);
+}
+
+#[test]
+fn a_setting_that_cannot_be_is_refused() {
+    let (_, models) = series();
+    let mut no_credit = command(models.path());
+    no_credit.env("EDGE_WORKER_CREDIT", "0");
+    check_fails(no_credit, &["at least 1"]);
+    let file = models.path().join("edge.toml");
+    fs::write(&file, "listen = \"somewhere\"\n").unwrap();
+    let mut wrong_file = command(models.path());
+    wrong_file.arg("--config").arg(&file);
+    check_fails(wrong_file, &["edge.toml", "listen"]);
+    let mut no_token = command(models.path());
+    no_token.args(["--token-file", "/nowhere"]);
+    check_fails(no_token, &["/nowhere"]);
+}
+
+#[test]
+fn check_config_loads_everything_and_ends() {
+    let (toy, models) = series();
+    let output = command(models.path()).arg("--check-config").output().unwrap();
+    assert!(output.status.success());
+    assert!(String::from_utf8(output.stdout).unwrap().contains("sound"));
+    fs::write(
+        models.path().join(toy.manifest.variants[0].segments[0].path()),
+        "damaged",
+    )
+    .unwrap();
+    let mut damaged = command(models.path());
+    damaged.arg("--check-config");
+    check_fails(damaged, &["damaged"]);
+}
+
+#[tokio::test]
+async fn sigterm_answers_what_is_in_flight_and_exits_with_zero() {
+    let (toy, models) = series();
+    let program = Program::start(command(models.path()));
+    let mut client = Client::connect(program.address, toy.digest()).await.unwrap();
+    assert_answers(&toy, &mut client, POOL1, 1).await;
+    program.signal(Signal::TERM);
+    // Reading on answers the Close.
+    while client.next().await.is_ok() {}
+    while let Some(Ok(_)) = futures_util::StreamExt::next(&mut client.socket).await {}
+    assert_eq!(program.exit().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn sighup_loads_the_new_series_and_survives_a_damaged_one() {
+    let (toy, models) = series();
+    let program = Program::start(command(models.path()));
+    let mut old = Client::connect(program.address, toy.digest()).await.unwrap();
+    fs::write(models.path().join("manifest.json"), "{}").unwrap();
+    program.signal(Signal::HUP);
+    let failed = async {
+        while !http(program.admin, "GET", "/metrics", &[])
+            .await
+            .text()
+            .contains("edge_reload_failures_total 1")
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    within(failed).await;
+
+    let new = Toy::new(&Recipe {
+        seed: 2,
+        ..Recipe::default()
+    })
+    .unwrap();
+    new.write(models.path()).unwrap();
+    program.signal(Signal::HUP);
+    let reloaded = async {
+        loop {
+            match Client::connect(program.address, new.digest()).await {
+                Ok(client) => break client,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    };
+    let mut client = within(reloaded).await;
+    assert_answers(&new, &mut client, POOL1, 1).await;
+    assert_answers(&toy, &mut old, POOL1, 1).await;
+}
+
+#[tokio::test]
+async fn a_full_disk_for_the_log_hurts_nobody() {
+    let (toy, models) = series();
+    let mut command = command(models.path());
+    let full = || OpenOptions::new().write(true).open("/dev/full").unwrap();
+    command.args(["--log-filter", "trace", "--log", "json"]).stderr(full());
+    let program = Program::start(command);
+    let mut client = Client::connect(program.address, toy.digest()).await.unwrap();
+    assert_answers(&toy, &mut client, POOL1, 1).await;
+    program.signal(Signal::TERM);
+    drop(client);
+    assert_eq!(program.exit().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn the_log_is_json_and_holds_no_payload() {
+    let (toy, models) = series();
+    let path = models.path().join("log");
+    let mut command = command(models.path());
+    command
+        .args(["--log-filter", "debug", "--log", "json"])
+        .stderr(File::create(&path).unwrap());
+    let program = Program::start(command);
+    let mut client = Client::connect(program.address, toy.digest()).await.unwrap();
+    assert_answers(&toy, &mut client, POOL1, 1).await;
+    drop(client);
+    program.signal(Signal::TERM);
+    assert_eq!(program.exit().await.code(), Some(0));
+    let log = fs::read_to_string(path).unwrap();
+    assert!(log.contains("series loaded"), "{log}");
+    for line in log.lines() {
+        assert!(
+            line.starts_with('{') && line.ends_with('}') && line.len() < 1000,
+            "{line}"
+        );
+    }
+}
