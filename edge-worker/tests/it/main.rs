@@ -5,8 +5,10 @@
 
 mod abuse;
 mod answers;
+mod deploy;
 mod files;
 mod life;
 mod overload;
+mod process;
 mod program;
 mod support;

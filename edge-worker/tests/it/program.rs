@@ -2,78 +2,20 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{BufRead, BufReader},
-    net::{SocketAddr, TcpListener},
-    path::Path,
-    process::{Child, Command, ExitStatus, Output, Stdio},
+    net::TcpListener,
+    process::{Command, Output},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use split_tests::{
     client::Client,
     toy::{POOL1, Recipe, Toy},
 };
-use tempfile::TempDir;
 
-use crate::support::{assert_answers, http, within};
-
-fn command(models: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_edge-worker"));
-    command
-        .env("EDGE_WORKER_LISTEN", "127.0.0.1:0")
-        .arg("--models")
-        .arg(models);
-    command
-}
-
-fn series() -> (Toy, TempDir) {
-    let folder = tempfile::tempdir().unwrap();
-    let toy = Toy::new(&Recipe::default()).unwrap();
-    toy.write(folder.path()).unwrap();
-    (toy, folder)
-}
-
-/// A program that runs; killed when dropped.
-struct Program {
-    child: Child,
-    address: SocketAddr,
-    admin: SocketAddr,
-}
-
-impl Program {
-    fn start(mut command: Command) -> Self {
-        command.args(["--admin", "127.0.0.1:0"]).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut address = |start| {
-            let line = lines.next().expect("an address on standard output").unwrap();
-            line.strip_prefix(start).expect(&line).parse().unwrap()
-        };
-        Self {
-            admin: address("operators: http://"),
-            address: address("listening on http://"),
-            child,
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.child.id().try_into().unwrap()).unwrap();
-        kill_process(pid, signal).unwrap();
-    }
-
-    async fn exit(mut self) -> ExitStatus {
-        within(tokio::task::spawn_blocking(move || self.child.wait().unwrap()))
-            .await
-            .unwrap()
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use crate::{
+    process::{Program, command, series},
+    support::{assert_answers, http, within},
+};
 
 fn check_fails(mut command: Command, expected: &[&str]) {
     let Output { status, stderr, .. } = command.output().unwrap();
