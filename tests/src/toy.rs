@@ -1,4 +1,4 @@
-//! A series of small networks with made-up weights, for whoever needs one on disk and knows what it must answer.
+//! A series of one network with made-up weights, for whoever needs one on disk and knows what it must answer.
 
 use std::{fs, io::Cursor, path::Path};
 
@@ -14,19 +14,21 @@ use split_core::{
     top_classes,
     wire::ClassProbability,
 };
-use split_runtime::{Layer, Network, SegmentFile, write_segment};
+use split_runtime::{Layer, Network, SegmentFile, write_onnx, write_segment};
 
 /// The operating point that sends the frame itself, as lossless WebP.
 pub const INPUT: u16 = 0;
 /// The operating point that splits after the first of three segments.
 pub const POOL1: u16 = 1;
-/// The operating point that splits after the second of three segments.
+/// The operating point that splits after the second of three segments. So on for those that have more.
 pub const POOL2: u16 = 2;
-/// The operating point that sends nothing, so that the edge has no tail for it.
+/// The operating point of three segments that sends nothing, so that the edge has no tail for it.
 pub const OUTPUT: u16 = 3;
 
 /// Side of a frame in pixels.
 const SIDE: usize = 32;
+/// Halves both sides.
+const POOL: Layer = Layer::MaxPool { kernel: 2, stride: 2 };
 /// Bits of a feature on the wire.
 const BITS: u8 = 4;
 
@@ -68,23 +70,59 @@ pub struct Toy {
     pub manifest: Manifest,
     /// The manifest file.
     pub json: Vec<u8>,
+    segments: Vec<Vec<Layer>>,
     files: Vec<SegmentFile>,
 }
 
 impl Toy {
-    /// Makes up a series.
+    /// A network of three segments: two with a pool each, and a classifier.
     pub fn new(recipe: &Recipe) -> Result<Self> {
         let mut noise = Noise(recipe.seed);
+        let width = recipe.width;
+        let quarter = SIDE / 4;
+        let segments = vec![
+            vec![noise.convolution(3, 4), POOL],
+            vec![
+                noise.convolution(4, width),
+                noise.convolution(width, width),
+                noise.convolution(width, 4),
+                POOL,
+            ],
+            vec![noise.classifier(4 * quarter * quarter)],
+        ];
+        Self::of(recipe.name, segments)
+    }
+
+    /// VGG-16 for 32×32 images with the widths that Shi et al. have after step 1: 56 million MACs. Six segments, the last of which is
+    /// the classifier. The weights are made up, which changes its answers but not its work.
+    pub fn vgg16() -> Result<Self> {
+        let blocks: [&[usize]; 5] = [&[45, 35], &[73, 69], &[88, 96, 98], &[141, 140, 157], &[103, 89, 186]];
+        let mut noise = Noise(1);
+        let mut inputs = 3;
+        let mut block = |widths: &&[usize]| {
+            let convolution = |outputs: &usize| noise.convolution(std::mem::replace(&mut inputs, *outputs), *outputs);
+            widths.iter().map(convolution).chain([POOL]).collect()
+        };
+        let mut segments: Vec<Vec<Layer>> = blocks.iter().map(&mut block).collect();
+        segments.push(vec![noise.classifier(inputs)]);
+        Self::of("vgg16", segments)
+    }
+
+    fn of(name: &str, segments: Vec<Vec<Layer>>) -> Result<Self> {
         let mut shape = Shape::new(3, SIDE, SIDE)?;
         let mut files = Vec::new();
-        for layers in segments(recipe.width, &mut noise) {
-            let file = write_segment(shape, &layers)?;
+        for layers in &segments {
+            let file = write_segment(shape, layers)?;
             shape = file.output;
             files.push(file);
         }
-        let manifest = manifest(recipe.name, &files)?;
-        let json = manifest.to_json()?;
-        Ok(Self { manifest, json, files })
+        let manifest = manifest(name, &files)?;
+        Ok(Self {
+            json: manifest.to_json()?,
+            manifest,
+            segments,
+            files,
+        })
     }
 
     /// Identity of the series.
@@ -114,7 +152,7 @@ impl Toy {
                 image.write_to(&mut Cursor::new(&mut payload), image::ImageFormat::WebP)?;
             }
             (shape, Codec::Features(spec)) => {
-                let features: Vec<f32> = (0..shape.values()).map(|_| 4.0 * noise.value()).collect();
+                let features = self.features(point, seed)?;
                 FeatureCodec::new(shape, spec)?.encode(&features, &mut Vec::new(), &mut payload)?;
             }
         }
@@ -148,6 +186,19 @@ impl Toy {
         Ok(Network::load(shape, tail.iter().map(|it| it.bytes.as_slice()))?)
     }
 
+    /// The tail of an operating point as an ONNX file, for other engines.
+    pub fn tail_onnx(&self, point: u16) -> Result<Vec<u8>> {
+        let (shape, _) = self.point(point)?;
+        Ok(write_onnx(shape, &self.segments[usize::from(point)..].concat())?.bytes)
+    }
+
+    /// Features as they cross the link at an operating point, before the codec.
+    pub fn features(&self, point: u16, seed: u64) -> Result<Vec<f32>> {
+        let (shape, _) = self.point(point)?;
+        let mut noise = Noise(seed);
+        Ok((0..shape.values()).map(|_| 4.0 * noise.value()).collect())
+    }
+
     /// Shape and codec of what crosses the link at an operating point.
     fn point(&self, point: u16) -> Result<(Shape, &Codec)> {
         let point = &self.manifest.operating_points[usize::from(point)];
@@ -156,34 +207,12 @@ impl Toy {
     }
 }
 
-/// Two convolutions with a pool each, and a classifier.
-fn segments(width: usize, noise: &mut Noise) -> [Vec<Layer>; 3] {
-    let pool = Layer::MaxPool { kernel: 2, stride: 2 };
-    let quarter = SIDE / 4;
-    [
-        vec![noise.convolution(3, 4), pool.clone()],
-        vec![
-            noise.convolution(4, width),
-            noise.convolution(width, width),
-            noise.convolution(width, 4),
-            pool,
-        ],
-        vec![Layer::Linear {
-            inputs: 4 * quarter * quarter,
-            outputs: 5,
-            weight: noise.weights(5, 4 * quarter * quarter),
-            bias: vec![0.0; 5],
-            relu: false,
-        }],
-    ]
-}
-
 fn manifest(name: &str, files: &[SegmentFile]) -> Result<Manifest> {
-    let features = || {
+    let features = |channels| {
         Codec::Features(FeatureCodecSpec {
             bits: BITS,
-            steps: vec![0.25; 4],
-            tables: Tables::uniform(BITS, 4),
+            steps: vec![0.25; channels],
+            tables: Tables::uniform(BITS, channels),
         })
     };
     let image = Codec::Image {
@@ -198,10 +227,16 @@ fn manifest(name: &str, files: &[SegmentFile]) -> Result<Manifest> {
         mean_message_bytes: 100.0,
         p95_message_bytes: 120.0,
     };
-    let split_point = |(segments, name): (usize, &str)| SplitPoint {
-        name: name.into(),
-        segments,
-    };
+    let cuts: Vec<(usize, String)> = (1..files.len()).map(|it| (it, format!("pool{it}"))).collect();
+    let split_points = cuts.iter().map(|(segments, name)| SplitPoint {
+        name: name.clone(),
+        segments: *segments,
+    });
+    let splits = cuts.iter().map(|(segments, name)| {
+        let channels = files[segments - 1].output.channels();
+        point(Split::At(name.clone()), features(channels))
+    });
+    let (first, last) = (point(Split::Input, image), point(Split::Output, Codec::None));
     Ok(Manifest {
         format: MANIFEST_FORMAT,
         series: name.into(),
@@ -220,20 +255,15 @@ fn manifest(name: &str, files: &[SegmentFile]) -> Result<Manifest> {
             name: "made up".into(),
             images: 1,
         },
-        split_points: [(1, "pool1"), (2, "pool2")].map(split_point).into(),
+        split_points: split_points.collect(),
         variants: vec![Variant {
             name: "a".into(),
             parent: None,
-            widths: vec![4, 8, 8, 4],
+            widths: files.iter().map(|it| it.output.channels()).collect(),
             accuracy: 80.0,
             segments: files.iter().map(segment).collect(),
         }],
-        operating_points: vec![
-            point(Split::Input, image),
-            point(Split::At("pool1".into()), features()),
-            point(Split::At("pool2".into()), features()),
-            point(Split::Output, Codec::None),
-        ],
+        operating_points: [first].into_iter().chain(splits).chain([last]).collect(),
     })
 }
 
@@ -271,6 +301,16 @@ impl Noise {
     fn weights(&mut self, outputs: usize, inputs: usize) -> Vec<f32> {
         let scale = 2.0 * (6.0 / inputs as f32).sqrt();
         (0..outputs * inputs).map(|_| (self.value() - 0.5) * scale).collect()
+    }
+
+    fn classifier(&mut self, inputs: usize) -> Layer {
+        Layer::Linear {
+            inputs,
+            outputs: 5,
+            weight: self.weights(5, inputs),
+            bias: vec![0.0; 5],
+            relu: false,
+        }
     }
 
     fn convolution(&mut self, inputs: usize, outputs: usize) -> Layer {
