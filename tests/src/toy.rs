@@ -93,13 +93,23 @@ impl Toy {
         Self::of(recipe.name, segments)
     }
 
-    /// VGG-16 for 32×32 images with the widths that Shi et al. have after step 1: 56 million MACs. Six segments, the last of which is
-    /// the classifier. The weights are made up, which changes its answers but not its work.
-    pub fn vgg16() -> Result<Self> {
-        let blocks: [&[usize]; 5] = [&[45, 35], &[73, 69], &[88, 96, 98], &[141, 140, 157], &[103, 89, 186]];
+    /// VGG-16 for 32×32 images with the widths that Shi et al. have after step 1, 56 million MACs, and after step 2 at one of the pools: its
+    /// last layer gives so many channels. Six segments, the last of which is the classifier. The weights are made up, which changes
+    /// the answers but not the work.
+    pub fn vgg16(pool: usize, channels: usize) -> Result<Self> {
+        let mut blocks = [
+            vec![45, 35],
+            vec![73, 69],
+            vec![88, 96, 98],
+            vec![141, 140, 157],
+            vec![103, 89, 186],
+        ];
+        if let Some(last) = pool.checked_sub(1).and_then(|it| blocks.get_mut(it)?.last_mut()) {
+            *last = channels;
+        }
         let mut noise = Noise(1);
         let mut inputs = 3;
-        let mut block = |widths: &&[usize]| {
+        let mut block = |widths: &Vec<usize>| {
             let convolution = |outputs: &usize| noise.convolution(std::mem::replace(&mut inputs, *outputs), *outputs);
             widths.iter().map(convolution).chain([POOL]).collect()
         };

@@ -12,6 +12,7 @@ use split_tests::{
     client::Client,
     toy::{POOL1, Toy},
 };
+use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 use crate::{
@@ -22,7 +23,7 @@ use crate::{
 
 /// Puts load on an edge worker, over the loopback interface only.
 ///
-/// The network is VGG-16 with the paper's step-1 widths. The edge worker, the bare loop and the peer have one core, the load
+/// The network is VGG-16 with the paper's widths. The edge worker, the bare loop and the peer have one core, the load
 /// generator has another.
 #[derive(Parser)]
 struct Arguments {
@@ -53,8 +54,14 @@ struct Arguments {
 const CONNECTIONS: usize = 64;
 /// Connections at overload: enough that their credit reaches beyond the deadline.
 const OVERLOAD_CONNECTIONS: usize = 512;
-/// The split points that are compared: much work for the edge, and little.
-const POINTS: [(u16, &str); 2] = [(POOL1, "pool1"), (3, "pool3")];
+/// The pools that are compared, with the channels that the paper leaves there: much work for the edge, and little.
+const SPLITS: [Split; 2] = [
+    Split {
+        point: POOL1,
+        channels: 5,
+    },
+    Split { point: 3, channels: 14 },
+];
 /// Sides take turns this often, so that a drift of the machine meets all of them.
 const ROUNDS: usize = 3;
 
@@ -67,29 +74,29 @@ fn main() -> Result<()> {
 }
 
 async fn run(arguments: &Arguments) -> Result<()> {
-    let toy = Arc::new(Toy::vgg16()?);
-    let folder = tempfile::tempdir()?;
-    toy.write(folder.path())?;
-    let bench = Bench {
-        toy,
-        models: folder.path().into(),
-        arguments,
-        time: Duration::from_secs_f64(arguments.seconds),
-    };
     let mut report = Report::default();
-    for (point, split) in POINTS {
-        let capacity = bench.throughput(point, split, &mut report).await?;
-        bench.latency(point, split, &capacity, &mut report).await?;
-        bench.overload(point, split, &capacity, &mut report).await?;
+    for split in SPLITS {
+        let bench = Bench::new(split, arguments)?;
+        let capacity = bench.throughput(&mut report).await?;
+        bench.latency(&capacity, &mut report).await?;
+        bench.overload(&capacity, &mut report).await?;
     }
+    let bench = Bench::new(SPLITS[1], arguments)?;
     bench.idle(&mut report).await?;
     bench.soak(&mut report).await?;
     report.write(&arguments.report)
 }
 
+#[derive(Clone, Copy)]
+struct Split {
+    point: u16,
+    channels: usize,
+}
+
 struct Bench<'a> {
     toy: Arc<Toy>,
-    models: PathBuf,
+    models: TempDir,
+    point: u16,
     arguments: &'a Arguments,
     time: Duration,
 }
@@ -100,17 +107,35 @@ struct Capacity {
     tail: Duration,
 }
 
-impl Bench<'_> {
-    fn edge_worker(&self) -> Result<Server> {
-        Server::edge_worker(&self.arguments.edge_worker, &self.models)
+impl<'a> Bench<'a> {
+    fn new(split: Split, arguments: &'a Arguments) -> Result<Self> {
+        let toy = Toy::vgg16(split.point.into(), split.channels)?;
+        let models = tempfile::tempdir()?;
+        toy.write(models.path())?;
+        Ok(Self {
+            toy: Arc::new(toy),
+            models,
+            point: split.point,
+            arguments,
+            time: Duration::from_secs_f64(arguments.seconds),
+        })
     }
 
-    fn target(&self, server: &Server, point: u16) -> Result<Target> {
-        let payloads: Result<_> = (0..64).map(|it| self.toy.payload(point, it)).collect();
+    /// Names a number in the report.
+    fn name(&self, what: &str) -> String {
+        format!("pool{}: {what}", self.point)
+    }
+
+    fn edge_worker(&self) -> Result<Server> {
+        Server::edge_worker(&self.arguments.edge_worker, self.models.path())
+    }
+
+    fn target(&self, server: &Server) -> Result<Target> {
+        let payloads: Result<_> = (0..64).map(|it| self.toy.payload(self.point, it)).collect();
         Ok(Target {
             address: server.address,
             manifest: self.toy.digest(),
-            point,
+            point: self.point,
             payloads: Arc::new(payloads?),
         })
     }
@@ -119,44 +144,40 @@ impl Bench<'_> {
         tally.latencies.len() as f64 / self.time.as_secs_f64()
     }
 
-    async fn throughput(&self, point: u16, split: &str, report: &mut Report) -> Result<Capacity> {
+    async fn throughput(&self, report: &mut Report) -> Result<Capacity> {
         let [mut bare, mut alone, mut together, mut peer] = [const { Vec::new() }; 4];
         for _ in 0..ROUNDS {
-            bare.push(self.bare(point).await?);
+            bare.push(self.bare().await?);
             let edge = self.edge_worker()?;
-            let target = self.target(&edge, point)?;
+            let target = self.target(&edge)?;
             // Two: while one is computed, the other is on its way, and no two ever wait together.
             alone.push(self.per_second(&closed(&target, 2, self.time).await?));
             together.push(self.per_second(&closed(&target, CONNECTIONS, self.time).await?));
             drop(edge);
-            peer.extend(self.peer(point).await?);
+            peer.extend(self.peer().await?);
         }
         let [bare, alone, together] = [bare, alone, together].map(median);
-        report.row(format!("{split}: bare loop"), bare, "tails/s");
-        report.row(format!("{split}: served, 2 connections"), alone, "requests/s");
+        report.row(self.name("bare loop"), bare, "tails/s");
+        report.row(self.name("served, 2 connections"), alone, "requests/s");
         report.row(
-            format!("{split}: served, {CONNECTIONS} connections"),
+            self.name(&format!("served, {CONNECTIONS} connections")),
             together,
             "requests/s",
         );
         report.at_least(
-            format!("{split}: served with batching, of the bare loop"),
+            self.name("served with batching, of the bare loop"),
             together / bare,
             1.0,
         );
         report.at_least(
-            format!("{split}: served without batching, of the bare loop"),
+            self.name("served without batching, of the bare loop"),
             alone / bare,
             0.8,
         );
         if !peer.is_empty() {
             let peer = median(peer);
-            report.row(
-                format!("{split}: Python websockets and onnxruntime"),
-                peer,
-                "requests/s",
-            );
-            report.at_least(format!("{split}: served, of the peer's"), together / peer, 3.0);
+            report.row(self.name("Python websockets and onnxruntime"), peer, "requests/s");
+            report.at_least(self.name("served, of the peer's"), together / peer, 3.0);
         }
         Ok(Capacity {
             served_per_second: together,
@@ -165,8 +186,8 @@ impl Bench<'_> {
     }
 
     /// Tails a second in a loop that does nothing else.
-    async fn bare(&self, point: u16) -> Result<f64> {
-        let (toy, time) = (self.toy.clone(), self.time);
+    async fn bare(&self) -> Result<f64> {
+        let (toy, point, time) = (self.toy.clone(), self.point, self.time);
         let bare = move || {
             stay_on_servers_core()?;
             let (mut tail, features, mut logits) = (toy.tail(point)?, toy.features(point, 1)?, Vec::new());
@@ -185,54 +206,54 @@ impl Bench<'_> {
     }
 
     /// Requests a second of the server that a user would build instead.
-    async fn peer(&self, point: u16) -> Result<Option<f64>> {
+    async fn peer(&self) -> Result<Option<f64>> {
         let Some(python) = &self.arguments.python else {
             return Ok(None);
         };
-        let onnx = self.models.join("tail.onnx");
-        std::fs::write(&onnx, self.toy.tail_onnx(point)?)?;
+        let onnx = self.models.path().join("tail.onnx");
+        std::fs::write(&onnx, self.toy.tail_onnx(self.point)?)?;
         let server = Server::peer(python, &self.arguments.peer, &onnx)?;
-        let features = self.toy.features(point, 1)?;
+        let features = self.toy.features(self.point, 1)?;
         let message = features.iter().flat_map(|it| it.to_le_bytes()).collect();
         let tally = closed_raw(server.address, &[message], CONNECTIONS, self.time).await?;
         Ok(Some(self.per_second(&tally)))
     }
 
-    async fn latency(&self, point: u16, split: &str, capacity: &Capacity, report: &mut Report) -> Result<()> {
+    async fn latency(&self, capacity: &Capacity, report: &mut Report) -> Result<()> {
         let edge = self.edge_worker()?;
-        let target = self.target(&edge, point)?;
+        let target = self.target(&edge)?;
         let rate = 0.7 * capacity.served_per_second;
         let tally = open(&target, CONNECTIONS, rate, 2 * self.time).await?;
         let milliseconds = |it: Duration| 1e3 * it.as_secs_f64();
         report.row(
-            format!("{split}: median latency at 70 %"),
+            self.name("median latency at 70 %"),
             milliseconds(tally.percentile(0.5)),
             "ms",
         );
         let goal = milliseconds(4 * capacity.tail + Duration::from_millis(2));
-        let name = format!("{split}: 95th percentile of latency at 70 %, ms");
+        let name = self.name("95th percentile of latency at 70 %, ms");
         report.at_most(name, milliseconds(tally.percentile(0.95)), goal);
         Ok(())
     }
 
-    async fn overload(&self, point: u16, split: &str, capacity: &Capacity, report: &mut Report) -> Result<()> {
+    async fn overload(&self, capacity: &Capacity, report: &mut Report) -> Result<()> {
         let edge = self.edge_worker()?;
-        let target = self.target(&edge, point)?;
+        let target = self.target(&edge)?;
         let rate = 3.0 * capacity.served_per_second;
         let tally = open(&target, OVERLOAD_CONNECTIONS, rate, self.time).await?;
         let goodput = self.per_second(&tally) / capacity.served_per_second;
-        report.at_least(format!("{split}: goodput at 3 times the capacity"), goodput, 0.9);
+        report.at_least(self.name("goodput at 3 times the capacity"), goodput, 0.9);
         report.row(
-            format!("{split}: Busy at 3 times the capacity"),
+            self.name("Busy at 3 times the capacity"),
             self.share(tally.busy),
             "requests/s",
         );
         report.row(
-            format!("{split}: held back by clients at 3 times"),
+            self.name("held back by clients at 3 times"),
             self.share(tally.held_back),
             "requests/s",
         );
-        report.at_most(format!("{split}: requests without an answer"), tally.lost as f64, 0.0);
+        report.at_most(self.name("requests without an answer"), tally.lost as f64, 0.0);
         Ok(())
     }
 
@@ -253,14 +274,14 @@ impl Bench<'_> {
         let kibibytes = grown / 1024.0 / clients.len() as f64;
         report.row("idle connections held", clients.len() as f64, "");
         report.at_most("memory of an idle connection, KiB", kibibytes, 64.0);
-        first.ask(POOL1, &self.toy.payload(POOL1, 1)?).await?;
+        first.ask(self.point, &self.toy.payload(self.point, 1)?).await?;
         Ok(())
     }
 
     /// Clients that come, ask and go.
     async fn soak(&self, report: &mut Report) -> Result<()> {
         let edge = self.edge_worker()?;
-        let target = self.target(&edge, POINTS[1].0)?;
+        let target = self.target(&edge)?;
         let time = Duration::from_secs_f64(self.arguments.soak_seconds);
         let (started, mut samples) = (Instant::now(), Vec::new());
         while started.elapsed() < time {
