@@ -2,6 +2,7 @@
 //!
 //! Each command installs what it lacks, so a fresh machine needs rustup, Node.js and a C compiler only.
 
+mod bench;
 mod progress;
 mod setup;
 mod test;
@@ -14,7 +15,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use xshell::{Shell, cmd};
 
-use crate::{progress::Progress, test::Stage};
+use crate::{bench::Bench, progress::Progress, test::Stage};
 
 /// Split inference between browser and edge worker: build, run, test.
 #[derive(Parser)]
@@ -41,6 +42,15 @@ enum Command {
         #[arg(value_enum)]
         stages: Vec<Stage>,
     },
+    /// Runs a benchmark and writes its numbers to target/bench
+    Bench {
+        /// Which one
+        #[arg(value_enum)]
+        bench: Bench,
+        /// Settings for its program; `-- --help` lists them
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
     /// Builds the WebAssembly client and the page
     Build,
 }
@@ -65,6 +75,7 @@ fn main() -> Result<()> {
             run(&sh, &mut progress, port, &series)
         }
         Command::Test { stages } => test::run(&sh, &mut progress, &stages),
+        Command::Bench { bench, arguments } => bench::run(&sh, &mut progress, bench, &arguments),
         Command::Build => web::build(&sh, &mut progress),
     }
 }

@@ -40,6 +40,31 @@ pub fn npm_packages(sh: &Shell, folder: &str) -> Result<()> {
         .with_context(|| format!("npm could not install the packages of {folder}"))
 }
 
+/// A virtual environment in `folder` with these packages. Returns its Python.
+pub fn python_packages(sh: &Shell, folder: &Path, packages: &[&str]) -> Result<PathBuf> {
+    let python = folder.join("bin/python");
+    if !python.exists() {
+        cmd!(sh, "python3 -m venv {folder}")
+            .run()
+            .context("Python 3 with its venv module is needed (Debian: apt-get install python3-venv)")?;
+    }
+    cmd!(sh, "{python} -m pip install --quiet {packages...}").run()?;
+    Ok(python)
+}
+
+/// nginx, from the system's packages unless it is there.
+pub fn nginx(sh: &Shell) -> Result<()> {
+    if find(sh, "nginx").is_some() {
+        return Ok(());
+    }
+    if !is_root() || find(sh, "apt-get").is_none() {
+        bail!("nginx is needed to test deploy/nginx.conf: install it from the system's packages");
+    }
+    let _noninteractive = sh.push_env("DEBIAN_FRONTEND", "noninteractive");
+    cmd!(sh, "apt-get update --quiet").run()?;
+    Ok(cmd!(sh, "apt-get install --quiet --yes --no-install-recommends nginx-light").run()?)
+}
+
 /// A Chromium for the browser tests. None if it is the one that Playwright installed and finds by itself.
 pub fn chromium(sh: &Shell, playwright_folder: &str) -> Result<Option<PathBuf>> {
     if let Some(found) = find_chromium(sh) {

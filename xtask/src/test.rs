@@ -20,6 +20,8 @@ pub enum Stage {
     Lint,
     /// Rust tests
     Native,
+    /// What deploy/ holds: schemas, and nginx in front of real edge workers
+    Deploy,
     /// Tests of the page in a real browser
     Browser,
 }
@@ -38,6 +40,7 @@ pub fn run(sh: &Shell, progress: &mut Progress, stages: &[Stage]) -> Result<()> 
         match stage {
             Stage::Lint => lint(sh, progress)?,
             Stage::Native => native(sh, progress)?,
+            Stage::Deploy => deploy(sh, progress)?,
             Stage::Browser => browser(sh, progress)?,
         }
     }
@@ -86,6 +89,29 @@ fn native(sh: &Shell, progress: &mut Progress) -> Result<()> {
     progress.step("native tests", || {
         cmd!(sh, "cargo test --package xtask").run()?;
         Ok(cmd!(sh, "cargo test --workspace --exclude xtask").run()?)
+    })
+}
+
+fn deploy(sh: &Shell, progress: &mut Progress) -> Result<()> {
+    progress.step("Kubernetes files against their schemas", || {
+        let folder = target_folder(sh)?.join("kubernetes-validate");
+        let python = setup::python_packages(sh, &folder, &["kubernetes-validate==1.37.0"])?;
+        let validate = python.with_file_name("kubernetes-validate");
+        for file in sh.read_dir("deploy/kubernetes")? {
+            // These two are for other programs than Kubernetes.
+            if !file.ends_with("kustomization.yaml") && !file.ends_with("prometheus-adapter.yaml") {
+                cmd!(sh, "{validate} --strict {file}").run()?;
+            }
+        }
+        Ok(())
+    })?;
+    progress.step("nginx in front of edge workers", || {
+        setup::nginx(sh)?;
+        Ok(cmd!(
+            sh,
+            "cargo test --workspace --exclude xtask --test it -- --include-ignored behind_nginx"
+        )
+        .run()?)
     })
 }
 

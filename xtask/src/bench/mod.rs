@@ -1,0 +1,25 @@
+//! Benchmarks: each compares sides in one run and writes `target/bench/NAME.json`, with its goals and its rows.
+
+mod edge;
+
+use anyhow::Result;
+use clap::ValueEnum;
+use xshell::Shell;
+
+use crate::{progress::Progress, target_folder};
+
+/// A benchmark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Bench {
+    /// The edge worker under load, beside a bare loop and a Python server; takes about 15 minutes
+    Edge,
+}
+
+/// Runs one benchmark; `arguments` go to its program.
+pub fn run(sh: &Shell, progress: &mut Progress, bench: Bench, arguments: &[String]) -> Result<()> {
+    let folder = target_folder(sh)?.join("bench");
+    sh.create_dir(&folder)?;
+    match bench {
+        Bench::Edge => edge::run(sh, progress, &folder, arguments),
+    }
+}
