@@ -15,6 +15,8 @@ use std::{
     time::Duration,
 };
 
+use rustix::{process::setpriority_process, thread::gettid};
+
 /// Something to compute that answers whoever asked by itself.
 pub(crate) trait Work: Send + 'static {
     /// Works of one group share weights, and gain from running one after another.
@@ -80,7 +82,10 @@ impl<W: Work> Pool<W> {
         for index in 0..threads {
             let shared = pool.shared.clone();
             let thread = thread::Builder::new().name(format!("tail-{index}"));
-            thread.spawn(move || shared.work())?;
+            thread.spawn(move || {
+                step_back();
+                shared.work();
+            })?;
         }
         Ok(pool)
     }
@@ -111,6 +116,17 @@ impl<W: Work> Pool<W> {
         self.shared.lock().waiting.len()
     }
 }
+
+/// Lets the executor's threads go first: they need a core for microseconds, and would else wait for the end of a time slice of the
+/// thread that computes there, some milliseconds.
+fn step_back() {
+    if let Err(error) = setpriority_process(Some(gettid()), NICENESS) {
+        tracing::debug!(%error, "cannot lower the priority of a thread");
+    }
+}
+
+/// A tenth of the usual weight.
+const NICENESS: i32 = 10;
 
 impl<W> Drop for Pool<W> {
     fn drop(&mut self) {
