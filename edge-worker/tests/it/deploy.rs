@@ -39,6 +39,27 @@ fn deployed(file: &str) -> String {
     fs::read_to_string(folder.join(file)).unwrap()
 }
 
+/// Every row of the table of faults ends with the tests that show the answer.
+#[test]
+fn the_table_of_faults_names_tests_that_exist() {
+    let table = deployed("../docs/faults.md");
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let sources: String = ["src", "tests/it"]
+        .iter()
+        .flat_map(|it| fs::read_dir(here.join(it)).unwrap())
+        .map(|it| fs::read_to_string(it.unwrap().path()).unwrap())
+        .collect();
+    let rows = table
+        .lines()
+        .filter(|it| it.starts_with("| ") && !it.starts_with("| ---") && !it.starts_with("| fault"));
+    for row in rows {
+        let tests = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        for test in tests.split(", ").map(|it| it.trim_matches('`')) {
+            assert!(sources.contains(&format!("fn {test}()")), "{test}");
+        }
+    }
+}
+
 /// Names of metrics in a text, without the endings that histograms add.
 fn metrics_in(text: &str) -> BTreeSet<&str> {
     let words = text.split(|it: char| !it.is_ascii_alphanumeric() && it != '_');
