@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 use split_core::{
     Manifest,
     manifest::{OperatingPoint, Split},
-    selection::{Answer, LatencyProfile, LinkSample, Requirement, Selector},
+    selection::{Answer, LinkSample, Requirement, Selector},
     wire::InferResult,
 };
 
@@ -83,14 +83,13 @@ impl Outcome {
 pub fn simulate(manifest: &Manifest, trace: &[Conditions], requirement: Requirement, noise: f64, seed: u64) -> Outcome {
     let mut client = Client {
         manifest,
-        selector: Selector::new(manifest, requirement, LatencyProfile::default()),
+        selector: Selector::new(manifest),
         random: Random(seed | 1),
         noise,
         linked: false,
         current: None,
         outcome: Outcome::default(),
     };
-    client.selector.allow_images(manifest, |_| true);
     client.warm_up(&trace[0]);
     let Some(end) = trace.last().map(|it| it.seconds) else { return client.outcome };
     let mut now = Duration::ZERO;
@@ -131,7 +130,7 @@ impl Client<'_> {
         }
         self.linked |= up;
         self.probe(now, conditions);
-        let Some(selection) = self.selector.select(self.manifest, now, |_| 0) else { return };
+        let Some(selection) = self.selector.select(self.manifest, now, requirement, |_| Some(0)) else { return };
         let (index, point) = (selection.point, &self.manifest.operating_points[selection.point]);
         self.count_switch(index, conditions);
         let device = device_seconds(self.manifest, point, conditions);
@@ -159,11 +158,9 @@ impl Client<'_> {
             return;
         }
         while let Some(padding) = self.selector.probe_bytes(now) {
-            for bytes in [0, padding] {
-                let elapsed = self.link_seconds(bytes as f64, conditions) * self.jitter();
-                let sample = LinkSample { message_bytes: bytes, elapsed: Duration::from_secs_f64(elapsed) };
-                self.selector.record_probe(now, sample);
-            }
+            let elapsed = self.link_seconds(padding as f64, conditions) * self.jitter();
+            let sample = LinkSample { message_bytes: padding, elapsed: Duration::from_secs_f64(elapsed) };
+            self.selector.record_probe(now, sample);
         }
     }
 

@@ -10,10 +10,7 @@ use std::{
 use split_core::{
     Digest, Manifest,
     manifest::{Codec, ImageFormat, Segment},
-    selection::{
-        Candidate, Conditions, EdgeEstimator, LatencyProfile, LinkEstimate, LinkEstimator, LinkSample, Selection,
-        select,
-    },
+    selection::{Answer, LatencyProfile, LinkEstimate, LinkSample, Selection, Selector},
     session::{Event, SendError, Session},
     wire::{ClassProbability, InferResult, Welcome},
 };
@@ -34,10 +31,9 @@ pub struct Engine {
     digest: Digest,
     clock: Clock,
     device: Device,
-    profile: LatencyProfile,
+    selector: Selector,
     goal: Goal,
     selection: Option<Selection>,
-    in_use: Option<usize>,
     unusable: HashSet<usize>,
     connection: Option<Connection>,
     message: Vec<u8>,
@@ -46,11 +42,8 @@ pub struct Engine {
 #[derive(Debug)]
 struct Connection {
     session: Session,
-    link: LinkEstimator,
-    edge: EdgeEstimator,
     waiting: HashMap<u8, Waiting>,
     opened: Duration,
-    traffic: Traffic,
 }
 
 /// A request on its way.
@@ -67,14 +60,6 @@ struct Frame {
     number: u32,
     point: usize,
     stages: DeviceStages,
-}
-
-/// Bytes of the frames sent lately, for the probing budget.
-#[derive(Clone, Copy, Debug, Default)]
-struct Traffic {
-    since: Duration,
-    bytes: usize,
-    rate_bytes_per_second: f64,
 }
 
 /// Where the time of one frame went.
@@ -142,10 +127,9 @@ impl Engine {
             digest,
             clock,
             device: Device::new(clock),
-            profile: LatencyProfile::default(),
+            selector: Selector::new(&manifest),
             goal: Goal::default_for(&manifest),
             selection: None,
-            in_use: None,
             unusable: HashSet::new(),
             connection: None,
             message: Vec::new(),
@@ -181,24 +165,24 @@ impl Engine {
     /// Joins and warms up the operating point's head, and learns how long it takes here.
     pub fn prepare(&mut self, point: usize) -> Result<(), ClientError> {
         if let Some(elapsed) = self.device.prepare(&self.manifest, point)? {
-            self.profile.record(self.head_macs(point)?, elapsed);
+            self.selector.record_device(point, elapsed);
         }
         Ok(())
     }
 
     /// What was learnt of this device's speed; may be kept for the next visit.
     pub fn profile(&self) -> &LatencyProfile {
-        &self.profile
+        self.selector.profile()
     }
 
     /// Starts from what an earlier visit learnt.
     pub fn set_profile(&mut self, profile: LatencyProfile) {
-        self.profile = profile;
+        self.selector.set_profile(profile);
     }
 
     /// What the link is known to be like; none without a connection or before its first answers.
     pub fn link(&self) -> Option<LinkEstimate> {
-        self.connection.as_ref()?.link.estimate()
+        self.selector.link()
     }
 
     /// Excludes all points that need an image file of this format: the browser does not write it.
@@ -244,7 +228,7 @@ impl Engine {
         };
         if fixed.is_some() {
             self.selection = None;
-            self.in_use = fixed;
+            self.selector.set_current(fixed);
             return fixed;
         }
         let (requirement, among) = match self.goal.requirement() {
@@ -253,16 +237,23 @@ impl Engine {
             None => (self.fallback()?, Among::All),
         };
         if connected && self.link().is_none() && among != Among::Device {
+            let usable = |&it: &usize| self.may_use(it, among) && !is_local(&self.manifest, it);
             let start = self
-                .in_use
-                .filter(|&it| self.may_use(it, among) && !is_local(&self.manifest, it));
-            self.in_use = start.or_else(|| self.first_guess(among));
-            return self.in_use;
+                .selector
+                .current()
+                .filter(usable)
+                .or_else(|| self.first_guess(among));
+            self.selector.set_current(start);
+            return start;
         }
-        let conditions = self.conditions(among);
-        self.selection = select(&self.manifest, &conditions, requirement, self.in_use);
-        self.in_use = self.selection.as_ref().map(|it| it.point);
-        self.in_use
+        let missing_bytes = |point| {
+            let missing = self.device.missing(&self.manifest, point).ok()?;
+            may_use(&self.manifest, &self.unusable, point, among).then(|| missing.iter().map(|it| it.bytes).sum())
+        };
+        self.selection = self
+            .selector
+            .select(&self.manifest, (self.clock)(), requirement, missing_bytes);
+        self.selector.current()
     }
 
     /// The point to start with.
@@ -280,34 +271,7 @@ impl Engine {
     }
 
     fn may_use(&self, point: usize, among: Among) -> bool {
-        among.has(&self.manifest.operating_points[point]) && !self.unusable.contains(&point)
-    }
-
-    fn conditions(&self, among: Among) -> Conditions {
-        let now = (self.clock)();
-        let edge = self.connection.as_ref().map(|it| &it.edge);
-        let points = 0..self.manifest.operating_points.len();
-        let candidate = |point: usize| {
-            let macs = |of: &[Segment]| of.iter().map(|it| it.macs).sum::<u64>();
-            let (head, tail) = cut(&self.manifest, point).map_or((0, 0), |it| (macs(it.head), macs(it.tail)));
-            let missing = self.missing(point).unwrap_or_default();
-            let tail_time = edge.map_or(Duration::ZERO, |it| it.decode_and_tail(point as u16, tail));
-            Candidate {
-                device: self.profile.predict(head),
-                edge: if is_local(&self.manifest, point) {
-                    Duration::ZERO
-                } else {
-                    tail_time
-                },
-                missing_bytes: missing.iter().map(|it| it.bytes).sum(),
-                usable: self.may_use(point, among),
-            }
-        };
-        Conditions {
-            candidates: points.map(candidate).collect(),
-            link: self.link(),
-            queue: edge.map_or(Duration::ZERO, |it| it.queue(now)),
-        }
+        may_use(&self.manifest, &self.unusable, point, among)
     }
 
     /// Starts a connection; returns its first message, to be sent once the socket is open.
@@ -316,17 +280,16 @@ impl Engine {
         let hello = session.hello(token);
         self.connection = Some(Connection {
             session,
-            link: LinkEstimator::default(),
-            edge: EdgeEstimator::default(),
             waiting: HashMap::new(),
             opened: (self.clock)(),
-            traffic: Traffic::default(),
         });
+        self.selector.connected();
         hello
     }
 
     /// Ends the connection; returns the numbers of the frames whose answers will not come.
     pub fn disconnect(&mut self) -> Vec<u32> {
+        self.selector.disconnected();
         let waiting = self.connection.take().map(|it| it.waiting).unwrap_or_default();
         let mut frames: Vec<u32> = waiting.values().filter_map(|it| it.frame.map(|it| it.number)).collect();
         frames.sort_unstable();
@@ -362,9 +325,8 @@ impl Engine {
     ///
     /// Returns the answer if everything runs here; otherwise [`message`](Self::message) is to be sent and the answer comes by [`receive`](Self::receive).
     pub fn infer(&mut self, frame: u32, point: usize, rgba: &[u8]) -> Result<Option<FrameResult>, ClientError> {
-        let macs = self.head_macs(point)?;
         let (stages, product) = self.device.run(&self.manifest, point, rgba)?;
-        self.profile.record(macs, stages.total());
+        self.selector.record_device(point, stages.total());
         let stages = Stages {
             device: stages,
             ..Stages::default()
@@ -393,14 +355,14 @@ impl Engine {
 
     /// Sends one frame as an image file that the browser wrote in `encode`: for operating points at the `input` split point.
     pub fn infer_image(&mut self, frame: u32, point: usize, image: &[u8], encode: Duration) -> Result<(), ClientError> {
-        let macs = self.head_macs(point)?;
+        cut(&self.manifest, point)?;
         let Codec::Image { .. } = self.manifest.operating_points[point].codec else {
             return Err(ClientError::WrongInput {
                 point,
                 got: "an image file",
             });
         };
-        self.profile.record(macs, encode);
+        self.selector.record_device(point, encode);
         let connection = self.connection.as_mut().ok_or(ClientError::Offline)?;
         let id = connection.session.infer(point as u16, image, &mut self.message)?;
         let stages = DeviceStages {
@@ -422,9 +384,8 @@ impl Engine {
         let Some(connection) = self.connection.as_mut().filter(|it| it.session.has_credit()) else {
             return Ok(false);
         };
-        let rate = connection.traffic.rate_bytes_per_second;
-        // The estimator counts a probe as sent, so it is asked only when one can go out. Every other probe is small: their difference gives the rate.
-        let Some(padding) = connection.link.probe_bytes(now, rate) else {
+        // The estimator counts a probe as sent, so it is asked only when one can go out.
+        let Some(padding) = self.selector.probe_bytes(now) else {
             return Ok(false);
         };
         for padding in [padding, 0] {
@@ -455,12 +416,15 @@ impl Engine {
             Event::Welcome(welcome) => Ok(Notice::Open(welcome)),
             Event::ProbeAck { id } => {
                 let waiting = taken(connection, id)?;
-                connection.learn(now, &waiting, Duration::ZERO);
+                let sample = LinkSample {
+                    message_bytes: waiting.bytes,
+                    elapsed: now.saturating_sub(waiting.sent),
+                };
+                self.selector.record_probe(now, sample);
                 Ok(Notice::Probed)
             }
             Event::Busy { id, retry_ms } => {
-                connection
-                    .edge
+                self.selector
                     .record_busy(now, Duration::from_millis(u64::from(retry_ms)));
                 let frame = taken(connection, id)?.number();
                 Ok(Notice::Busy { frame, retry_ms })
@@ -478,26 +442,19 @@ impl Engine {
     }
 
     fn finish(&mut self, now: Duration, waiting: Waiting, result: InferResult) -> Result<Notice, ClientError> {
-        let micros = |it: u32| Duration::from_micros(u64::from(it));
-        let (queue, decode, tail) = (
-            micros(result.queue_us),
-            micros(result.decode_us),
-            micros(result.tail_us),
-        );
-        let (Some(frame), Some(connection)) = (waiting.frame, self.connection.as_mut()) else {
-            return Err(ClientError::Offline);
+        let frame = waiting.frame.ok_or(ClientError::Offline)?;
+        let answer = Answer {
+            point: frame.point,
+            message_bytes: waiting.bytes,
+            elapsed: now.saturating_sub(waiting.sent),
         };
-        let network = connection.learn(now, &waiting, queue + decode + tail);
-        let tail_macs = cut(&self.manifest, frame.point)?.tail.iter().map(|it| it.macs).sum();
-        connection
-            .edge
-            .record(frame.point as u16, tail_macs, queue, decode + tail);
+        let micros = |it: u32| Duration::from_micros(u64::from(it));
         let stages = Stages {
             device: frame.stages,
-            network,
-            queue,
-            decode,
-            tail,
+            network: self.selector.record_answer(now, answer, &result),
+            queue: micros(result.queue_us),
+            decode: micros(result.decode_us),
+            tail: micros(result.tail_us),
         };
         Ok(Notice::Result(FrameResult {
             frame: frame.number,
@@ -506,10 +463,6 @@ impl Engine {
             stages,
             message_bytes: waiting.bytes,
         }))
-    }
-
-    fn head_macs(&self, point: usize) -> Result<u64, ClientError> {
-        Ok(cut(&self.manifest, point)?.head.iter().map(|it| it.macs).sum())
     }
 }
 
@@ -530,29 +483,11 @@ impl Connection {
                 bytes,
             },
         );
-        if frame.is_some() {
-            self.traffic.add(now, bytes);
-        }
-    }
-
-    /// Lets the link estimator know; returns the time on the link.
-    fn learn(&mut self, now: Duration, waiting: &Waiting, on_edge: Duration) -> Duration {
-        let elapsed = now.saturating_sub(waiting.sent).saturating_sub(on_edge);
-        let message_bytes = waiting.bytes;
-        self.link.record(now, LinkSample { message_bytes, elapsed });
-        elapsed
     }
 }
 
-impl Traffic {
-    fn add(&mut self, now: Duration, bytes: usize) {
-        self.bytes += bytes;
-        let elapsed = now.saturating_sub(self.since).as_secs_f64();
-        if elapsed >= 1.0 {
-            self.rate_bytes_per_second = self.bytes as f64 / elapsed;
-            (self.since, self.bytes) = (now, 0);
-        }
-    }
+fn may_use(manifest: &Manifest, unusable: &HashSet<usize>, point: usize, among: Among) -> bool {
+    among.has(&manifest.operating_points[point]) && !unusable.contains(&point)
 }
 
 /// Classes by falling probability.

@@ -55,6 +55,7 @@ pub struct LinkEstimator {
     rate: Option<f64>,
     round_trip: Duration,
     last_probe: Option<Duration>,
+    probes: u32,
 }
 
 impl LinkEstimator {
@@ -84,7 +85,8 @@ impl LinkEstimator {
 
     /// Padding of the probe that should go out at `now`; none while passive samples suffice or the budget is spent.
     ///
-    /// `bytes_per_second` is the traffic of frames. The caller sends the probe; its answer comes back through [`record`](Self::record).
+    /// The first probes of a connection alternate between none and much, so that their difference gives the rate; later ones differ enough from
+    /// the frames. `bytes_per_second` is the traffic of frames. The caller sends the probe; its answer comes back through [`record`](Self::record).
     pub fn probe_bytes(&mut self, now: Duration, bytes_per_second: f64) -> Option<usize> {
         self.forget(now);
         let budget = PROBE_BYTES_PER_SECOND.max(bytes_per_second * PROBE_SHARE);
@@ -96,7 +98,9 @@ impl LinkEstimator {
             return None;
         }
         self.last_probe = Some(now);
-        Some(PROBE_BYTES)
+        self.probes += 1;
+        let small = self.rate.is_none() && !self.probes.is_multiple_of(2);
+        Some(if small { 0 } else { PROBE_BYTES })
     }
 
     fn forget(&mut self, now: Duration) {

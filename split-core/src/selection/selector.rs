@@ -6,7 +6,7 @@ use super::{
     Candidate, Conditions, EdgeEstimator, LatencyProfile, LinkEstimate, LinkEstimator, LinkSample, Requirement,
     Selection, select,
 };
-use crate::{Manifest, manifest::Codec, wire::InferResult};
+use crate::{Manifest, manifest::Segment, wire::InferResult};
 
 /// Frames whose bytes tell the present traffic.
 const TRAFFIC_WEIGHT: f64 = 0.1;
@@ -27,66 +27,51 @@ pub struct Answer {
 /// Times are given by the caller: `now` is any clock that does not run backwards.
 #[derive(Clone, Debug)]
 pub struct Selector {
-    requirement: Requirement,
-    /// Of each operating point: head and tail in MACs, and whether it may be chosen.
-    points: Vec<(u64, u64, bool)>,
+    /// Head and tail of each operating point, in MACs.
+    work: Vec<(u64, u64)>,
     profile: LatencyProfile,
     link: Option<LinkEstimator>,
     edge: EdgeEstimator,
+    requirement: Option<Requirement>,
     current: Option<usize>,
     traffic: f64,
     last_message: Option<Duration>,
 }
 
 impl Selector {
-    /// A selector that knows nothing yet but the manifest and, from an earlier visit, the profile.
-    ///
-    /// Image points are not chosen before [`allow_images`](Self::allow_images).
-    pub fn new(manifest: &Manifest, requirement: Requirement, profile: LatencyProfile) -> Self {
-        let macs = |segments: &[crate::manifest::Segment]| segments.iter().map(|it| it.macs).sum();
-        let points = manifest.operating_points.iter().map(|it| {
-            let image = matches!(it.codec, Codec::Image { .. });
+    /// A selector that knows nothing yet but the manifest.
+    pub fn new(manifest: &Manifest) -> Self {
+        let macs = |segments: &[Segment]| segments.iter().map(|it| it.macs).sum();
+        let work = |point| {
             manifest
-                .cut(it)
-                .map_or((0, 0, false), |cut| (macs(cut.head), macs(cut.tail), !image))
-        });
+                .cut(point)
+                .map_or((0, 0), |cut| (macs(cut.head), macs(cut.tail)))
+        };
         Self {
-            requirement,
-            points: points.collect(),
-            profile,
+            work: manifest.operating_points.iter().map(work).collect(),
+            profile: LatencyProfile::default(),
             link: None,
             edge: EdgeEstimator::default(),
+            requirement: None,
             current: None,
             traffic: 0.0,
             last_message: None,
         }
     }
 
-    /// What is wanted.
-    pub fn requirement(&self) -> Requirement {
-        self.requirement
+    /// Starts from what an earlier visit learnt of this device.
+    pub fn set_profile(&mut self, profile: LatencyProfile) {
+        self.profile = profile;
     }
 
-    /// Changes what is wanted; the next selection follows it without hysteresis.
-    pub fn set_requirement(&mut self, requirement: Requirement) {
-        self.requirement = requirement;
-        self.current = None;
+    /// The point in use: the latest selected or set.
+    pub fn current(&self) -> Option<usize> {
+        self.current
     }
 
-    /// Says which operating points with an image codec this browser can encode.
-    pub fn allow_images(&mut self, manifest: &Manifest, supported: impl Fn(crate::manifest::ImageFormat) -> bool) {
-        for (point, entry) in manifest.operating_points.iter().zip(&mut self.points) {
-            if let Codec::Image { format, .. } = point.codec {
-                entry.2 = supported(format);
-            }
-        }
-    }
-
-    /// Takes a point out of the choice, because its head cannot be loaded.
-    pub fn forbid(&mut self, point: usize) {
-        if let Some(entry) = self.points.get_mut(point) {
-            entry.2 = false;
-        }
+    /// Says that a point is in use that was not selected here.
+    pub fn set_current(&mut self, point: Option<usize>) {
+        self.current = point;
     }
 
     /// A connection is ready: nothing is known of its link yet.
@@ -102,29 +87,28 @@ impl Selector {
 
     /// Takes the time from frame to payload (at `output`: to the probabilities).
     pub fn record_device(&mut self, point: usize, elapsed: Duration) {
-        if let Some(&(head, ..)) = self.points.get(point) {
+        if let Some(&(head, _)) = self.work.get(point) {
             self.profile.record(head, elapsed);
         }
     }
 
-    /// Takes an answer of the edge that arrived at `now`.
-    pub fn record_answer(&mut self, now: Duration, answer: Answer, result: &InferResult) {
+    /// Takes an answer of the edge that arrived at `now`; returns what of the time the link took.
+    pub fn record_answer(&mut self, now: Duration, answer: Answer, result: &InferResult) -> Duration {
         let micros = |it: u32| Duration::from_micros(it.into());
-        let work = micros(result.decode_us) + micros(result.tail_us);
-        let Some(&(_, tail, _)) = self.points.get(answer.point) else {
-            return;
-        };
-        self.edge
-            .record(answer.point as u16, tail, micros(result.queue_us), work);
-        self.record_traffic(now, answer.message_bytes);
-        let elapsed = answer.elapsed.saturating_sub(micros(result.queue_us) + work);
-        self.record_probe(
-            now,
-            LinkSample {
-                message_bytes: answer.message_bytes,
-                elapsed,
-            },
+        let (queue, work) = (
+            micros(result.queue_us),
+            micros(result.decode_us) + micros(result.tail_us),
         );
+        if let Some(&(_, tail)) = self.work.get(answer.point) {
+            self.edge.record(answer.point as u16, tail, queue, work);
+        }
+        self.record_traffic(now, answer.message_bytes);
+        let sample = LinkSample {
+            message_bytes: answer.message_bytes,
+            elapsed: answer.elapsed.saturating_sub(queue + work),
+        };
+        self.record_probe(now, sample);
+        sample.elapsed
     }
 
     /// Takes the answer to a probe.
@@ -154,36 +138,37 @@ impl Selector {
         &self.profile
     }
 
-    /// Expected time of a point's head on this device.
-    pub fn predict_device(&self, point: usize) -> Duration {
-        self.points
-            .get(point)
-            .map_or(Duration::ZERO, |it| self.profile.predict(it.0))
-    }
-
     /// Chooses the operating point for the next frame.
     ///
-    /// `missing_bytes` says what has still to be downloaded for a point's head. None if no point can be used at all: without a connection and without an `output` point.
+    /// `missing_bytes` says what has still to be downloaded for a point's head; none, that the point may not be chosen. A changed requirement
+    /// is followed without hysteresis. None if no point can be used at all: without a connection and without an `output` point.
     pub fn select(
         &mut self,
         manifest: &Manifest,
         now: Duration,
-        missing_bytes: impl Fn(usize) -> u64,
+        requirement: Requirement,
+        missing_bytes: impl Fn(usize) -> Option<u64>,
     ) -> Option<Selection> {
-        let candidate = |(index, &(head, tail, usable)): (usize, &(u64, u64, bool))| Candidate {
-            device: self.profile.predict(head),
-            edge: self.edge.decode_and_tail(index as u16, tail),
-            missing_bytes: missing_bytes(index),
-            usable,
+        let candidate = |(index, &(head, tail)): (usize, &(u64, u64))| {
+            let missing = missing_bytes(index);
+            Candidate {
+                device: self.profile.predict(head),
+                edge: self.edge.decode_and_tail(index as u16, tail),
+                missing_bytes: missing.unwrap_or_default(),
+                usable: missing.is_some(),
+            }
         };
         let conditions = Conditions {
-            candidates: self.points.iter().enumerate().map(candidate).collect(),
+            candidates: self.work.iter().enumerate().map(candidate).collect(),
             link: self.link(),
             queue: self.edge.queue(now),
         };
-        let selection = select(manifest, &conditions, self.requirement, self.current)?;
-        self.current = Some(selection.point);
-        Some(selection)
+        if self.requirement.replace(requirement) != Some(requirement) {
+            self.current = None;
+        }
+        let selection = select(manifest, &conditions, requirement, self.current);
+        self.current = selection.as_ref().map(|it| it.point);
+        selection
     }
 
     fn record_traffic(&mut self, now: Duration, bytes: usize) {

@@ -34,9 +34,18 @@ fn main() -> anyhow::Result<()> {
     let path = arguments.series.join("manifest.json");
     let json = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let manifest = Manifest::parse(&json)?;
-    let best = manifest.operating_points.iter().map(|it| it.accuracy).fold(0.0, f64::max);
-    let requirement = Requirement::LowestLatency { at_least: best - arguments.loss };
-    println!("{:<12} {:>7} {:>9} {:>9} {:>8} {:>9} {:>13}", "trace", "frames", "mean ms", "oracle ms", "regret", "switches", "wrong/minute");
+    let best = manifest
+        .operating_points
+        .iter()
+        .map(|it| it.accuracy)
+        .fold(0.0, f64::max);
+    let requirement = Requirement::LowestLatency {
+        at_least: best - arguments.loss,
+    };
+    println!(
+        "{:<12} {:>7} {:>9} {:>9} {:>8} {:>9} {:>13}",
+        "trace", "frames", "mean ms", "oracle ms", "regret", "switches", "wrong/minute"
+    );
     let mut regrets = Vec::new();
     for path in &arguments.traces {
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -45,7 +54,10 @@ fn main() -> anyhow::Result<()> {
         print_row(&path.file_stem().unwrap_or_default().to_string_lossy(), &outcome);
         regrets.push(outcome.regret());
     }
-    println!("mean regret {:.1} %", 100.0 * regrets.iter().sum::<f64>() / regrets.len() as f64);
+    println!(
+        "mean regret {:.1} %",
+        100.0 * regrets.iter().sum::<f64>() / regrets.len() as f64
+    );
     Ok(())
 }
 
