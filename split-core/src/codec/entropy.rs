@@ -61,34 +61,38 @@ impl Coder {
                 last,
             });
         }
-        self.encode_with(false, codes, payload);
-        if payload.len() > self.max_payload_bytes() {
-            self.encode_with(true, codes, payload);
+        let limit = self.max_payload_bytes();
+        // Never more than this is written, so that a buffer in use never grows.
+        payload.clear();
+        payload.reserve(limit);
+        if !self.encode_within(limit, false, codes, payload) {
+            let fits = self.encode_within(limit, true, codes, payload);
+            debug_assert!(fits, "uniform tables need no more than the packed codes and a byte");
         }
         Ok(())
     }
 
-    fn encode_with(&self, escape: bool, codes: &[u8], payload: &mut Vec<u8>) {
+    /// False as soon as the payload would be longer than `limit`.
+    fn encode_within(&self, limit: usize, escape: bool, codes: &[u8], payload: &mut Vec<u8>) -> bool {
         payload.clear();
         let start = RangeCoderState::default();
-        let bulk = Bytes(std::mem::take(payload));
-        let mut encoder = RangeEncoder::<u32, u64, Bytes>::from_raw_parts(bulk, start, EncoderSituation::Normal);
-        let put = |encoder: &mut RangeEncoder<u32, u64, Bytes>, table: &[u32], code: u8| {
-            let written = encoder.encode_symbol(code, Table(table));
-            debug_assert!(written.is_ok(), "every code of a table has a probability");
-        };
-        put(&mut encoder, &ESCAPE, u8::from(escape));
-        for channel in self.live_channels() {
-            let (before, plane) = self.planes(codes, channel);
-            for position in 0..plane.len() {
-                put(
-                    &mut encoder,
-                    self.table(escape, channel, before, plane, position),
-                    plane[position],
-                );
-            }
-        }
-        *payload = finish(encoder);
+        let mut encoder = RangeEncoder::<u32, u64, Bytes<'_>>::from_raw_parts(
+            Bytes { bytes: payload, limit },
+            start,
+            EncoderSituation::Normal,
+        );
+        // Fails only where there is no space left: every code of a table has a probability.
+        let mut put = |table: &[u32], code: u8| encoder.encode_symbol(code, Table(table)).is_ok();
+        let written = put(&ESCAPE, u8::from(escape))
+            && self.live_channels().all(|channel| {
+                let (before, plane) = self.planes(codes, channel);
+                let table = |position| self.table(escape, channel, before, plane, position);
+                plane
+                    .iter()
+                    .enumerate()
+                    .all(|(position, &code)| put(table(position), code))
+            });
+        written && finish(encoder).is_ok()
     }
 
     pub(super) fn decode(&self, payload: &[u8], codes: &mut Vec<u8>) -> Result<(), DecodeError> {
@@ -172,8 +176,8 @@ fn off_the_map(decoder: RangeDecoder<u32, u64, Words<'_>>) -> DecodeError {
 }
 
 /// Ends a payload with the fewest bytes after which anything may follow.
-fn finish(encoder: RangeEncoder<u32, u64, Bytes>) -> Vec<u8> {
-    let (Bytes(mut bytes), state, situation) = encoder.into_raw_parts();
+fn finish(encoder: RangeEncoder<u32, u64, Bytes<'_>>) -> Result<(), Full> {
+    let (mut bytes, state, situation) = encoder.into_raw_parts();
     let end = End::of(&state);
     if let EncoderSituation::Inverted(count, first) = situation {
         // Words held back because a carry may still run through them.
@@ -182,11 +186,10 @@ fn finish(encoder: RangeEncoder<u32, u64, Bytes>) -> Vec<u8> {
         } else {
             (first, u32::MAX)
         };
-        bytes.extend(first.to_be_bytes());
-        bytes.extend(std::iter::repeat_n(others.to_be_bytes(), count.get() - 1).flatten());
+        bytes.write(first)?;
+        (1..count.get()).try_for_each(|_| bytes.write(others))?;
     }
-    bytes.extend(&end.point.to_be_bytes()[..end.bytes]);
-    bytes
+    bytes.extend(&end.point.to_be_bytes()[..end.bytes])
 }
 
 /// Checks that the payload is as long as [`finish`] would have made it, and that nothing behind it could change the codes.
@@ -241,15 +244,31 @@ impl End {
     }
 }
 
-/// Takes the coder's words as big-endian bytes.
-struct Bytes(Vec<u8>);
+/// Takes the coder's words as big-endian bytes, up to a limit.
+struct Bytes<'a> {
+    bytes: &'a mut Vec<u8>,
+    limit: usize,
+}
 
-impl WriteWords<u32> for Bytes {
-    type WriteError = Infallible;
+/// The limit is reached.
+#[derive(Debug)]
+struct Full;
 
-    fn write(&mut self, word: u32) -> Result<(), Infallible> {
-        self.0.extend(word.to_be_bytes());
+impl Bytes<'_> {
+    fn extend(&mut self, bytes: &[u8]) -> Result<(), Full> {
+        if self.bytes.len() + bytes.len() > self.limit {
+            return Err(Full);
+        }
+        self.bytes.extend_from_slice(bytes);
         Ok(())
+    }
+}
+
+impl WriteWords<u32> for Bytes<'_> {
+    type WriteError = Full;
+
+    fn write(&mut self, word: u32) -> Result<(), Full> {
+        self.extend(&word.to_be_bytes())
     }
 }
 
