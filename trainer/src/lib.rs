@@ -4,6 +4,7 @@
 //! framework; what follows training (calibration, export) builds on these two alone.
 
 mod augment;
+pub mod benchmark;
 mod block;
 #[cfg(test)]
 mod block_tests;

@@ -1,7 +1,7 @@
 //! The command-line tool: trains, prunes in two steps, calibrates, measures and exports.
 
 use clap::{Parser, Subcommand};
-use trainer::{command, import, series};
+use trainer::{benchmark, command, import, series};
 
 /// Trains networks, prunes them in two steps for split inference, and makes a series of them.
 #[derive(Parser)]
@@ -19,6 +19,9 @@ enum Command {
     Learn(command::Command),
     #[command(flatten)]
     Series(series::Command),
+    /// Measure the speed of training, for the project's own benchmark.
+    #[command(hide = true)]
+    Benchmark(benchmark::Arguments),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -26,5 +29,6 @@ fn main() -> anyhow::Result<()> {
         Command::Import(arguments) => import::run(&arguments),
         Command::Learn(command) => command.run(),
         Command::Series(command) => command.run(),
+        Command::Benchmark(arguments) => benchmark::run(&arguments),
     }
 }
