@@ -51,6 +51,17 @@ enum Command {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
+    /// Runs the selector on links and devices that change, against an oracle that knows them
+    Simulate {
+        /// Trace files, all that the project ships if none is named
+        traces: Vec<PathBuf>,
+        /// Folder with the manifest
+        #[arg(long, default_value = DEFAULT_SERIES)]
+        series: PathBuf,
+        /// Settings for the simulator; `-- --help` lists them
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
     /// Builds the WebAssembly client and the page
     Build,
 }
@@ -63,19 +74,24 @@ fn main() -> Result<()> {
     let sh = Shell::new()?;
     // A path that the user gave is relative to where they stand, everything else to the root.
     let started_in = sh.current_dir();
+    let series_at = |series: PathBuf| match series == Path::new(DEFAULT_SERIES) {
+        true => series,
+        false => started_in.join(series),
+    };
     sh.change_dir(root());
     let mut progress = Progress::start();
     match arguments.command {
-        Command::Run { port, series } => {
-            let series = if series == Path::new(DEFAULT_SERIES) {
-                series
-            } else {
-                started_in.join(series)
-            };
-            run(&sh, &mut progress, port, &series)
-        }
+        Command::Run { port, series } => run(&sh, &mut progress, port, &series_at(series)),
         Command::Test { stages } => test::run(&sh, &mut progress, &stages),
         Command::Bench { bench, arguments } => bench::run(&sh, &mut progress, bench, &arguments),
+        Command::Simulate {
+            traces,
+            series,
+            arguments,
+        } => {
+            let traces = traces.iter().map(|it| started_in.join(it)).collect();
+            bench::simulate(&sh, &mut progress, &series_at(series), traces, &arguments)
+        }
         Command::Build => web::build(&sh, &mut progress),
     }
 }

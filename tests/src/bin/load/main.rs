@@ -2,7 +2,6 @@
 
 mod drive;
 mod process;
-mod report;
 
 use std::{path::PathBuf, sync::Arc, thread, time::Duration};
 
@@ -10,6 +9,7 @@ use anyhow::{Context, Result, anyhow};
 use clap::Parser;
 use split_tests::{
     client::Client,
+    report::{Report, median},
     toy::{POOL1, Toy},
 };
 use tempfile::TempDir;
@@ -18,7 +18,6 @@ use tokio::time::{Instant, sleep};
 use crate::{
     drive::{Tally, Target, closed, closed_raw, open},
     process::{Server, raise_file_limit, stay_on_load_core, stay_on_servers_core},
-    report::Report,
 };
 
 /// Puts load on an edge worker, over the loopback interface only.
@@ -297,9 +296,4 @@ impl<'a> Bench<'a> {
         report.at_most(name, 100.0 * (late / early - 1.0), 2.0);
         Ok(())
     }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

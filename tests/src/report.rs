@@ -1,15 +1,16 @@
-//! What was measured, as a table and as JSON.
+//! What a measuring program found: goals and numbers printed as they come, and all of them as JSON in the end.
 
 use std::{fs, path::Path};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
+use serde_json::Value;
 
 /// Everything that was measured.
 #[derive(Default, Serialize)]
 pub struct Report {
     goals: Vec<Goal>,
-    rows: Vec<Row>,
+    rows: Vec<Value>,
 }
 
 #[derive(Serialize)]
@@ -21,26 +22,32 @@ struct Goal {
 }
 
 #[derive(Serialize)]
-struct Row {
+struct Number {
     name: String,
     value: f64,
     unit: &'static str,
 }
 
 impl Report {
-    /// Notes a number.
+    /// Prints and notes a number.
     pub fn row(&mut self, name: impl Into<String>, value: f64, unit: &'static str) {
         let name = name.into();
         println!("{name:<64} {value:>12.3} {unit}");
-        self.rows.push(Row { name, value, unit });
+        self.record(Number { name, value, unit });
     }
 
-    /// Notes a number that should not be smaller.
+    /// Notes a row of the program's own table, which it prints itself.
+    pub fn record(&mut self, row: impl Serialize) {
+        // Rows are structs of numbers and names, which always are JSON.
+        self.rows.push(serde_json::to_value(row).unwrap_or_default());
+    }
+
+    /// Prints and notes a number that should not be smaller.
     pub fn at_least(&mut self, name: impl Into<String>, value: f64, goal: f64) {
         self.goal(name.into(), value, goal, "at_least");
     }
 
-    /// Notes a number that should not be larger.
+    /// Prints and notes a number that should not be larger.
     pub fn at_most(&mut self, name: impl Into<String>, value: f64, goal: f64) {
         self.goal(name.into(), value, goal, "at_most");
     }
@@ -61,9 +68,22 @@ impl Report {
         });
     }
 
-    /// Writes the JSON.
+    /// Writes the JSON, and its folder where that is missing.
     pub fn write(&self, path: &Path) -> Result<()> {
         let json = serde_json::to_vec_pretty(self)?;
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        }
         fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))
     }
+}
+
+/// The middle one of these values, the upper of two.
+///
+/// # Panics
+///
+/// If there are none.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }

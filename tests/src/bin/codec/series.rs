@@ -1,0 +1,105 @@
+//! The heads of a series, and pictures for them.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, ensure};
+use image::imageops::FilterType;
+use split_core::{
+    Manifest, Shape,
+    manifest::{Codec, OperatingPoint},
+};
+use split_runtime::Network;
+
+/// A series on disk.
+pub struct Series {
+    folder: PathBuf,
+    pub manifest: Manifest,
+}
+
+/// Operating points of one head.
+pub struct Group<'a> {
+    pub points: Vec<&'a OperatingPoint>,
+    /// Of the features.
+    pub shape: Shape,
+}
+
+impl Series {
+    pub fn open(folder: &Path) -> Result<Self> {
+        let path = folder.join("manifest.json");
+        let json = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            manifest: Manifest::parse(&json).with_context(|| path.display().to_string())?,
+        })
+    }
+
+    /// Operating points whose features are coded, those of one variant and split point together.
+    pub fn groups(&self) -> Result<Vec<Group<'_>>> {
+        let mut groups: Vec<Group<'_>> = Vec::new();
+        for point in &self.manifest.operating_points {
+            let shape = self
+                .manifest
+                .cut(point)
+                .context("a point that is not of this series")?
+                .features;
+            let alike = |it: &OperatingPoint| (&it.variant, &it.split) == (&point.variant, &point.split);
+            match groups.iter_mut().find(|it| alike(it.points[0])) {
+                _ if !matches!(point.codec, Codec::Features(_)) => {}
+                Some(group) => group.points.push(point),
+                None => groups.push(Group {
+                    points: vec![point],
+                    shape,
+                }),
+            }
+        }
+        Ok(groups)
+    }
+
+    pub fn head(&self, group: &Group<'_>) -> Result<Network> {
+        let cut = self
+            .manifest
+            .cut(group.points[0])
+            .context("a point that is not of this series")?;
+        let read = |path: PathBuf| fs::read(&path).with_context(|| format!("cannot read {}", path.display()));
+        let files = cut.head.iter().map(|it| read(self.folder.join(it.path())));
+        let files = files.collect::<Result<Vec<_>>>()?;
+        Ok(Network::load(
+            self.manifest.input.shape,
+            files.iter().map(Vec::as_slice),
+        )?)
+    }
+
+    /// At most `count` pictures below `folder`, spread evenly over its class folders, as RGBA of the network's size.
+    pub fn pictures(&self, folder: &Path, count: usize) -> Result<Vec<Vec<u8>>> {
+        let mut files = Vec::new();
+        for class in entries(folder)? {
+            files.extend(entries(&class)?);
+        }
+        ensure!(!files.is_empty() && count > 0, "{} holds no pictures", folder.display());
+        let count = count.min(files.len());
+        let chosen = (0..count).map(|it| &files[it * files.len() / count]);
+        chosen.map(|it| self.picture(it)).collect()
+    }
+
+    fn picture(&self, path: &Path) -> Result<Vec<u8>> {
+        let shape = self.manifest.input.shape;
+        let (width, height) = (shape.width() as u32, shape.height() as u32);
+        let picture = image::open(path)
+            .with_context(|| path.display().to_string())?
+            .into_rgba8();
+        Ok(match picture.dimensions() == (width, height) {
+            true => picture.into_raw(),
+            false => image::imageops::resize(&picture, width, height, FilterType::Triangle).into_raw(),
+        })
+    }
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let mut paths = entries.map(|it| Ok(it?.path())).collect::<Result<Vec<_>>>()?;
+    paths.sort();
+    Ok(paths)
+}

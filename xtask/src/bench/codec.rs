@@ -1,0 +1,22 @@
+//! The feature codec beside PNG and zstd.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use xshell::{Shell, cmd};
+
+use crate::{progress::Progress, target_folder};
+
+/// Builds the measuring program and runs it; it prints a table and writes the report.
+pub fn run(sh: &Shell, progress: &mut Progress, folder: &Path, arguments: &[String]) -> Result<()> {
+    progress.step("building the codec's benchmark", || {
+        Ok(cmd!(sh, "cargo build --release --package split-tests --bin codec").run()?)
+    })?;
+    let codec = target_folder(sh)?.join("release/codec");
+    let report = folder.join("codec.json");
+    cmd!(sh, "{codec} --report {report} {arguments...}")
+        .run()
+        .context("the codec's benchmark failed")?;
+    println!("\nreport: {}", report.display());
+    Ok(())
+}
