@@ -28,5 +28,6 @@ export type {
   Series,
   StateChange,
   StreamOptions,
+  StreamSource,
   Timings,
 } from './types.js';

@@ -1,28 +1,40 @@
-import { SplitError } from './errors.js';
+import { asSplitError, SplitError } from './errors.js';
+import { checkBrowser, hasRelaxedSimd } from './features.js';
 
 /** What is used of either binary; both come from the same source. */
 export type Program = typeof import('../wasm/simd/split_client.js');
 
-/** `(func (result v128) i32.const 0 i8x16.splat)`: valid only with SIMD. */
-const SIMD = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 8, 1, 6, 0, 65, 0, 253, 15, 11];
-/** The same with `i8x16.relaxed_swizzle`: valid only with relaxed SIMD. */
-const RELAXED = [
-  0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 15, 1, 13, 0, 65, 1, 253, 15, 65, 2, 253, 15,
-  253, 128, 2, 11,
-];
-
 /** Loads the binary that suits this browser, compiling it while it arrives. */
-export async function loadProgram(): Promise<Program> {
-  if (typeof WebAssembly !== 'object') {
-    throw new SplitError('no-wasm', 'this browser does not run WebAssembly, or it is switched off');
+export async function loadProgram(onBytes: (bytes: number) => void): Promise<Program> {
+  checkBrowser();
+  try {
+    const [program, binary] = hasRelaxedSimd()
+      ? [import('../wasm/relaxed/split_client.js'), new URL('../wasm/relaxed/split_client_bg.wasm', import.meta.url)]
+      : [import('../wasm/simd/split_client.js'), new URL('../wasm/simd/split_client_bg.wasm', import.meta.url)];
+    const [loaded] = await Promise.all([program, start(program, fetchCounted(binary, onBytes))]);
+    return loaded;
+  } catch (thrown) {
+    const cause = asSplitError(thrown, 'download-failed');
+    throw new SplitError(cause.code, `the program cannot be loaded: ${cause.message}`, { cause: thrown });
   }
-  if (!WebAssembly.validate(new Uint8Array(SIMD))) {
-    throw new SplitError('no-simd', 'this browser does not run WebAssembly SIMD');
-  }
-  const relaxed = WebAssembly.validate(new Uint8Array(RELAXED));
-  const program = relaxed
-    ? await import('../wasm/relaxed/split_client.js')
-    : await import('../wasm/simd/split_client.js');
-  await program.default();
-  return program;
+}
+
+async function start(program: Promise<Program>, binary: Promise<Response>): Promise<void> {
+  // Both are on their way at once; whichever fails, the other's failure is not left alone.
+  const [{ default: init }, response] = await Promise.all([program, binary]);
+  await init({ module_or_path: response });
+}
+
+/** The file's response, telling how many bytes came with each chunk that is read of it. */
+async function fetchCounted(url: URL, onBytes: (bytes: number) => void): Promise<Response> {
+  const response = await fetch(url);
+  if (!response.ok) throw new SplitError('download-failed', `the server answered ${response.status}`);
+  const counter = new TransformStream<Uint8Array, Uint8Array>({
+    transform(chunk, controller) {
+      onBytes(chunk.length);
+      controller.enqueue(chunk);
+    },
+  });
+  const { status, headers } = response;
+  return new Response(response.body?.pipeThrough(counter) ?? null, { status, headers });
 }

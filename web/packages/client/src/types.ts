@@ -10,6 +10,9 @@ export type FrameSource =
   | HTMLImageElement
   | OffscreenCanvas;
 
+/** Whatever shows one picture after the other. */
+export type StreamSource = MediaStreamTrack | HTMLVideoElement | HTMLCanvasElement | OffscreenCanvas;
+
 /** How the operating point is chosen. `among` narrows the choice to one way of working. */
 export type Goal =
   /** Lowest latency with at least this top-1 accuracy, in percent. */

@@ -1,0 +1,291 @@
+import { Emitter } from './emitter.js';
+import { asSplitError, SplitError } from './errors.js';
+import { checkBrowser } from './features.js';
+import { feed } from './feeds.js';
+import { epochMs, type Request, type Response } from './protocol.js';
+import { discard, grab, type Picture, transferables } from './sources.js';
+import { answers } from './streams.js';
+import type {
+  ClientEvents,
+  ConnectionState,
+  ConnectOptions,
+  FrameSource,
+  Goal,
+  InferOptions,
+  Result,
+  Selection,
+  Series,
+  StreamOptions,
+  StreamSource,
+} from './types.js';
+import { edgeUrl } from './urls.js';
+
+/** Whoever waits for one answer of the web worker. */
+interface Waiting<Answer> {
+  resolve(answer: Answer): void;
+  reject(error: SplitError): void;
+}
+
+/** Frames that may be without answer before the web worker says how many. */
+const FIRST_LIMIT = 2;
+
+/**
+ * A client of one edge worker. All work is done in a web worker; the page's main thread only hands pictures over.
+ *
+ * ```ts
+ * const client = await SplitClient.connect({ url: 'https://edge.example/' });
+ * const { label, probability } = await client.infer(imageBitmap);
+ * client.close();
+ * ```
+ */
+export class SplitClient {
+  readonly #worker: Worker;
+  readonly #events = new Emitter<ClientEvents>();
+  readonly #frames = new Map<number, Waiting<Result>>();
+  /** Aborted when the client ends, with the reason as `SplitError`. */
+  readonly #lifetime = new AbortController();
+  #starting: Waiting<Series> | undefined;
+  #series!: Series;
+  #selection: Selection | null = null;
+  #state: ConnectionState = 'connecting';
+  #limit = FIRST_LIMIT;
+  #nextFrame = 0;
+
+  private constructor(worker: Worker) {
+    this.#worker = worker;
+    worker.onmessage = (event: MessageEvent<Response>) => this.#receive(event.data);
+    worker.onmessageerror = () => this.#end(new SplitError('worker-failed', 'the web worker cannot be understood'));
+    worker.onerror = (event) => {
+      event.preventDefault();
+      const why = event.message || 'its script cannot be loaded';
+      this.#end(new SplitError('worker-failed', `the web worker failed: ${why}`));
+    };
+  }
+
+  /**
+   * Loads the program and the series and connects. Heads are downloaded afterwards, as they are needed.
+   *
+   * Without a connection the client goes on alone and connects when it can; without program or manifest there is none.
+   *
+   * @throws {@link SplitError} `no-worker`, `no-wasm`, `no-simd`: the browser lacks something. `download-failed`, `manifest-version`,
+   * `manifest-invalid`: the edge worker's files cannot be had or used. `goal-invalid`, `no-such-point`: the goal makes no sense.
+   * `aborted`: `signal` fired.
+   */
+  static async connect(options: ConnectOptions = {}): Promise<SplitClient> {
+    const { goal, token, pixels = false, onProgress, signal } = options;
+    checkBrowser();
+    throwIfAborted(signal);
+    const url = edgeUrl(options.url, document.baseURI);
+    const client = new SplitClient(startWorker());
+    if (onProgress) client.on('progress', onProgress);
+    const giveUp = () => client.#close(new SplitError('aborted', 'the signal given to connect was aborted'));
+    signal?.addEventListener('abort', giveUp, { signal: client.#lifetime.signal });
+    const optional = { ...(goal && { goal }), ...(token !== undefined && { token }) };
+    client.#series = await client.#start({ type: 'start', url, pixels, ...optional });
+    return client;
+  }
+
+  /** The series of networks that the edge worker offers. */
+  get series(): Series {
+    return this.#series;
+  }
+
+  /** The operating point in use, and why; null before the first one was chosen. */
+  get selection(): Selection | null {
+    return this.#selection;
+  }
+
+  /** The connection to the edge worker. */
+  get state(): ConnectionState {
+    return this.#state;
+  }
+
+  /**
+   * Runs one picture through the network.
+   *
+   * The picture is cut to the network's proportions around its middle and scaled. Of several frames that wait, only the latest is
+   * looked at; the others are rejected with `superseded`.
+   *
+   * @param source The picture; a `VideoFrame` or `ImageBitmap` is taken over and closed, whatever happens.
+   * @throws {@link SplitError} for a frame that gets no answer.
+   */
+  async infer(source: FrameSource, { signal }: InferOptions = {}): Promise<Result> {
+    const began = epochMs();
+    let taken = source;
+    try {
+      this.#throwIfEnded(signal);
+      const picture = await grab(source);
+      taken = picture;
+      this.#throwIfEnded(signal);
+      return await this.#ask(picture, began, signal);
+    } finally {
+      // Does nothing to what the web worker has by now.
+      discard(taken);
+    }
+  }
+
+  /**
+   * Runs a camera, a video or a canvas through the network, frame by frame, until it ends, the loop is left, `signal` fires or the
+   * client is closed.
+   *
+   * Frames are taken as fast as they are answered. Those that get no answer are left out; event `problem` tells why. Breaking out of
+   * the loop does not stop the camera: it is the caller's.
+   *
+   * ```ts
+   * for await (const result of client.stream(track)) console.log(result.label);
+   * ```
+   *
+   * @throws {@link SplitError} `worker-failed` or `internal` if no later frame can be answered either.
+   */
+  async *stream(source: StreamSource, { signal }: StreamOptions = {}): AsyncGenerator<Result, void, undefined> {
+    const endings = [this.#lifetime.signal, signal].filter((it) => it !== undefined);
+    if (endings.some((it) => it.aborted)) return;
+    const pictures = feed(source);
+    const stop = () => pictures.close();
+    for (const ending of endings) ending.addEventListener('abort', stop);
+    const options = signal ? { signal } : {};
+    try {
+      yield* answers(pictures, { infer: (it) => this.infer(it, options), limit: () => this.#limit });
+    } finally {
+      for (const ending of endings) ending.removeEventListener('abort', stop);
+    }
+  }
+
+  /** Listens to an event; returns a function that ends it. */
+  on<Name extends keyof ClientEvents>(event: Name, listener: (event: ClientEvents[Name]) => void): () => void {
+    return this.#events.on(event, listener);
+  }
+
+  /**
+   * Changes how the operating point is chosen, from the next frame on.
+   *
+   * @throws {@link SplitError} `no-such-point` if the series does not have the fixed point.
+   */
+  setGoal(goal: Goal): void {
+    if (goal.kind === 'fixed' && !this.#series.points[goal.point]) {
+      throw new SplitError('no-such-point', `there is no operating point ${goal.point}`);
+    }
+    this.#post({ type: 'goal', goal });
+  }
+
+  /** Ends everything. Frames without answer are rejected with `closed`. */
+  close(): void {
+    this.#close(new SplitError('closed', 'the client was closed'));
+  }
+
+  #start(request: Request): Promise<Series> {
+    return new Promise<Series>((resolve, reject) => {
+      this.#starting = { resolve, reject };
+      this.#post(request);
+    });
+  }
+
+  #ask(source: Picture, began: number, signal: AbortSignal | undefined): Promise<Result> {
+    const frame = this.#nextFrame++;
+    const giveUp = () => this.#settle(frame)?.reject(aborted(signal));
+    const result = new Promise<Result>((resolve, reject) => {
+      this.#frames.set(frame, { resolve, reject });
+      signal?.addEventListener('abort', giveUp);
+      try {
+        this.#post({ type: 'frame', frame, source, began }, transferables(source));
+      } catch (cause) {
+        // What was closed or given away before cannot be handed over.
+        this.#settle(frame)?.reject(new SplitError('source-not-ready', 'the picture is gone already', { cause }));
+      }
+    });
+    return result.finally(() => signal?.removeEventListener('abort', giveUp));
+  }
+
+  #post(request: Request, transfer: Transferable[] = []): void {
+    this.#worker.postMessage(request, transfer);
+  }
+
+  #receive(response: Response): void {
+    switch (response.type) {
+      case 'ready':
+        this.#starting?.resolve(response.series);
+        this.#starting = undefined;
+        break;
+      case 'failed':
+        this.#end(asSplitError(response));
+        break;
+      case 'progress':
+        this.#events.emit('progress', response.progress);
+        break;
+      case 'state':
+        this.#limit = response.limit;
+        this.#state = response.change.state;
+        this.#events.emit('state', response.change);
+        break;
+      case 'selection':
+        this.#selection = response.selection;
+        this.#events.emit('selection', response.selection);
+        break;
+      case 'problem':
+        this.#events.emit('problem', response.problem);
+        break;
+      case 'result':
+        this.#settle(response.result.frame)?.resolve(response.result);
+        this.#events.emit('stats', response.result);
+        break;
+      case 'dropped':
+        this.#settle(response.frame)?.reject(asSplitError(response));
+        break;
+    }
+  }
+
+  /** Whoever waits for this frame; they are taken off the list. */
+  #settle(frame: number): Waiting<Result> | undefined {
+    const waiting = this.#frames.get(frame);
+    this.#frames.delete(frame);
+    return waiting;
+  }
+
+  #throwIfEnded(signal: AbortSignal | undefined): void {
+    this.#lifetime.signal.throwIfAborted();
+    throwIfAborted(signal);
+  }
+
+  /** Ends at the caller's wish: a web worker that has started says goodbye to the edge worker and ends itself. */
+  #close(reason: SplitError): void {
+    if (this.#lifetime.signal.aborted) return;
+    if (this.#starting) return this.#end(reason);
+    this.#post({ type: 'close' });
+    this.#finish(reason);
+  }
+
+  /** Ends because the web worker is of no use. */
+  #end(error: SplitError): void {
+    if (this.#lifetime.signal.aborted) return;
+    this.#worker.terminate();
+    this.#finish(error);
+    if (!this.#starting) this.#events.emit('problem', { code: error.code, message: error.message });
+    this.#starting?.reject(error);
+  }
+
+  #finish(reason: SplitError): void {
+    this.#worker.onmessage = null;
+    this.#worker.onerror = null;
+    this.#lifetime.abort(reason);
+    for (const frame of [...this.#frames.keys()]) this.#settle(frame)?.reject(reason);
+    this.#state = 'closed';
+    this.#events.emit('state', { state: 'closed' });
+  }
+}
+
+function startWorker(): Worker {
+  try {
+    return new Worker(new URL('./worker.js', import.meta.url), { type: 'module', name: 'split-inference' });
+  } catch (cause) {
+    const advice = 'serve this package from the origin of the page and allow it as worker-src';
+    throw new SplitError('no-worker', `the web worker cannot be started: ${advice}`, { cause });
+  }
+}
+
+function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw aborted(signal);
+}
+
+function aborted(signal: AbortSignal | undefined): SplitError {
+  return new SplitError('aborted', 'the caller gave up waiting', { cause: signal?.reason });
+}

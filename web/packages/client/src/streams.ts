@@ -1,0 +1,107 @@
+import { asSplitError, type SplitError } from './errors.js';
+import type { Feed } from './feeds.js';
+import { discard } from './sources.js';
+import type { FrameSource, Result } from './types.js';
+
+/** What a stream needs of the client. */
+export interface Inference {
+  infer(source: FrameSource): Promise<Result>;
+  /** Frames that may be without answer at a time. */
+  limit(): number;
+}
+
+/**
+ * The answers to the pictures of a feed, as they arrive.
+ *
+ * A picture is taken only when its frame can go out or whoever reads is ready for one more, so that nothing becomes stale in a queue. A
+ * frame without answer is left out; only what no later frame can mend is thrown.
+ */
+export async function* answers(feed: Feed, inference: Inference): AsyncGenerator<Result, void, undefined> {
+  const stream = new Stream(feed, inference);
+  try {
+    for (let result = await stream.next(); result; result = await stream.next()) yield result;
+  } finally {
+    stream.end();
+  }
+}
+
+class Stream {
+  readonly #feed: Feed;
+  readonly #inference: Inference;
+  readonly #results: Result[] = [];
+  #unanswered = 0;
+  #ended = false;
+  #error: SplitError | undefined;
+  readonly #waiters: (() => void)[] = [];
+
+  constructor(feed: Feed, inference: Inference) {
+    this.#feed = feed;
+    this.#inference = inference;
+    this.#read().catch((thrown) => this.#fail(asSplitError(thrown, 'source-not-ready')));
+  }
+
+  async next(): Promise<Result | undefined> {
+    while (this.#results.length === 0 && !this.#isOver()) await this.#change();
+    if (this.#error) throw this.#error;
+    const result = this.#results.shift();
+    this.#changed();
+    return result;
+  }
+
+  end(): void {
+    this.#ended = true;
+    this.#feed.close();
+    this.#changed();
+  }
+
+  async #read(): Promise<void> {
+    while (!this.#ended) {
+      if (this.#unanswered + this.#results.length >= this.#inference.limit()) {
+        await this.#change();
+        continue;
+      }
+      const picture = await this.#feed.next();
+      if (!picture) break;
+      if (this.#ended) discard(picture);
+      else this.#ask(picture);
+    }
+    this.end();
+  }
+
+  #ask(picture: FrameSource): void {
+    this.#unanswered += 1;
+    this.#inference
+      .infer(picture)
+      .then(
+        (result) => this.#results.push(result),
+        (thrown) => this.#judge(asSplitError(thrown)),
+      )
+      .finally(() => {
+        this.#unanswered -= 1;
+        this.#changed();
+      });
+  }
+
+  #judge(error: SplitError): void {
+    if (error.code === 'aborted' || error.code === 'closed') this.end();
+    if (error.code === 'worker-failed' || error.code === 'internal') this.#fail(error);
+  }
+
+  #fail(error: SplitError): void {
+    this.#error ??= error;
+    this.end();
+  }
+
+  /** The last frames of a video are still answered after its end. */
+  #isOver(): boolean {
+    return this.#ended && (this.#unanswered === 0 || this.#error !== undefined);
+  }
+
+  #change(): Promise<void> {
+    return new Promise((resolve) => this.#waiters.push(resolve));
+  }
+
+  #changed(): void {
+    for (const wake of this.#waiters.splice(0)) wake();
+  }
+}
