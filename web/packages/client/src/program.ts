@@ -8,21 +8,26 @@ export type Program = typeof import('../wasm/simd/split_client.js');
 export async function loadProgram(onBytes: (bytes: number) => void): Promise<Program> {
   checkBrowser();
   try {
-    const [program, binary] = hasRelaxedSimd()
-      ? [import('../wasm/relaxed/split_client.js'), new URL('../wasm/relaxed/split_client_bg.wasm', import.meta.url)]
-      : [import('../wasm/simd/split_client.js'), new URL('../wasm/simd/split_client_bg.wasm', import.meta.url)];
-    const [loaded] = await Promise.all([program, start(program, fetchCounted(binary, onBytes))]);
-    return loaded;
+    return hasRelaxedSimd()
+      ? await start(
+          import('../wasm/relaxed/split_client.js'),
+          fetchCounted(new URL('../wasm/relaxed/split_client_bg.wasm', import.meta.url), onBytes),
+        )
+      : await start(
+          import('../wasm/simd/split_client.js'),
+          fetchCounted(new URL('../wasm/simd/split_client_bg.wasm', import.meta.url), onBytes),
+        );
   } catch (thrown) {
-    const cause = asSplitError(thrown, 'download-failed');
-    throw new SplitError(cause.code, `the program cannot be loaded: ${cause.message}`, { cause: thrown });
+    const { code, message } = asSplitError(thrown, 'download-failed');
+    throw new SplitError(code, `the program cannot be loaded: ${message}`, { cause: thrown });
   }
 }
 
-async function start(program: Promise<Program>, binary: Promise<Response>): Promise<void> {
-  // Both are on their way at once; whichever fails, the other's failure is not left alone.
-  const [{ default: init }, response] = await Promise.all([program, binary]);
-  await init({ module_or_path: response });
+/** Both files are fetched at once. */
+async function start(script: Promise<Program>, binary: Promise<Response>): Promise<Program> {
+  const [program, response] = await Promise.all([script, binary]);
+  await program.default({ module_or_path: response });
+  return program;
 }
 
 /** The file's response, telling how many bytes came with each chunk that is read of it. */

@@ -1,0 +1,41 @@
+import type { Response } from './protocol.js';
+import type { Problem, Selection } from './types.js';
+
+/** Predictions move a little with every frame: how often that is told. */
+const PERIOD_MS = 500;
+
+/** Tells the page what is new, not the same thing again and again. */
+export class Announcer {
+  readonly #post: (response: Response) => void;
+  #selection = '';
+  #told = 0;
+  #problem = '';
+
+  constructor(post: (response: Response) => void) {
+    this.#post = post;
+  }
+
+  /** The operating point in use: told at once if it or its reason changed, now and then if only figures did. */
+  selection(selection: Selection): void {
+    const { point, automatic, meets, kept, predicted, runnerUp, link } = selection;
+    const reason = [point, automatic, meets, kept, predicted === null, runnerUp?.point, link === null].join();
+    const now = performance.now();
+    if (reason === this.#selection && now - this.#told < PERIOD_MS) return;
+    this.#selection = reason;
+    this.#told = now;
+    this.#post({ type: 'selection', selection });
+  }
+
+  /** Something is wrong. */
+  problem({ code, message }: Problem): void {
+    const text = `${code} ${message}`;
+    if (text === this.#problem) return;
+    this.#problem = text;
+    this.#post({ type: 'problem', problem: { code, message } });
+  }
+
+  /** Nothing is wrong any more. */
+  fine(): void {
+    this.#problem = '';
+  }
+}

@@ -1,0 +1,90 @@
+import type { Client } from '../wasm/simd/split_client.js';
+import { asSplitError } from './errors.js';
+import type { Closed } from './events.js';
+import type { Problem, StateChange } from './types.js';
+
+/** The first pause before connecting again; every failure doubles it. */
+const FIRST_PAUSE_MS = 500;
+const LONGEST_PAUSE_MS = 30_000;
+/** How long frames wait for the first connection before they do without. */
+const FIRST_WAIT_MS = 2000;
+
+/** Keeps the client connected, pausing longer and longer while that fails. */
+export class Connection {
+  readonly #client: Client;
+  readonly #url: string;
+  readonly #token: string | undefined;
+  readonly #onChange: (change: StateChange) => void;
+  #failures = 0;
+  #again: ReturnType<typeof setTimeout> | undefined;
+  #settle = () => {};
+  /** Settles once it is known whether there is a connection to begin with. */
+  readonly settled: Promise<void>;
+
+  constructor(client: Client, url: URL, token: string | undefined, onChange: (change: StateChange) => void) {
+    this.#client = client;
+    this.#url = url.href;
+    this.#token = token;
+    this.#onChange = onChange;
+    this.settled = new Promise((resolve) => {
+      this.#settle = resolve;
+      setTimeout(resolve, FIRST_WAIT_MS);
+    });
+  }
+
+  /** Connects now. */
+  open(): void {
+    this.#cancel();
+    this.#onChange({ state: 'connecting' });
+    try {
+      this.#client.connect(this.#url, this.#token);
+    } catch (thrown) {
+      this.#client.close();
+      const { message } = asSplitError(thrown);
+      this.closed({ code: 'connection-lost', message, retry: true });
+    }
+  }
+
+  /** Connects now if the next attempt is due only later: the network has changed. */
+  hurry(): void {
+    if (this.#again !== undefined) this.open();
+  }
+
+  /** To be told that the edge worker has welcomed the client. */
+  opened(): void {
+    this.#failures = 0;
+    this.#onChange({ state: 'connected' });
+    this.#settle();
+  }
+
+  /** To be told that the connection has ended, or did not come about. */
+  closed({ code, message, retry }: Omit<Closed, 'frames'>): void {
+    const problem: Problem = { code, message };
+    if (retry) {
+      const retryMs = pause(this.#failures++);
+      // Later, not now: this runs inside a handler of the socket that a new connection would drop.
+      this.#again = setTimeout(() => this.open(), retryMs);
+      this.#onChange({ state: 'offline', problem, retryMs });
+    } else {
+      this.#onChange({ state: 'offline', problem });
+    }
+    this.#settle();
+  }
+
+  /** Says goodbye to the edge worker. */
+  close(): void {
+    this.#cancel();
+    this.#client.close();
+  }
+
+  #cancel(): void {
+    clearTimeout(this.#again);
+    this.#again = undefined;
+  }
+}
+
+/** Between half of the pause and all of it, so that the clients of an edge worker that restarts do not come back all at once. */
+function pause(failures: number): number {
+  const longest = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** failures);
+  return longest * (0.5 + 0.5 * Math.random());
+}

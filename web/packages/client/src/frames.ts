@@ -1,0 +1,183 @@
+import type { Client } from '../wasm/simd/split_client.js';
+import type { FrameCanvas } from './canvas.js';
+import { asSplitError, type ErrorCode, SplitError } from './errors.js';
+import type { Answer } from './events.js';
+import { type Choice, isLocal, type Points } from './points.js';
+import { epochMs, type Response } from './protocol.js';
+import { discard, type Picture } from './sources.js';
+import type { Selection } from './types.js';
+
+/** A frame that no one has looked at yet. */
+export interface Frame {
+  frame: number;
+  source: Picture;
+  /** In milliseconds since the epoch. */
+  began: number;
+}
+
+/** What is kept of a frame until its answer comes. */
+interface Asked {
+  began: number;
+  captured: number;
+  pixels: ImageData;
+}
+
+/** Frames in flight before anything is known of the link: one on its way while the next is computed. */
+const FIRST_DEPTH = 2;
+/** The most classes in a result. */
+const TOP = 10;
+
+/** What `Frames` works with. */
+export interface FrameParts {
+  client: Client;
+  points: Points;
+  canvas: FrameCanvas;
+  post: (response: Response) => void;
+  /** Whether results carry what the network saw. */
+  pixels: boolean;
+}
+
+/** Takes frames and answers each exactly once. At most one waits, the latest. */
+export class Frames {
+  readonly #parts: FrameParts;
+  readonly #asked = new Map<number, Asked>();
+  readonly #bell = new MessageChannel();
+  #waiting: Frame | undefined;
+  #busy = false;
+
+  constructor(parts: FrameParts) {
+    this.#parts = parts;
+    this.#bell.port1.onmessage = () => this.#run();
+  }
+
+  /** Takes a frame; one that waits is dropped for it. */
+  add(frame: Frame): void {
+    this.#dropWaiting(new SplitError('superseded', 'a newer frame took its place'));
+    this.#waiting = frame;
+    this.wake();
+  }
+
+  /** To be called when a frame that waits may go on. Nothing runs before the messages that came meanwhile are read: the latest frame wins. */
+  wake(): void {
+    if (this.#waiting) this.#bell.port2.postMessage(null);
+  }
+
+  /** A head is ready, or cannot be loaded. */
+  loaded(error?: SplitError): void {
+    if (error && this.#parts.points.isStuck) this.#dropWaiting(error);
+    // What could not be downloaded is tried again in a while, not at once; what is of no use is not chosen any more.
+    if (error?.code !== 'download-failed') this.wake();
+  }
+
+  /** The answer to a frame. */
+  finish(answer: Answer): void {
+    const asked = this.#asked.get(answer.frame);
+    this.#asked.delete(answer.frame);
+    const best = answer.top[0];
+    if (!asked || !best) return this.drop(answer.frame, 'internal', 'the answer is empty');
+    const { frame, point, messageBytes } = answer;
+    const { label, probability } = best;
+    const timings = { ...answer.timings, capture: asked.captured - asked.began, total: epochMs() - asked.began };
+    const pixels = this.#parts.pixels ? { pixels: asked.pixels } : {};
+    const top = answer.top.slice(0, TOP);
+    this.#parts.post({
+      type: 'result',
+      result: { frame, label, probability, top, point, messageBytes, timings, ...pixels },
+    });
+    this.wake();
+  }
+
+  /** A frame that gets no answer. */
+  drop(frame: number, code: ErrorCode, message: string): void {
+    this.#asked.delete(frame);
+    this.#parts.post({ type: 'dropped', frame, code, message });
+    this.wake();
+  }
+
+  /** Forgets the frame that waits. */
+  clear(): void {
+    if (this.#waiting) discard(this.#waiting.source);
+    this.#waiting = undefined;
+  }
+
+  /** Runs the frame that waits, if it may go on. */
+  async #run(): Promise<void> {
+    if (this.#busy || !this.#waiting) return;
+    this.#busy = true;
+    try {
+      const choice = this.#choose();
+      const frame = this.#waiting;
+      if (!choice || !frame) return;
+      this.#waiting = undefined;
+      await this.#infer(frame, choice);
+    } finally {
+      this.#busy = false;
+    }
+    this.wake();
+  }
+
+  #choose(): Choice | undefined {
+    try {
+      const choice = this.#parts.points.choose();
+      if (choice === undefined) throw new SplitError('no-usable-point', 'no operating point meets the goal here');
+      return choice !== 'later' && this.#mayGo(choice) ? choice : undefined;
+    } catch (thrown) {
+      this.#dropWaiting(asSplitError(thrown));
+      return undefined;
+    }
+  }
+
+  #mayGo({ point, selection }: Choice): boolean {
+    if (isLocal(point)) return true;
+    const predicted = point.index === selection.point ? selection.predicted : null;
+    return this.#parts.client.hasCredit && this.#asked.size < depth(predicted);
+  }
+
+  async #infer(frame: Frame, choice: Choice): Promise<void> {
+    const { client, canvas, points } = this.#parts;
+    try {
+      const pixels = draw(canvas, frame.source);
+      this.#asked.set(frame.frame, { began: frame.began, captured: epochMs(), pixels });
+      if (choice.point.image) await this.#send(frame.frame, choice, choice.point.image);
+      else this.#compute(frame.frame, choice, pixels);
+      points.use(choice);
+    } catch (thrown) {
+      const { code, message } = asSplitError(thrown);
+      if (code === 'head-failed') client.exclude(choice.point.index);
+      this.drop(frame.frame, code, message);
+    }
+  }
+
+  #compute(frame: number, { point }: Choice, { data }: ImageData): void {
+    const rgba = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+    const answer = this.#parts.client.infer(frame, point.index, rgba) as Answer | undefined;
+    if (answer) this.finish(answer);
+  }
+
+  async #send(frame: number, { point }: Choice, image: { type: string; quality: number }): Promise<void> {
+    const began = performance.now();
+    const file = await this.#parts.canvas.encode(image.type, image.quality);
+    this.#parts.client.inferImage(frame, point.index, file, performance.now() - began);
+  }
+
+  #dropWaiting({ code, message }: SplitError): void {
+    const waiting = this.#waiting;
+    this.clear();
+    if (waiting) this.drop(waiting.frame, code, message);
+  }
+}
+
+function draw(canvas: FrameCanvas, source: Picture): ImageData {
+  try {
+    return canvas.draw(source);
+  } catch (thrown) {
+    throw asSplitError(thrown, 'source-not-ready');
+  }
+}
+
+/** Frames that are worth having in flight: as many as keep the slowest stage busy. More would only queue before it and grow stale. */
+function depth(predicted: Selection['predicted']): number {
+  if (!predicted) return FIRST_DEPTH;
+  const slowest = Math.max(predicted.device, predicted.transmission, predicted.edge);
+  return slowest > 0 ? Math.ceil(predicted.total / slowest) : FIRST_DEPTH;
+}

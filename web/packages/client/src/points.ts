@@ -1,0 +1,119 @@
+import type { Client } from '../wasm/simd/split_client.js';
+import type { Announcer } from './announcer.js';
+import { asSplitError, type SplitError } from './errors.js';
+import type { Heads } from './heads.js';
+import type { OperatingPoint, Selection, Series } from './types.js';
+
+/** The operating point for one frame. */
+export interface Choice {
+  selection: Selection;
+  /** The point to use: the one selected, or another while its head is being loaded. */
+  point: OperatingPoint;
+}
+
+/** Chooses operating points and sees to it that their heads are there in time. */
+export class Points {
+  readonly #client: Client;
+  readonly #series: Series;
+  readonly #heads: Heads;
+  readonly #announcer: Announcer;
+  readonly #onLoaded: (error?: SplitError) => void;
+  /** Points whose heads were ready once, the latest first. */
+  readonly #known: number[] = [];
+  readonly #loading = new Set<number>();
+
+  /** `onLoaded` is called whenever a head is ready, or with the reason why it is not. */
+  constructor(
+    client: Client,
+    series: Series,
+    heads: Heads,
+    announcer: Announcer,
+    onLoaded: (error?: SplitError) => void,
+  ) {
+    this.#client = client;
+    this.#series = series;
+    this.#heads = heads;
+    this.#announcer = announcer;
+    this.#onLoaded = onLoaded;
+  }
+
+  /** The operating point for the next frame; undefined if none is usable, `later` if its head is being loaded and no other will do. */
+  choose(): Choice | 'later' | undefined {
+    const selection = this.#client.choose() as Selection | undefined;
+    if (!selection) return undefined;
+    if (!this.#client.isReady(selection.point)) this.#load(selection.point);
+    const index = [selection.point, ...this.#known].find((it) => this.#isUsable(it));
+    const point = index === undefined ? undefined : this.#series.points[index];
+    return point ? { selection, point } : 'later';
+  }
+
+  /** Whether no head is ready that would do, nor any on its way. */
+  get isStuck(): boolean {
+    return this.#loading.size === 0 && !this.#known.some((it) => this.#isUsable(it));
+  }
+
+  /** To be told that a point is used: it is the one to fall back to. */
+  use({ selection, point }: Choice): void {
+    this.#remember(point.index);
+    const selected = point.index === selection.point;
+    const instead = { point: point.index, meets: false, kept: false, predicted: null, runnerUp: null };
+    this.#announcer.selection(selected ? selection : { ...selection, ...instead });
+  }
+
+  /** While nothing else is to be done: loads the head of the next frame, then those that may be wanted later. */
+  prefetch(): void {
+    if (this.#loading.size > 0) return;
+    const selection = this.#client.choose() as Selection | undefined;
+    const wanted = [selection?.point, this.#refuge(), selection?.runnerUp?.point];
+    const next = wanted.find((it) => it !== undefined && !this.#client.isReady(it));
+    if (next !== undefined) this.#load(next);
+    if (selection && this.#client.isReady(selection.point)) this.#announcer.selection(selection);
+  }
+
+  /** Where everything runs on the device: frames go there at once when the connection is lost. */
+  #refuge(): number | undefined {
+    const { points, defaultPoint } = this.#series;
+    const local = points.filter(isLocal);
+    return (local.find((it) => it.variant === points[defaultPoint]?.variant) ?? local[0])?.index;
+  }
+
+  #isUsable(index: number): boolean {
+    const point = this.#series.points[index];
+    return point !== undefined && this.#client.isReady(index) && (this.#client.connected || isLocal(point));
+  }
+
+  #remember(index: number): void {
+    const at = this.#known.indexOf(index);
+    if (at === 0) return;
+    if (at > 0) this.#known.splice(at, 1);
+    this.#known.unshift(index);
+  }
+
+  #load(index: number): void {
+    if (this.#loading.has(index)) return;
+    this.#loading.add(index);
+    this.#heads
+      .load(index)
+      .then(
+        () => {
+          if (!this.#known.includes(index)) this.#known.push(index);
+          this.#announcer.fine();
+          return undefined;
+        },
+        (thrown) => {
+          const error = asSplitError(thrown);
+          this.#announcer.problem(error);
+          return error;
+        },
+      )
+      .then((error) => {
+        this.#loading.delete(index);
+        this.#onLoaded(error);
+      });
+  }
+}
+
+/** Whether everything runs on the device. */
+export function isLocal(point: OperatingPoint): boolean {
+  return point.split === 'output';
+}

@@ -1,0 +1,166 @@
+import type { Client } from '../wasm/simd/split_client.js';
+import { Announcer } from './announcer.js';
+import { FrameCanvas, writes } from './canvas.js';
+import { Connection } from './connection.js';
+import { download } from './download.js';
+import { asSplitError } from './errors.js';
+import type { ClientEvent } from './events.js';
+import { type Frame, Frames } from './frames.js';
+import { Heads } from './heads.js';
+import { Points } from './points.js';
+import { restoreProfile, saveProfile } from './profile.js';
+import { loadProgram, type Program } from './program.js';
+import type { Request, Response } from './protocol.js';
+import type { Goal, Progress, Series, StateChange } from './types.js';
+import { inferUrl, manifestUrl } from './urls.js';
+
+type Post = (response: Response) => void;
+type Start = Extract<Request, { type: 'start' }>;
+
+/** How often the client looks after its connection. */
+const TICK_MS = 200;
+/** How often what was learnt of this device is kept. */
+const SAVE_MS = 10_000;
+/** Frames that the page may have without answer while everything runs on the device: one is computed, one waits. */
+const LOCAL_LIMIT = 2;
+
+/** Everything that the web worker does for one page. */
+export class Service {
+  readonly #client: Client;
+  readonly #post: Post;
+  readonly #announcer: Announcer;
+  readonly #series: Series;
+  readonly #points: Points;
+  readonly #frames: Frames;
+  readonly #connection: Connection;
+  readonly #timers: ReturnType<typeof setInterval>[] = [];
+  #credit = 0;
+
+  /** Loads program and manifest and connects. */
+  static async start(start: Start, post: Post): Promise<Service> {
+    const onBytes = counted((progress) => post({ type: 'progress', progress }));
+    const [program, manifest] = await Promise.all([
+      loadProgram(onBytes),
+      // Asked for anew every time: the edge worker refuses whoever comes with an old one.
+      download(manifestUrl(start.url), { cache: 'no-cache' }, onBytes),
+    ]);
+    const service = new Service(program, manifest, start, post);
+    await service.#begin();
+    return service;
+  }
+
+  private constructor(program: Program, manifest: Uint8Array, start: Start, post: Post) {
+    const client = new program.Client(manifest, (event: ClientEvent) => this.#receive(event));
+    if (start.goal) client.setGoal(start.goal);
+    const series = client.series() as Series;
+    const announcer = new Announcer(post);
+    const onProgress = (progress: Progress) => post({ type: 'progress', progress });
+    const heads = new Heads(client, manifestUrl(start.url), onProgress);
+    const points = new Points(client, series, heads, announcer, (error) => this.#frames.loaded(error));
+    const canvas = new FrameCanvas(series.width, series.height);
+    this.#client = client;
+    this.#post = post;
+    this.#announcer = announcer;
+    this.#series = series;
+    this.#points = points;
+    this.#frames = new Frames({ client, points, canvas, post, pixels: start.pixels });
+    this.#connection = new Connection(client, inferUrl(start.url), start.token, (change) => this.#changed(change));
+  }
+
+  /** Takes a frame. */
+  add(frame: Frame): void {
+    this.#frames.add(frame);
+  }
+
+  /** Changes how the operating point is chosen. */
+  setGoal(goal: Goal): void {
+    try {
+      this.#client.setGoal(goal);
+    } catch (thrown) {
+      this.#announcer.problem(asSplitError(thrown));
+    }
+  }
+
+  /** Says goodbye to the edge worker and keeps what was learnt. */
+  async close(): Promise<void> {
+    for (const timer of this.#timers) clearInterval(timer);
+    this.#frames.clear();
+    this.#connection.close();
+    await this.#save();
+  }
+
+  async #begin(): Promise<void> {
+    this.#connection.open();
+    this.#every(TICK_MS, () => this.#client.tick());
+    self.addEventListener('online', () => this.#connection.hurry());
+    await Promise.all([this.#excludeFormats(), this.#restore(), this.#connection.settled]);
+    this.#post({ type: 'ready', series: this.#series });
+    this.#every(TICK_MS, () => this.#points.prefetch());
+    this.#every(SAVE_MS, () => this.#save());
+  }
+
+  #every(milliseconds: number, work: () => void | Promise<void>): void {
+    const run = async () => {
+      try {
+        await work();
+      } catch (thrown) {
+        this.#announcer.problem(asSplitError(thrown));
+      }
+    };
+    this.#timers.push(setInterval(run, milliseconds));
+    run();
+  }
+
+  async #excludeFormats(): Promise<void> {
+    const types = new Set(this.#series.points.flatMap((it) => it.image?.type ?? []));
+    for (const type of types) {
+      if (!(await writes(type).catch(() => false))) this.#client.excludeFormat(type);
+    }
+  }
+
+  async #restore(): Promise<void> {
+    const profile = await restoreProfile(this.#series.digest);
+    if (profile !== undefined) this.#client.setProfile(profile);
+  }
+
+  async #save(): Promise<void> {
+    await saveProfile(this.#series.digest, this.#client.profile());
+  }
+
+  #receive(event: ClientEvent): void {
+    switch (event.type) {
+      case 'open':
+        this.#credit = event.credit;
+        this.#connection.opened();
+        break;
+      case 'result':
+        return this.#frames.finish(event);
+      case 'busy':
+        return this.#frames.drop(event.frame, 'busy', 'the edge worker has no capacity for this frame');
+      case 'failed':
+        return this.#frames.drop(event.frame, event.code, event.message);
+      case 'closed':
+        this.#credit = 0;
+        for (const frame of event.frames) this.#frames.drop(frame, 'connection-lost', event.message);
+        this.#connection.closed(event);
+        if (!event.retry) this.#announcer.problem(event);
+        break;
+      case 'probed':
+        break;
+    }
+    this.#frames.wake();
+  }
+
+  #changed(change: StateChange): void {
+    this.#post({ type: 'state', change, limit: Math.max(LOCAL_LIMIT, this.#credit) });
+  }
+}
+
+/** Adds up what arrives of program and manifest. How much that will be is unknown: servers tell the size before unpacking. */
+function counted(onProgress: (progress: Progress) => void): (bytes: number) => void {
+  let loadedBytes = 0;
+  return (bytes) => {
+    loadedBytes += bytes;
+    onProgress({ stage: 'program', loadedBytes, totalBytes: 0 });
+  };
+}

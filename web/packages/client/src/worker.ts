@@ -1,0 +1,46 @@
+/** The web worker's entry: passes on what the page says. */
+
+import { asSplitError } from './errors.js';
+import type { Request, Response } from './protocol.js';
+import { Service } from './service.js';
+
+let service: Service | undefined;
+
+self.onmessage = async ({ data }: MessageEvent<Request>) => {
+  switch (data.type) {
+    case 'start':
+      service = await start(data);
+      break;
+    case 'frame':
+      service?.add(data);
+      break;
+    case 'goal':
+      service?.setGoal(data.goal);
+      break;
+    case 'close':
+      await close();
+      break;
+  }
+};
+
+async function start(request: Extract<Request, { type: 'start' }>): Promise<Service | undefined> {
+  try {
+    return await Service.start(request, post);
+  } catch (thrown) {
+    const { code, message } = asSplitError(thrown);
+    post({ type: 'failed', code, message });
+    return undefined;
+  }
+}
+
+async function close(): Promise<void> {
+  try {
+    await service?.close();
+  } finally {
+    self.close();
+  }
+}
+
+function post(response: Response): void {
+  self.postMessage(response);
+}
