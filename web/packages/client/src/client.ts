@@ -249,9 +249,12 @@ export class SplitClient {
   /** Ends at the caller's wish: a web worker that has started says goodbye to the edge worker and ends itself. */
   #close(reason: SplitError): void {
     if (this.#lifetime.signal.aborted) return;
-    if (this.#starting) return this.#end(reason);
-    this.#post({ type: 'close' });
-    this.#finish(reason);
+    if (this.#starting) {
+      this.#end(reason);
+    } else {
+      this.#post({ type: 'close' });
+      this.#finish(reason);
+    }
   }
 
   /** Ends because the web worker is of no use. */

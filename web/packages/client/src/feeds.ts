@@ -10,12 +10,15 @@ export interface Feed {
 
 /** What some browsers have for reading a camera without a `<video>`; not in TypeScript's library. */
 declare const MediaStreamTrackProcessor:
-  | (new (init: { track: MediaStreamTrack }) => { readable: ReadableStream<VideoFrame> })
+  | (new (init: {
+      track: MediaStreamTrack;
+    }) => { readable: ReadableStream<VideoFrame> })
   | undefined;
 
 /** The pictures of a camera, a video or a canvas. */
 export function feed(source: StreamSource): Feed {
-  if (!(source instanceof MediaStreamTrack)) return source instanceof HTMLVideoElement ? ofVideo(source) : ofCanvas(source);
+  if (!(source instanceof MediaStreamTrack))
+    return source instanceof HTMLVideoElement ? ofVideo(source) : ofCanvas(source);
   return typeof MediaStreamTrackProcessor === 'function'
     ? ofReadable(new MediaStreamTrackProcessor({ track: source }).readable)
     : ofTrack(source);

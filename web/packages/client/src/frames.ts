@@ -5,7 +5,7 @@ import type { Answer } from './events.js';
 import { type Choice, isLocal, type Points } from './points.js';
 import { epochMs, type Response } from './protocol.js';
 import { discard, type Picture } from './sources.js';
-import type { Selection } from './types.js';
+import type { Result, Selection } from './types.js';
 
 /** A frame that no one has looked at yet. */
 export interface Frame {
@@ -70,21 +70,27 @@ export class Frames {
   }
 
   /** The answer to a frame. */
-  finish(answer: Answer): void {
-    const asked = this.#asked.get(answer.frame);
-    this.#asked.delete(answer.frame);
-    const best = answer.top[0];
-    if (!asked || !best) return this.drop(answer.frame, 'internal', 'the answer is empty');
-    const { frame, point, messageBytes } = answer;
-    const { label, probability } = best;
-    const timings = { ...answer.timings, capture: asked.captured - asked.began, total: epochMs() - asked.began };
-    const pixels = this.#parts.pixels ? { pixels: asked.pixels } : {};
-    const top = answer.top.slice(0, TOP);
-    this.#parts.post({
-      type: 'result',
-      result: { frame, label, probability, top, point, messageBytes, timings, ...pixels },
-    });
-    this.wake();
+  finish({ frame, point, top, messageBytes, timings }: Answer): void {
+    const asked = this.#asked.get(frame);
+    const best = top[0];
+    if (asked && best) {
+      this.#asked.delete(frame);
+      const around = { capture: asked.captured - asked.began, total: epochMs() - asked.began };
+      const result: Result = {
+        frame,
+        label: best.label,
+        probability: best.probability,
+        top: top.slice(0, TOP),
+        point,
+        messageBytes,
+        timings: { ...timings, ...around },
+        ...(this.#parts.pixels && { pixels: asked.pixels }),
+      };
+      this.#parts.post({ type: 'result', result });
+      this.wake();
+    } else {
+      this.drop(frame, 'internal', 'the answer is empty');
+    }
   }
 
   /** A frame that gets no answer. */

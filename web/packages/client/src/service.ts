@@ -134,11 +134,14 @@ export class Service {
         this.#connection.opened();
         break;
       case 'result':
-        return this.#frames.finish(event);
+        this.#frames.finish(event);
+        break;
       case 'busy':
-        return this.#frames.drop(event.frame, 'busy', 'the edge worker has no capacity for this frame');
+        this.#frames.drop(event.frame, 'busy', 'the edge worker has no capacity for this frame');
+        break;
       case 'failed':
-        return this.#frames.drop(event.frame, event.code, event.message);
+        this.#frames.drop(event.frame, event.code, event.message);
+        break;
       case 'closed':
         this.#credit = 0;
         for (const frame of event.frames) this.#frames.drop(frame, 'connection-lost', event.message);
