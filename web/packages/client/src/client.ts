@@ -135,7 +135,7 @@ export class SplitClient {
    * for await (const result of client.stream(track)) console.log(result.label);
    * ```
    *
-   * @throws {@link SplitError} `worker-failed` or `internal` if no later frame can be answered either.
+   * @throws {@link SplitError} `worker-failed` or `internal` if no later frame can be answered either, `source-not-ready` if the source fails.
    */
   async *stream(source: StreamSource, { signal }: StreamOptions = {}): AsyncGenerator<Result, void, undefined> {
     const endings = [this.#lifetime.signal, signal].filter((it) => it !== undefined);

@@ -1,19 +1,50 @@
 import { SplitError } from './errors.js';
 
+/** A download of which nothing arrives for so long is given up. */
+const STALL_MS = 20_000;
+
 /** Fetches a file, telling how many bytes came with each chunk. */
 export async function download(url: URL, init: RequestInit, onBytes?: (bytes: number) => void): Promise<Uint8Array> {
-  const response = await request(url, init);
+  const watch = new Watch();
   const parts: Uint8Array[] = [];
   try {
+    const response = await request(url, { ...init, signal: watch.signal });
     const reader = response.body?.getReader();
     for (let part = await reader?.read(); part && !part.done; part = await reader?.read()) {
+      watch.alive();
       parts.push(part.value);
       onBytes?.(part.value.length);
     }
   } catch (cause) {
-    throw failed(url, 'the download broke off', cause);
+    if (cause instanceof SplitError) throw cause;
+    throw failed(url, watch.signal.aborted ? 'nothing arrives any more' : 'the download broke off', cause);
+  } finally {
+    watch.end();
   }
   return joined(parts);
+}
+
+/** Aborts what shows no sign of life. */
+class Watch {
+  readonly #controller = new AbortController();
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor() {
+    this.alive();
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  alive(): void {
+    this.end();
+    this.#timer = setTimeout(() => this.#controller.abort(), STALL_MS);
+  }
+
+  end(): void {
+    clearTimeout(this.#timer);
+  }
 }
 
 async function request(url: URL, init: RequestInit): Promise<Response> {

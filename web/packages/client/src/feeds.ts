@@ -1,3 +1,4 @@
+import { asSplitError, SplitError } from './errors.js';
 import type { FrameSource, StreamSource } from './types.js';
 
 /** Pictures as they come. */
@@ -17,6 +18,15 @@ declare const MediaStreamTrackProcessor:
 
 /** The pictures of a camera, a video or a canvas. */
 export function feed(source: StreamSource): Feed {
+  try {
+    return open(source);
+  } catch (thrown) {
+    const { message } = asSplitError(thrown);
+    throw new SplitError('source-not-ready', `no pictures can be taken of the source: ${message}`, { cause: thrown });
+  }
+}
+
+function open(source: StreamSource): Feed {
   if (!(source instanceof MediaStreamTrack))
     return source instanceof HTMLVideoElement ? ofVideo(source) : ofCanvas(source);
   return typeof MediaStreamTrackProcessor === 'function'
@@ -59,10 +69,9 @@ function ofTrack(track: MediaStreamTrack): Feed {
 
 /** Every picture that the video shows, until its end. */
 function ofVideo(video: HTMLVideoElement): Feed {
-  const inner = ofCallback(video, {
-    request: (shown) => video.requestVideoFrameCallback(shown),
-    cancel: (handle) => video.cancelVideoFrameCallback(handle),
-  });
+  // A browser that does not tell when a picture is new is asked each time the page is drawn.
+  const callback = 'requestVideoFrameCallback' in video ? byPicture(video) : byDrawing;
+  const inner = ofCallback(video, callback);
   const end = () => inner.close();
   video.addEventListener('ended', end);
   return {
@@ -76,15 +85,24 @@ function ofVideo(video: HTMLVideoElement): Feed {
 
 /** What the canvas holds each time the page is drawn. */
 function ofCanvas(canvas: HTMLCanvasElement | OffscreenCanvas): Feed {
-  return ofCallback(canvas, {
-    request: (shown) => requestAnimationFrame(shown),
-    cancel: (handle) => cancelAnimationFrame(handle),
-  });
+  return ofCallback(canvas, byDrawing);
 }
 
 interface Callback {
   request(shown: () => void): number;
   cancel(handle: number): void;
+}
+
+const byDrawing: Callback = {
+  request: (shown) => requestAnimationFrame(shown),
+  cancel: (handle) => cancelAnimationFrame(handle),
+};
+
+function byPicture(video: HTMLVideoElement): Callback {
+  return {
+    request: (shown) => video.requestVideoFrameCallback(shown),
+    cancel: (handle) => video.cancelVideoFrameCallback(handle),
+  };
 }
 
 function ofCallback(source: FrameSource, { request, cancel }: Callback): Feed {

@@ -176,10 +176,15 @@ export interface Series {
 
 /** Expected latency of an operating point, in milliseconds. */
 export interface Prediction {
+  /** Head and coding, in this browser. */
   device: number;
+  /** Time in which the link takes the message. */
   transmission: number;
+  /** The link's delay, both ways. */
   roundTrip: number;
+  /** Queue, decoding and tail, on the edge. */
   edge: number;
+  /** All of it. */
   total: number;
 }
 
@@ -206,6 +211,7 @@ export type ConnectionState = 'connecting' | 'connected' | 'offline' | 'closed';
 
 /** A change of the connection. */
 export interface StateChange {
+  /** What it is now. */
   state: ConnectionState;
   /** Why the connection ended. */
   problem?: Problem;
@@ -215,7 +221,9 @@ export interface StateChange {
 
 /** Something that is wrong, while the client goes on as well as it can. */
 export interface Problem {
+  /** What kind of problem. */
   code: ErrorCode;
+  /** For people. */
   message: string;
 }
 
