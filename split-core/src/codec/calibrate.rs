@@ -1,7 +1,7 @@
 //! Tables from counted codes.
 
 use super::{
-    entropy::context,
+    entropy::Neighbours,
     tables::{CONTEXTS, MAX_TABLES, Tables, cost},
 };
 use crate::Shape;
@@ -35,12 +35,15 @@ impl Histograms {
     /// If `codes` are not of the shape and width that the histograms were made for.
     pub fn add(&mut self, codes: &[u8]) {
         assert_eq!(codes.len(), self.shape.values(), "codes of another shape");
-        let planes: Vec<&[u8]> = codes.chunks_exact(self.shape.positions()).collect();
-        for (channel, plane) in planes.iter().enumerate() {
-            let before = channel.checked_sub(1).map(|it| planes[it]);
-            for (position, &code) in plane.iter().enumerate() {
-                let context = context(before, plane, self.shape.width(), position);
+        let (width, zeros) = (self.shape.width(), vec![0; self.shape.width()]);
+        for (index, line) in codes.chunks_exact(width).enumerate() {
+            let (channel, row) = (index / self.shape.height(), index % self.shape.height());
+            let neighbours = Neighbours::of(&codes[..index * width], &zeros, self.shape, [channel, row]);
+            let mut left = 0;
+            for (column, &code) in line.iter().enumerate() {
+                let context = neighbours.context(left, column);
                 self.counts[(channel * CONTEXTS + context) * self.symbols + usize::from(code)] += 1;
+                left = code;
             }
         }
     }

@@ -20,6 +20,8 @@ use crate::Shape;
 
 /// Bytes in one word of the range coder.
 const WORD_BYTES: usize = 4;
+/// Codes of a table below which all of them are compared in a decoder; measured.
+const SHORT_TABLE: usize = 32;
 /// Cumulative frequencies of the escape: 0 = calibrated tables, 1 = uniform tables (probability 2⁻⁶).
 const ESCAPE: [u32; 3] = [0, (1 << PRECISION) - (1 << (PRECISION - 6)), 1 << PRECISION];
 
@@ -32,6 +34,8 @@ pub(super) struct Coder {
     map: Vec<u8>,
     /// Cumulative frequencies of every table, then of the uniform one.
     cumulative: Vec<u32>,
+    /// One row.
+    zeros: Vec<u8>,
 }
 
 impl Coder {
@@ -44,6 +48,7 @@ impl Coder {
             live,
             map: tables.map.clone(),
             cumulative,
+            zeros: vec![0; shape.width()],
         })
     }
 
@@ -75,24 +80,26 @@ impl Coder {
     /// False as soon as the payload would be longer than `limit`.
     fn encode_within(&self, limit: usize, escape: bool, codes: &[u8], payload: &mut Vec<u8>) -> bool {
         payload.clear();
-        let start = RangeCoderState::default();
-        let mut encoder = RangeEncoder::<u32, u64, Bytes<'_>>::from_raw_parts(
-            Bytes { bytes: payload, limit },
-            start,
-            EncoderSituation::Normal,
-        );
+        let (start, bulk) = (RangeCoderState::default(), Bytes { bytes: payload, limit });
+        let mut encoder = RangeEncoder::<u32, u64, Bytes<'_>>::from_raw_parts(bulk, start, EncoderSituation::Normal);
         // Fails only where there is no space left: every code of a table has a probability.
         let mut put = |table: &[u32], code: u8| encoder.encode_symbol(code, Table(table)).is_ok();
-        let written = put(&ESCAPE, u8::from(escape))
-            && self.live_channels().all(|channel| {
-                let (before, plane) = self.planes(codes, channel);
-                let table = |position| self.table(escape, channel, before, plane, position);
-                plane
-                    .iter()
-                    .enumerate()
-                    .all(|(position, &code)| put(table(position), code))
-            });
-        written && finish(encoder).is_ok()
+        if !put(&ESCAPE, u8::from(escape)) {
+            return false;
+        }
+        let width = self.shape.width();
+        for (channel, row) in self.live_rows() {
+            let (done, rest) = codes.split_at(self.start_of(channel, row));
+            let neighbours = Neighbours::of(done, &self.zeros, self.shape, [channel, row]);
+            let mut left = 0;
+            for (column, &code) in rest[..width].iter().enumerate() {
+                if !put(self.table(escape, channel, neighbours.context(left, column)), code) {
+                    return false;
+                }
+                left = code;
+            }
+        }
+        finish(encoder).is_ok()
     }
 
     pub(super) fn decode(&self, payload: &[u8], codes: &mut Vec<u8>) -> Result<(), DecodeError> {
@@ -120,48 +127,68 @@ impl Coder {
     fn decode_all(&self, decoder: &mut RangeDecoder<u32, u64, Words<'_>>, codes: &mut [u8]) -> Option<()> {
         let mut get = |table: &[u32]| decoder.decode_symbol(Table(table)).ok();
         let escape = get(&ESCAPE)? == 1;
-        for channel in self.live_channels() {
-            for position in 0..self.shape.positions() {
-                let (before, plane) = self.planes(codes, channel);
-                let code = get(self.table(escape, channel, before, plane, position))?;
-                codes[channel * self.shape.positions() + position] = code;
+        let width = self.shape.width();
+        for (channel, row) in self.live_rows() {
+            let (done, rest) = codes.split_at_mut(self.start_of(channel, row));
+            let neighbours = Neighbours::of(done, &self.zeros, self.shape, [channel, row]);
+            let mut left = 0;
+            for (column, code) in rest[..width].iter_mut().enumerate() {
+                left = get(self.table(escape, channel, neighbours.context(left, column)))?;
+                *code = left;
             }
         }
         Some(())
     }
 
-    fn live_channels(&self) -> impl Iterator<Item = usize> {
-        (0..self.live.len()).filter(|&it| self.live[it])
+    /// Channel and row of everything that has codes, in the order of coding.
+    fn live_rows(&self) -> impl Iterator<Item = (usize, usize)> {
+        let live = (0..self.live.len()).filter(|&it| self.live[it]);
+        live.flat_map(|channel| (0..self.shape.height()).map(move |row| (channel, row)))
     }
 
-    /// The codes of the channel before (none for the first) and of this one.
-    fn planes<'a>(&self, codes: &'a [u8], channel: usize) -> (Option<&'a [u8]>, &'a [u8]) {
-        let positions = self.shape.positions();
-        let plane = |channel: usize| &codes[channel * positions..(channel + 1) * positions];
-        (channel.checked_sub(1).map(plane), plane(channel))
+    fn start_of(&self, channel: usize, row: usize) -> usize {
+        channel * self.shape.positions() + row * self.shape.width()
     }
 
-    fn table(&self, escape: bool, channel: usize, before: Option<&[u8]>, plane: &[u8], position: usize) -> &[u32] {
+    #[inline]
+    fn table(&self, escape: bool, channel: usize, context: usize) -> &[u32] {
         let entries = (1 << self.bits) + 1;
-        if escape {
-            return &self.cumulative[self.cumulative.len() - entries..];
-        }
-        let context = context(before, plane, self.shape.width(), position);
-        let table = usize::from(self.map[channel * CONTEXTS + context]);
-        &self.cumulative[table * entries..(table + 1) * entries]
+        let start = if escape {
+            self.cumulative.len() - entries
+        } else {
+            usize::from(self.map[channel * CONTEXTS + context]) * entries
+        };
+        &self.cumulative[start..start + entries]
     }
 }
 
-/// The context of a code, below [`CONTEXTS`]: left, above, and in the channel before, outside the tensor counting as zero.
-pub(super) fn context(before: Option<&[u8]>, plane: &[u8], width: usize, position: usize) -> usize {
-    let left = if position.is_multiple_of(width) {
-        0
-    } else {
-        plane[position - 1]
-    };
-    let above = if position < width { 0 } else { plane[position - width] };
-    let before = before.map_or(0, |it| it[position]);
-    usize::from(left.min(2)) + 3 * usize::from(above.min(2)) + 9 * usize::from(before.min(2))
+/// What the codes of one row are predicted from, outside the tensor zero.
+pub(super) struct Neighbours<'a> {
+    /// The row above, of the same channel.
+    above: &'a [u8],
+    /// The same row in the channel before.
+    before: &'a [u8],
+}
+
+impl<'a> Neighbours<'a> {
+    /// Of one row of one channel; `done` are all codes before it, `zeros` a row of zeros.
+    pub(super) fn of(done: &'a [u8], zeros: &'a [u8], shape: Shape, [channel, row]: [usize; 2]) -> Self {
+        let back = |exists: bool, by: usize| match exists {
+            true => &done[done.len() - by..][..shape.width()],
+            false => zeros,
+        };
+        Self {
+            above: back(row > 0, shape.width()),
+            before: back(channel > 0, shape.positions()),
+        }
+    }
+
+    /// The context of a code, below [`CONTEXTS`], from the code to its left, 0 at the beginning of a row, and its column.
+    #[inline]
+    pub(super) fn context(&self, left: u8, column: usize) -> usize {
+        let [left, above, before] = [left, self.above[column], self.before[column]].map(|it| usize::from(it.min(2)));
+        left + 3 * above + 9 * before
+    }
 }
 
 /// Bytes between the coder's intervals: zeros read behind the end of a payload cut short may lead there.
@@ -319,14 +346,14 @@ impl EncoderModel<PRECISION> for Table<'_> {
 
 impl DecoderModel<PRECISION> for Table<'_> {
     fn quantile_function(&self, quantile: u32) -> (u8, u32, std::num::NonZeroU32) {
-        // Small codes are the likely ones, so a scan from 0 ends soon.
-        let symbol = self
-            .0
-            .iter()
-            .skip(1)
-            .take_while(|&&it| it <= quantile)
-            .count()
-            .min(self.0.len() - 2);
+        let ends = &self.0[1..self.0.len() - 1];
+        let symbol = if ends.len() < SHORT_TABLE {
+            // Counting them all takes no branch, so there is none to mispredict.
+            ends.iter().filter(|&&it| it <= quantile).count()
+        } else {
+            // Small codes are the likely ones, so a scan from 0 ends soon.
+            ends.iter().position(|&it| it > quantile).unwrap_or(ends.len())
+        };
         let (left, right) = (self.0[symbol], self.0[symbol + 1]);
         (
             symbol as u8,
