@@ -8,7 +8,7 @@ use xshell::{Shell, cmd};
 use crate::{progress::Progress, setup, target_folder};
 
 /// What the peer needs.
-const PYTHON_PACKAGES: [&str; 2] = ["torch==2.15.0", "numpy==2.4.6"];
+const PYTHON_PACKAGES: [&str; 1] = ["torch==2.15.0"];
 
 /// Builds the trainer and the measuring program; that runs the trainer and PyTorch in turns, prints a table and writes the report.
 pub fn run(sh: &Shell, progress: &mut Progress, folder: &Path, arguments: &[String]) -> Result<()> {
