@@ -1,9 +1,13 @@
 //! What tests and benchmarks of several crates share.
 //!
 //! [`toy`] makes a small series that knows its own answers; [`client`] asks an edge worker without a browser; [`simulator`] runs the selector
-//! on recorded conditions; [`report`] holds what a measuring program found.
+//! on recorded conditions; [`report`] holds what a measuring program found; [`link`] makes a connection slower; [`segments`] opens what a series
+//! ships, for other engines; [`pictures`] reads image folders.
 
 pub mod client;
+pub mod link;
+pub mod pictures;
 pub mod report;
+pub mod segments;
 pub mod simulator;
 pub mod toy;

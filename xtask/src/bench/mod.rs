@@ -1,7 +1,10 @@
 //! Benchmarks: each compares sides in one run and writes `target/bench/NAME.json`, with its goals and its rows.
 
+mod browser;
 mod codec;
 mod edge;
+mod latency;
+mod pages;
 mod simulate;
 mod train;
 
@@ -15,10 +18,14 @@ use crate::{progress::Progress, target_folder};
 /// A benchmark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Bench {
+    /// The page and its WebAssembly, beside onnxruntime-web; takes about 12 minutes
+    Browser,
     /// The feature codec on real features, beside PNG, zstd and the entropy; needs `-- --data DIR`
     Codec,
     /// The edge worker under load, beside a bare loop and a Python server; takes about 15 minutes
     Edge,
+    /// Latency from frame to label over four links on three classes of device; needs `-- --checkpoint FILE --data DIR`, takes about 20 minutes
+    Latency,
     /// Training throughput beside PyTorch
     Train,
 }
@@ -28,8 +35,10 @@ pub fn run(sh: &Shell, progress: &mut Progress, bench: Bench, arguments: &[Strin
     let folder = target_folder(sh)?.join("bench");
     sh.create_dir(&folder)?;
     match bench {
+        Bench::Browser => browser::run(sh, progress, &folder, arguments),
         Bench::Codec => codec::run(sh, progress, &folder, arguments),
         Bench::Edge => edge::run(sh, progress, &folder, arguments),
+        Bench::Latency => latency::run(sh, progress, &folder, arguments),
         Bench::Train => train::run(sh, progress, &folder, arguments),
     }
 }

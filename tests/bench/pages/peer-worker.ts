@@ -1,0 +1,83 @@
+// onnxruntime-web in a web worker, with the product's own resizing.
+
+import * as ort from 'onnxruntime-web/wasm';
+
+import { FrameCanvas } from '../../../web/packages/client/src/canvas.js';
+import { epochMs } from '../../../web/packages/client/src/protocol.js';
+import { type Input, normalize, openSession } from './onnx.js';
+
+/** Loads a network. */
+export interface Start {
+  type: 'start';
+  /** URL of the ONNX file. */
+  model: string;
+  /** URL of the manifest that says what the network takes. */
+  manifest: string;
+  threads: number;
+}
+
+/** Runs one frame. */
+interface Frame {
+  type: 'frame';
+  picture: VideoFrame | ImageBitmap;
+  began: number;
+}
+
+/** The answer to one frame, with its stages in milliseconds. */
+export interface Answer {
+  label: string;
+  probability: number;
+  timings: Record<'capture' | 'normalize' | 'head' | 'encode' | 'network' | 'queue' | 'decode' | 'tail', number>;
+}
+
+interface Ready {
+  input: Input;
+  classes: string[];
+  session: ort.InferenceSession;
+  canvas: FrameCanvas;
+}
+
+let ready: Ready | undefined;
+
+async function start({ model, manifest, threads }: Start): Promise<void> {
+  const [{ input, classes }, session] = await Promise.all([
+    fetch(manifest).then((it) => it.json()),
+    openSession(model, threads),
+  ]);
+  const [, height, width] = input.shape;
+  ready = { input, classes, session, canvas: new FrameCanvas(width, height) };
+}
+
+async function infer({ picture, began }: Frame, { input, classes, session, canvas }: Ready): Promise<Answer> {
+  const pixels = canvas.draw(picture);
+  const captured = epochMs();
+  const tensor = new ort.Tensor('float32', normalize(input, pixels.data), [1, ...input.shape]);
+  const normalized = epochMs();
+  const { output } = await session.run({ input: tensor });
+  const ran = epochMs();
+  const powers = Array.from(output?.data as Float32Array, Math.exp);
+  const best = powers.indexOf(Math.max(...powers));
+  return {
+    label: classes[best] ?? '',
+    probability: (powers[best] ?? 0) / powers.reduce((sum, it) => sum + it, 0),
+    timings: {
+      capture: captured - began,
+      normalize: normalized - captured,
+      head: ran - normalized,
+      encode: epochMs() - ran,
+      network: 0,
+      queue: 0,
+      decode: 0,
+      tail: 0,
+    },
+  };
+}
+
+self.onmessage = async ({ data }: MessageEvent<Start | Frame>) => {
+  if (data.type === 'start') {
+    await start(data);
+    self.postMessage({ type: 'ready' });
+  } else if (ready) {
+    self.postMessage(await infer(data, ready));
+  }
+};

@@ -1,0 +1,86 @@
+import type { Browser, BrowserContext } from 'playwright-core';
+
+import { type Link, THREE_G, UNLIMITED } from '../links.js';
+import { link, setLink } from '../machine.js';
+import { firstResult, pageUrl, record } from '../page.js';
+import type { Report } from '../report.js';
+import { median } from '../statistics.js';
+import type { Places } from './places.js';
+
+/** Seconds from asking for the page to the first label. */
+const COLD_S = 1.5;
+const WARM_S = 0.5;
+const COLD_3G_S = 15;
+
+const PATIENCE_MS = 120_000;
+/** What is fetched in the background after the first label has this long to reach the cache, as on any visit. */
+const STAY_MS = 1000;
+
+/** Milliseconds of every visit. */
+interface FirstLabels {
+  cold: number[];
+  warm: number[];
+}
+
+/** First labels of the product's page and of onnxruntime-web with the whole network, on this machine and over 3G. */
+export async function measureFirstLabels(report: Report, places: Places, visits: number): Promise<void> {
+  console.log('\nfirst label, medians');
+  const { programs, browser, series, edge, peer } = places;
+  const visit = async (name: string, page: string, conditions: Link) => {
+    const over = await link(programs, page);
+    await setLink(over, conditions);
+    const { pathname, search } = new URL(page);
+    const times = conditions === UNLIMITED ? visits : Math.min(visits, 3);
+    const found = await visitAll(browser, new URL(pathname + search, over.url).href, times);
+    over.program.stop();
+    report.row({ name: `first label, ${name}, ms`, link: conditions.name, ...found });
+    return found;
+  };
+  const ours = pageUrl(edge, { source: 'sample' });
+  const near = await visit('ours', ours, UNLIMITED);
+  const far = await visit('ours', ours, THREE_G);
+  report.atMost('first label on localhost, cold cache, s', seconds(near.cold), COLD_S);
+  report.atMost('first label on localhost, warm cache, s', seconds(near.warm), WARM_S);
+  report.atMost('first label over 3G, cold cache, s', seconds(far.cold), COLD_3G_S);
+  const variant = series.whole?.variant;
+  if (!variant) return;
+  const theirs = new URL('pages/peer.html', peer);
+  const parameters = {
+    source: 'sample',
+    threads: '1',
+    manifest: '/series/manifest.json',
+    model: `/onnx/${variant}.onnx`,
+  };
+  theirs.search = new URLSearchParams(parameters).toString();
+  for (const conditions of [UNLIMITED, THREE_G]) {
+    const { cold, warm } = await visit('onnxruntime-web', theirs.href, conditions);
+    const times = `cold ${seconds(cold).toFixed(2)} s, warm ${seconds(warm).toFixed(2)} s`;
+    console.log(`  onnxruntime-web with ${variant}, ${conditions.name}: ${times}`);
+  }
+}
+
+async function visitAll(browser: Browser, url: string, visits: number): Promise<FirstLabels> {
+  const found: FirstLabels = { cold: [], warm: [] };
+  for (let visit = 0; visit < visits; visit += 1) {
+    // A context of its own has a cache of its own.
+    const context = await browser.newContext();
+    await record(context);
+    found.cold.push(await firstLabel(context, url));
+    found.warm.push(await firstLabel(context, url));
+    await context.close();
+  }
+  return found;
+}
+
+async function firstLabel(context: BrowserContext, url: string): Promise<number> {
+  const page = await context.newPage();
+  await page.goto(url, { waitUntil: 'commit' });
+  const ms = await firstResult(page, PATIENCE_MS);
+  await page.waitForTimeout(STAY_MS);
+  await page.close();
+  return ms;
+}
+
+function seconds(milliseconds: number[]): number {
+  return median(milliseconds) / 1e3;
+}

@@ -1,0 +1,106 @@
+import type { BrowserContext, Page } from 'playwright-core';
+
+import type { Result } from '../../../web/packages/client/src/types.js';
+
+/** A result as the page told it, with its time in milliseconds since the page was asked for. */
+export type Measured = Omit<Result, 'pixels'> & { at: number };
+
+/** How many results to wait for. */
+export interface Wanted {
+  frames: number;
+  /** At most so long, whatever came by then. */
+  withinMs: number;
+  /** Results before these are left out: they began under other conditions. */
+  skip: number;
+  /** Only results of this operating point count. */
+  point?: number | undefined;
+}
+
+/** What is added to a page before its own scripts. */
+interface Recorder {
+  first: Promise<number>;
+  collect(wanted: Wanted): Promise<Measured[]>;
+}
+
+declare global {
+  var recorder: Recorder;
+}
+
+/** Lets pages record the results that they announce. */
+export async function record(context: BrowserContext): Promise<void> {
+  await context.addInitScript(() => {
+    const listeners = new Set<(result: Measured) => void>();
+    let arrived = (_at: number) => {};
+    const first = new Promise<number>((resolve) => {
+      arrived = resolve;
+    });
+    document.addEventListener('result', (event) => {
+      const at = performance.now();
+      const { pixels: _, ...result } = (event as CustomEvent<Result>).detail;
+      arrived(at);
+      for (const it of listeners) it({ ...result, at });
+    });
+    const collect = ({ frames, withinMs, skip, point }: Wanted) =>
+      new Promise<Measured[]>((resolve) => {
+        const results: Measured[] = [];
+        let left = skip;
+        const finish = () => {
+          clearTimeout(timer);
+          listeners.delete(take);
+          resolve(results);
+        };
+        const take = (result: Measured) => {
+          if (point !== undefined && result.point !== point) return;
+          if (left > 0) left -= 1;
+          else results.push(result);
+          if (results.length === frames) finish();
+        };
+        const timer = setTimeout(finish, withinMs);
+        listeners.add(take);
+      });
+    globalThis.recorder = { first, collect };
+  });
+}
+
+/** Results of a page. */
+export function collect(page: Page, wanted: Wanted): Promise<Measured[]> {
+  return page.evaluate((it) => globalThis.recorder.collect(it), wanted);
+}
+
+/** When the page's first result came, in milliseconds since it was asked for. */
+export async function firstResult(page: Page, withinMs: number): Promise<number> {
+  const late = new Promise<never>((_, reject) => {
+    setTimeout(() => reject(new Error(`${page.url()} gave no result in ${withinMs} ms`)), withinMs).unref();
+  });
+  return Promise.race([page.evaluate(() => globalThis.recorder.first), late]);
+}
+
+/** What the product's page is opened with. */
+export interface Opening {
+  source: 'camera' | 'sample';
+  /** The edge worker, if another than where the page comes from. */
+  edge?: string;
+  /** Operating point; chosen by the page if not given. */
+  point?: number;
+}
+
+/** The URL of the product's page. */
+export function pageUrl(origin: string, { source, edge, point }: Opening): string {
+  const url = new URL(origin);
+  url.searchParams.set('source', source);
+  if (edge) url.searchParams.set('edge', edge);
+  if (point !== undefined) url.searchParams.set('point', `${point}`);
+  return url.href;
+}
+
+/** Opens a page and waits for its first result. Its errors end the benchmark. */
+export async function open(context: BrowserContext, url: string, withinMs = 120_000): Promise<Page> {
+  const page = await context.newPage();
+  page.on('pageerror', (error) => {
+    console.error(`${url}: ${error.message}`);
+    process.exitCode = 1;
+  });
+  await page.goto(url);
+  await firstResult(page, withinMs);
+  return page;
+}

@@ -1,0 +1,134 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+
+import type { Link } from './links.js';
+import { transmissionMs } from './links.js';
+import { least } from './statistics.js';
+
+/** The parts of a manifest that are used here. */
+interface Manifest {
+  input: { shape: [number, number, number] };
+  unpruned: { accuracy: number };
+  measured_on: { name: string; images: number };
+  split_points: { name: string; segments: number }[];
+  variants: { name: string; segments: { macs: number; bytes: number }[] }[];
+  operating_points: { variant: string; split: string; codec: unknown; accuracy: number; mean_message_bytes: number }[];
+}
+
+/** An operating point. */
+export interface Point {
+  /** Place in the manifest. */
+  index: number;
+  variant: string;
+  split: string;
+  codec: string;
+  accuracy: number;
+  meanMessageBytes: number;
+  headMacs: number;
+  tailMacs: number;
+}
+
+/** Loss of accuracy that the page allows by itself, in percentage points. */
+const DEFAULT_LOSS = 1.5;
+/** About what a browser on this machine does; only decides which points are worth measuring. */
+const MACS_PER_MS = 15e6;
+
+/** A series on disk. */
+export class Series {
+  readonly folder: string;
+  readonly points: Point[];
+  /** Accuracy in percent that every side must reach: what the page demands by itself. */
+  readonly floor: number;
+  readonly #manifest: Manifest;
+
+  private constructor(folder: string, manifest: Manifest) {
+    this.folder = folder;
+    this.#manifest = manifest;
+    this.points = manifest.operating_points.map((_, index) => point(manifest, index));
+    this.floor = Math.max(...this.points.map((it) => it.accuracy)) - DEFAULT_LOSS;
+  }
+
+  static async open(folder: string): Promise<Series> {
+    return new Series(folder, JSON.parse(await readFile(join(folder, 'manifest.json'), 'utf8')));
+  }
+
+  get size(): number {
+    return this.#manifest.input.shape[2];
+  }
+
+  get splitPoints(): string[] {
+    return this.#manifest.split_points.map((it) => it.name);
+  }
+
+  /** What the accuracies are of. */
+  get measuredOn(): string {
+    const { name, images } = this.#manifest.measured_on;
+    return `${images} images of ${name}; before pruning ${this.#manifest.unpruned.accuracy.toFixed(2)} %`;
+  }
+
+  /** Points between two layers that are accurate enough; the most accurate one if none is. */
+  get splitting(): Point[] {
+    return this.#accurate((it) => it.split !== 'input' && it.split !== 'output');
+  }
+
+  /** The network of step 1 that runs whole: the one of least work that is accurate enough. */
+  get whole(): Point | undefined {
+    return least(
+      this.#accurate((it) => it.split === 'output'),
+      (it) => it.headMacs,
+    );
+  }
+
+  /** The picture of fewest bytes that is accurate enough. */
+  get picture(): Point | undefined {
+    return least(
+      this.#accurate((it) => it.split === 'input'),
+      (it) => it.meanMessageBytes,
+    );
+  }
+
+  #accurate(among: (point: Point) => boolean): Point[] {
+    const points = this.points.filter(among);
+    const accurate = points.filter((it) => it.accuracy >= this.floor);
+    const best = least(points, (it) => -it.accuracy);
+    return accurate.length > 0 || !best ? accurate : [best];
+  }
+}
+
+/** Points that may be the fastest in some cell: the `each` that a rough model likes best there. */
+export function promising(points: Point[], links: Link[], factors: number[], each: number): Point[] {
+  const chosen = new Set<Point>();
+  for (const link of links) {
+    for (const factor of factors) {
+      const cost = (it: Point) =>
+        (it.headMacs * factor + it.tailMacs) / MACS_PER_MS + transmissionMs(link, it.meanMessageBytes);
+      for (const it of [...points].sort((a, b) => cost(a) - cost(b)).slice(0, each)) chosen.add(it);
+    }
+  }
+  return [...chosen];
+}
+
+function point(manifest: Manifest, index: number): Point {
+  const it = manifest.operating_points[index];
+  const segments = manifest.variants.find((variant) => variant.name === it?.variant)?.segments;
+  if (!it || !segments) throw new Error(`operating point ${index} is not of this manifest`);
+  const cut = manifest.split_points.find((split) => split.name === it.split)?.segments;
+  const headSegments = it.split === 'input' ? 0 : (cut ?? segments.length);
+  const macs = (of: typeof segments) => of.reduce((sum, segment) => sum + segment.macs, 0);
+  return {
+    index,
+    variant: it.variant,
+    split: it.split,
+    codec: codecName(it.codec),
+    accuracy: it.accuracy,
+    meanMessageBytes: it.mean_message_bytes,
+    headMacs: macs(segments.slice(0, headSegments)),
+    tailMacs: macs(segments.slice(headSegments)),
+  };
+}
+
+function codecName(codec: unknown): string {
+  const { features, image } = codec as { features?: { bits: number }; image?: { format: string; quality: number } };
+  if (features) return `${features.bits}-bit`;
+  return image ? `${image.format}-q${image.quality}` : 'none';
+}

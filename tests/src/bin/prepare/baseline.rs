@@ -1,0 +1,142 @@
+//! The network before pruning, cut at its split points, as the paper sends it: one byte a value.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context, Result, ensure};
+use split_core::{
+    codec::{FeatureCodec, FeatureCodecSpec, Tables},
+    manifest::{Codec, OperatingPoint, Split, Variant},
+    wire::ClientMessage,
+};
+use split_tests::pictures::{self, Picture};
+
+use crate::Series;
+
+const BITS: u8 = 8;
+
+/// Links a few pictures of every class to another image folder, so that what reads all of them takes less time.
+pub fn thin(data: &Path, to: &Path, images: usize) -> Result<()> {
+    for half in ["train", "test"] {
+        for file in pictures::files(&data.join(half), images)? {
+            let folder = to.join(half).join(pictures::class(&file));
+            fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+            let link = folder.join(file.file_name().unwrap_or_default());
+            if !link.exists() {
+                let original = fs::canonicalize(&file)?;
+                fs::hard_link(&original, &link)
+                    .or_else(|_| fs::copy(&original, &link).map(drop))
+                    .with_context(|| format!("cannot link {}", link.display()))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Replaces the operating points of the series by one at every split point.
+pub fn calibrate(mut series: Series, data: &Path, images: usize) -> Result<()> {
+    let shape = series.manifest.input.shape;
+    let load = |half: &str| pictures::load(&data.join(half), shape, images);
+    let (training, test) = (load("train")?, load("test")?);
+    let [variant] = &series.manifest.variants[..] else {
+        anyhow::bail!(
+            "the series has {} variants, expected one",
+            series.manifest.variants.len()
+        );
+    };
+    let splits = series.manifest.split_points.iter().map(|it| Split::At(it.name.clone()));
+    let points = splits
+        .enumerate()
+        .map(|(number, split)| point(&series, variant, split, number as u16, &training, &test))
+        .collect::<Result<Vec<_>>>()?;
+    series.manifest.operating_points = points;
+    let path = series.folder.join("manifest.json");
+    fs::write(&path, series.manifest.to_json()?).with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn point(
+    series: &Series,
+    variant: &Variant,
+    split: Split,
+    number: u16,
+    training: &[Picture],
+    test: &[Picture],
+) -> Result<OperatingPoint> {
+    let mut point = OperatingPoint {
+        variant: variant.name.clone(),
+        split,
+        codec: Codec::None,
+        accuracy: 0.0,
+        mean_message_bytes: 0.0,
+        p95_message_bytes: 0.0,
+    };
+    let spec = spec(series, &point, training)?;
+    let (accuracy, bytes) = measure(series, &point, &spec, number, test)?;
+    point.accuracy = accuracy;
+    point.mean_message_bytes = bytes;
+    point.p95_message_bytes = bytes;
+    point.codec = Codec::Features(spec);
+    println!("{} {}: {accuracy:.2} %, {bytes:.0} bytes", point.variant, point.split);
+    Ok(point)
+}
+
+/// Steps that reach the largest value of each channel, and tables by which every code takes its 8 bits.
+fn spec(series: &Series, point: &OperatingPoint, training: &[Picture]) -> Result<FeatureCodecSpec> {
+    let (cut, input) = (series.cut(point)?, &series.manifest.input);
+    let mut head = series.network(input.shape, cut.head)?;
+    let (mut values, mut features) = (Vec::new(), Vec::new());
+    // A channel that never fires is sent all the same, as in the paper.
+    let mut largest = vec![f32::MIN_POSITIVE; cut.features.channels()];
+    for picture in training {
+        input.normalize_rgba(&picture.rgba, &mut values)?;
+        head.run(1, &values, &mut features)?;
+        for (most, channel) in largest.iter_mut().zip(features.chunks_exact(cut.features.positions())) {
+            *most = channel.iter().copied().fold(*most, f32::max);
+        }
+    }
+    let top = f32::from(u8::MAX);
+    Ok(FeatureCodecSpec {
+        bits: BITS,
+        steps: largest.iter().map(|it| (it / top).max(1e-6)).collect(),
+        tables: Tables::uniform(BITS, cut.features.channels()),
+    })
+}
+
+/// Accuracy in percent and bytes of a message, which are the same for every picture.
+fn measure(
+    series: &Series,
+    point: &OperatingPoint,
+    spec: &FeatureCodecSpec,
+    number: u16,
+    test: &[Picture],
+) -> Result<(f64, f64)> {
+    let (cut, input) = (series.cut(point)?, &series.manifest.input);
+    let mut head = series.network(input.shape, cut.head)?;
+    let mut tail = series.network(cut.features, cut.tail)?;
+    let codec = FeatureCodec::new(cut.features, spec)?;
+    let (mut values, mut features, mut logits) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut codes, mut payload, mut message) = (Vec::new(), Vec::new(), Vec::new());
+    let mut right = 0;
+    for picture in test {
+        input.normalize_rgba(&picture.rgba, &mut values)?;
+        head.run(1, &values, &mut features)?;
+        codec.encode(&features, &mut codes, &mut payload)?;
+        codec.decode(&payload, &mut codes, &mut features)?;
+        tail.run(1, &features, &mut logits)?;
+        let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
+        right += usize::from(best.and_then(|it| series.manifest.classes.get(it)) == Some(&picture.class));
+    }
+    let payload = &payload[..];
+    ensure!(
+        payload.len() <= cut.features.values() + 1,
+        "{} bytes for {} values",
+        payload.len(),
+        cut.features.values()
+    );
+    ClientMessage::Infer {
+        id: 0,
+        point: number,
+        payload,
+    }
+    .encode(&mut message);
+    Ok((100.0 * right as f64 / test.len() as f64, message.len() as f64))
+}

@@ -1,0 +1,107 @@
+//! Makes what the benchmarks in the browser need: networks for other engines, a clip for the camera, the network before pruning as a series.
+
+mod baseline;
+mod clip;
+mod onnx;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use split_core::{
+    Manifest, Shape,
+    manifest::{Cut, OperatingPoint, Segment, Split},
+};
+use split_runtime::Network;
+
+/// Makes files for the benchmarks in the browser.
+#[derive(Parser)]
+enum Command {
+    /// Writes every head of a series, and every network that runs whole, as ONNX: VARIANT-SPLIT-head.onnx and VARIANT.onnx
+    Onnx {
+        /// Folder of the series
+        #[arg(long)]
+        series: PathBuf,
+        /// Folder of the ONNX files
+        #[arg(long)]
+        to: PathBuf,
+    },
+    /// Writes a clip of pictures for Chromium's camera
+    Clip(clip::Arguments),
+    /// Links a few pictures of every class to another image folder
+    Thin {
+        /// Image folder: train/<class>/* and test/<class>/*
+        #[arg(long)]
+        data: PathBuf,
+        /// The smaller image folder
+        #[arg(long)]
+        to: PathBuf,
+        /// Pictures of each half, spread evenly over the classes
+        #[arg(long, default_value_t = 1000)]
+        images: usize,
+    },
+    /// Gives a series with one variant an operating point at every split point: 8 bits a value, not entropy-coded
+    Baseline {
+        /// Folder of the series
+        #[arg(long)]
+        series: PathBuf,
+        /// Image folder: train/<class>/* for the largest features, test/<class>/* for the accuracies
+        #[arg(long)]
+        data: PathBuf,
+        /// Pictures of each half, spread evenly over the classes
+        #[arg(long, default_value_t = 300)]
+        images: usize,
+    },
+}
+
+fn main() -> Result<()> {
+    match Command::parse() {
+        Command::Onnx { series, to } => onnx::write(&Series::open(&series)?, &to),
+        Command::Clip(arguments) => clip::write(&arguments),
+        Command::Thin { data, to, images } => baseline::thin(&data, &to, images),
+        Command::Baseline { series, data, images } => baseline::calibrate(Series::open(&series)?, &data, images),
+    }
+}
+
+/// A series on disk.
+struct Series {
+    folder: PathBuf,
+    manifest: Manifest,
+}
+
+impl Series {
+    fn open(folder: &Path) -> Result<Self> {
+        let path = folder.join("manifest.json");
+        let json = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            manifest: Manifest::parse(&json).with_context(|| path.display().to_string())?,
+        })
+    }
+
+    fn cut(&self, point: &OperatingPoint) -> Result<Cut<'_>> {
+        self.manifest.cut(point).context("a point that is not of this series")
+    }
+
+    fn read(&self, segment: &Segment) -> Result<Vec<u8>> {
+        let path = self.folder.join(segment.path());
+        fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
+    }
+
+    fn network(&self, input: Shape, segments: &[Segment]) -> Result<Network> {
+        let files = segments.iter().map(|it| self.read(it)).collect::<Result<Vec<_>>>()?;
+        Ok(Network::load(input, files.iter().map(Vec::as_slice))?)
+    }
+}
+
+/// Name of the ONNX file of an operating point's head, without its ending.
+fn head_name(point: &OperatingPoint) -> Option<String> {
+    match &point.split {
+        Split::Input => None,
+        Split::At(split) => Some(format!("{}-{split}-head", point.variant)),
+        Split::Output => Some(point.variant.clone()),
+    }
+}

@@ -1,0 +1,36 @@
+//! Heads of a series as ONNX.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use anyhow::{Context, Result};
+use split_core::manifest::Segment;
+use split_runtime::write_onnx;
+use split_tests::segments::read_segment;
+
+use crate::{Series, head_name};
+
+/// Writes the head of every operating point, each once.
+pub fn write(series: &Series, folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let mut heads = BTreeMap::new();
+    for point in &series.manifest.operating_points {
+        if let Some(name) = head_name(point) {
+            heads.insert(name, series.cut(point)?.head);
+        }
+    }
+    for (name, segments) in heads {
+        let path = folder.join(format!("{name}.onnx"));
+        fs::write(&path, onnx(series, segments)?).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn onnx(series: &Series, segments: &[Segment]) -> Result<Vec<u8>> {
+    let input = series.manifest.input.shape;
+    let (mut layers, mut shape) = (Vec::new(), input);
+    for segment in segments {
+        layers.extend(read_segment(shape, &series.read(segment)?)?);
+        shape = segment.output;
+    }
+    Ok(write_onnx(input, &layers)?.bytes)
+}

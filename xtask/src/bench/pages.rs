@@ -1,0 +1,57 @@
+//! What the benchmarks in a real browser share.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use xshell::{Shell, cmd};
+
+use crate::{progress::Progress, setup, target_folder, web};
+
+/// Folder of the programs that drive Chromium, with its own npm packages.
+const FOLDER: &str = "tests/bench";
+
+/// Programs that drive Chromium, and what they drive.
+pub struct Pages {
+    chromium: Option<PathBuf>,
+    programs: PathBuf,
+}
+
+/// Builds page, edge worker, helpers and peers, and installs Chromium.
+pub fn prepare(sh: &Shell, progress: &mut Progress) -> Result<Pages> {
+    web::build(sh, progress)?;
+    progress.step("building the edge worker and its surroundings", || {
+        let packages = ["--package", "edge-worker", "--package", "split-tests"];
+        let programs = ["edge-worker", "link", "prepare", "slices"].map(|it| ["--bin", it]);
+        let programs = programs.as_flattened();
+        Ok(cmd!(sh, "cargo build --release {packages...} {programs...}").run()?)
+    })?;
+    let chromium = progress.step("Playwright, onnxruntime-web and Chromium", || {
+        setup::npm_packages(sh, FOLDER)?;
+        let chromium = setup::chromium(sh, FOLDER)?;
+        let _inside = sh.push_dir(FOLDER);
+        cmd!(sh, "npm run --silent build").run()?;
+        Ok(chromium)
+    })?;
+    Ok(Pages {
+        chromium,
+        programs: target_folder(sh)?.join("release"),
+    })
+}
+
+impl Pages {
+    /// Runs one of the programs; it prints tables, keeps its files in `folder`/NAME and writes `folder`/NAME.json.
+    pub fn run(&self, sh: &Shell, name: &str, folder: &Path, arguments: &[String]) -> Result<()> {
+        let Self { chromium, programs } = self;
+        let _chromium = chromium.as_ref().map(|it| sh.push_env("CHROMIUM", it));
+        let (program, work) = (format!("{FOLDER}/dist/{name}.js"), folder.join(name));
+        let report = folder.join(format!("{name}.json"));
+        cmd!(
+            sh,
+            "node {program} --programs {programs} --web web/dist --work {work} --report {report} {arguments...}"
+        )
+        .run()
+        .with_context(|| format!("the benchmark `{name}` failed"))?;
+        println!("\nreport: {}", report.display());
+        Ok(())
+    }
+}
