@@ -1,10 +1,16 @@
 //! What the codec is compared with.
 
-use anyhow::{Context, Result};
+use std::io::Read;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use flate2::read::ZlibDecoder;
+use libdeflater::{CompressionLvl, Compressor as Deflater};
 use png::{BitDepth, ColorType, DeflateCompression, Encoder, Filter};
 use serde::Serialize;
 use zstd::bulk::Compressor;
 
+/// Bytes of a PNG before the first chunk of image data.
+const PNG_HEADER_BYTES: usize = 33;
 const FILTERS: [Filter; 7] = [
     Filter::NoFilter,
     Filter::Sub,
@@ -41,7 +47,7 @@ impl Png {
     /// Size of the file whose filter makes it the smallest.
     pub fn bytes(&self, codes: &[u8]) -> Result<usize> {
         let (width, rows) = self.tiled(codes);
-        let sizes = FILTERS.map(|filter| self.file(width, &rows, filter).map(|it| it.len()));
+        let sizes = FILTERS.map(|filter| self.file(width, &rows, filter).and_then(|it| smallest_bytes(&it)));
         let sizes = sizes.into_iter().collect::<Result<Vec<_>>>()?;
         sizes.into_iter().min().context("there are filters")
     }
@@ -74,6 +80,21 @@ impl Png {
         let pack = |row: Vec<u8>| pack(&row, self.depth as u8);
         (columns * width, rows.into_iter().map(pack).collect())
     }
+}
+
+/// Size of a PNG whose image data may also be compressed by libdeflate at level 9: for so few bytes, its Huffman codes are a few percent better
+/// than those of the coder in Rust, and as good as zlib's.
+fn smallest_bytes(file: &[u8]) -> Result<usize> {
+    let chunk = &file[PNG_HEADER_BYTES..];
+    let length = u32::from_be_bytes(*chunk.first_chunk().context("no chunk")?) as usize;
+    ensure!(&chunk[4..8] == b"IDAT", "expected image data");
+    let mut filtered = Vec::new();
+    ZlibDecoder::new(&chunk[8..8 + length]).read_to_end(&mut filtered)?;
+    let level = CompressionLvl::new(9).map_err(|it| anyhow!("libdeflate: {it:?}"))?;
+    let mut deflater = Deflater::new(level);
+    let mut data = vec![0; deflater.zlib_compress_bound(filtered.len())];
+    let compressed = deflater.zlib_compress(&filtered, &mut data)?;
+    Ok(file.len() - length + length.min(compressed))
 }
 
 /// Codes of `bits` bits one behind another, the first in the highest bits.
