@@ -1,0 +1,14 @@
+import { mkdir } from 'node:fs/promises';
+
+import { CLIP, HEAVY, MADE, TOY } from './places.js';
+import { run } from './programs.js';
+
+/** Makes what the tests need. */
+export default async function setup(): Promise<void> {
+  await mkdir(MADE, { recursive: true });
+  await Promise.all([
+    run('prepare', ['clip', '--to', CLIP, '--frames', '60', '--rate', '30']),
+    run('toy', ['--to', TOY]),
+    run('toy', ['--to', HEAVY, '--width', '384']),
+  ]);
+}

@@ -1,0 +1,113 @@
+import type { Page, Route } from '@playwright/test';
+
+import { expect, open, test } from '../src/fixtures.js';
+
+/** What the browser itself logs of requests that fail. */
+const NETWORK = /Failed to load resource|WebSocket connection to/;
+
+/** The page must say so, and so that one can read it. */
+async function expectError(page: Page, text: RegExp): Promise<void> {
+  const error = page.locator('#error');
+  await expect(error).toBeVisible();
+  await expect(error).toHaveText(text);
+  await expect(error).toHaveAttribute('role', 'alert');
+}
+
+/** Lets the page have the manifest in another version than the edge worker does. */
+async function manifestBecomes(page: Page, change: (text: string) => string): Promise<void> {
+  await page.route('**/manifest.json', async (route) => {
+    const response = await route.fetch();
+    await route.fulfill({ response, body: change(await response.text()) });
+  });
+}
+
+test.describe('a camera that is refused', () => {
+  test.use({ permissions: ['geolocation'] });
+
+  test('is told with the way out', async ({ page, edge }) => {
+    await open(page, edge);
+    await expectError(page, /camera/i);
+  });
+});
+
+test.describe('files of the edge worker', () => {
+  test.use({ expected: [NETWORK] });
+
+  test('a missing manifest is told', async ({ page, edge }) => {
+    await page.route('**/manifest.json', (route) => route.fulfill({ status: 404 }));
+    await open(page, edge);
+    await expectError(page, /manifest.*404/);
+  });
+
+  test('an edge worker that cannot be reached is told', async ({ page, edge }) => {
+    await page.route('**/v1/**', (route) => route.abort('connectionrefused'));
+    await open(page, edge);
+    await expectError(page, /cannot be reached/);
+  });
+
+  test('a damaged segment is told', async ({ page, edge, series }) => {
+    await page.route('**/segments/**', damage);
+    const point = series.points.findIndex((it) => it.split === 'output');
+    await open(page, edge, { point });
+    await expectError(page, /damaged/);
+  });
+
+  test('a segment that is missing is told', async ({ page, edge, series }) => {
+    await page.route('**/segments/**', (route) => route.fulfill({ status: 404 }));
+    const point = series.points.findIndex((it) => it.split === 'output');
+    await open(page, edge, { point });
+    await expectError(page, /segments.*404/);
+  });
+
+  test('a manifest of another format is told', async ({ page, edge }) => {
+    await manifestBecomes(page, (it) => it.replace(/"format":\s*\d+/, '"format": 99'));
+    await open(page, edge);
+    await expectError(page, /format 99.*one release/);
+  });
+
+  test('a manifest that is none is told', async ({ page, edge }) => {
+    await manifestBecomes(page, (it) => it.slice(0, -20));
+    await open(page, edge);
+    await expectError(page, /manifest cannot be read/);
+  });
+
+  test('another manifest than the edge worker has is told', async ({ page, edge }) => {
+    await manifestBecomes(page, (it) => `${it} `);
+    await open(page, edge);
+    await expectError(page, /another manifest.*anew|reload/);
+  });
+});
+
+/** Flips one bit in the middle. */
+async function damage(route: Route): Promise<void> {
+  const response = await route.fetch();
+  const body = await response.body();
+  body.writeUInt8(body.readUInt8(body.length >> 1) ^ 1, body.length >> 1);
+  await route.fulfill({ response, body });
+}
+
+test.describe('a browser that lacks something', () => {
+  for (const [what, script, text] of [
+    ['web workers', 'delete globalThis.Worker', /web workers.*current version/],
+    ['WebAssembly', 'delete globalThis.WebAssembly', /WebAssembly.*current version/],
+    ['SIMD', 'WebAssembly.validate = () => false', /SIMD.*current version/],
+    ['drawing in a web worker', 'delete globalThis.OffscreenCanvas', /draw in a web worker.*current version/],
+  ] as const) {
+    test(`${what} is told`, async ({ page, edge }) => {
+      await page.addInitScript(script);
+      await open(page, edge);
+      await expectError(page, text);
+    });
+  }
+});
+
+test('a file that is no picture is told, and the next one is shown', async ({ page, edge, results }) => {
+  await open(page, edge, { source: 'sample' });
+  await results.take({ count: 1 });
+  const picture = await page.locator('#picture').screenshot();
+  await page.setInputFiles('#file', { name: 'none.png', mimeType: 'image/png', buffer: Buffer.from('no picture') });
+  await expectError(page, /none\.png|file|picture/i);
+  await page.setInputFiles('#file', { name: 'picture.png', mimeType: 'image/png', buffer: picture });
+  await results.next();
+  await expect(page.locator('#error')).toBeHidden();
+});

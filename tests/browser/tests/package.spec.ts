@@ -1,0 +1,78 @@
+import { cp, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+import { startEdge } from '../src/edge.js';
+import { expect, test } from '../src/fixtures.js';
+import { PACKAGE, place } from '../src/places.js';
+
+/** Everything that others may build on: taking a name away breaks them. */
+const VALUES = ['SplitClient', 'SplitError'];
+const TYPES = [
+  'ClassProbability',
+  'ClientEvents',
+  'ConnectOptions',
+  'ConnectionState',
+  'ErrorCode',
+  'FrameSource',
+  'Goal',
+  'InferOptions',
+  'OperatingPoint',
+  'Prediction',
+  'Problem',
+  'Progress',
+  'Result',
+  'Selection',
+  'Series',
+  'StateChange',
+  'StreamOptions',
+  'StreamSource',
+  'Timings',
+];
+/** What a client can do. */
+const MEMBERS = ['close', 'infer', 'on', 'selection', 'series', 'setGoal', 'state', 'stream'];
+
+test('the package exports these names and no others', async () => {
+  const exported = await import(`${PACKAGE}/dist/index.js`);
+  expect(Object.keys(exported).sort()).toEqual(VALUES);
+  const members = Object.getOwnPropertyNames(exported.SplitClient.prototype);
+  expect(members.filter((it) => it !== 'constructor').sort()).toEqual(MEMBERS);
+  expect(Object.getOwnPropertyNames(exported.SplitClient)).toContain('connect');
+
+  const declarations = await readFile(`${PACKAGE}/dist/index.d.ts`, 'utf8');
+  const names = [...declarations.matchAll(/^export (?:type )?\{([^}]*)\}/gm)]
+    .flatMap((it) => (it[1] ?? '').split(','))
+    .map((it) => it.replace(/^\s*type /, '').trim())
+    .filter((it) => it !== '');
+  expect(names.sort()).toEqual([...TYPES, ...VALUES].sort());
+});
+
+test('the example in one HTML file recognises a file and the camera', async ({ page, series }) => {
+  const folder = await mkdtemp(join(tmpdir(), 'plain-'));
+  await cp(place('web/examples/plain/index.html'), `${folder}/index.html`);
+  for (const part of ['dist', 'wasm']) {
+    await cp(`${PACKAGE}/${part}`, `${folder}/split-inference/${part}`, { recursive: true });
+  }
+  const edge = await startEdge(series.folder, { web: folder });
+  try {
+    await page.goto(edge.url);
+    const label = page.locator('#label');
+    await expect(label).toHaveText('Ready');
+    const picture = await page.screenshot();
+    await page.setInputFiles('#file', { name: 'picture.png', mimeType: 'image/png', buffer: picture });
+    const recognised = new RegExp(`^(${series.classes.join('|')}), \\d+ %, in`);
+    await expect(label).toHaveText(recognised);
+    await page.reload();
+    await expect(label).toHaveText('Ready');
+    await page.click('#start');
+    await expect(label).toHaveText(recognised);
+  } finally {
+    await edge.kill();
+    await rm(folder, { recursive: true });
+  }
+});
+
+test('the example has less than 40 lines', async () => {
+  const lines = (await readFile(place('web/examples/plain/index.html'), 'utf8')).trimEnd().split('\n');
+  expect(lines.length).toBeLessThan(40);
+});

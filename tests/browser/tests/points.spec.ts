@@ -1,0 +1,57 @@
+import { expect, open, test } from '../src/fixtures.js';
+
+/** What the camera shows here is no picture that the codec was calibrated on, so a message may be longer than 95 % of those were. */
+const SLACK = 2;
+
+test('every split point in turn shows a label, and the bytes that the manifest states', async ({
+  page,
+  edge,
+  series,
+  results,
+}) => {
+  await open(page, edge);
+  const splits = new Map(series.points.map((point, index) => [point.split, index]));
+  expect([...splits.keys()]).toEqual(expect.arrayContaining(['input', 'output']));
+  expect(splits.size).toBeGreaterThanOrEqual(4);
+  for (const [split, index] of splits) {
+    await test.step(split, async () => {
+      await page.selectOption('#point', `${index}`);
+      const shown = await results.take({ count: 5, points: [index] });
+      await expect(page.locator('#label')).toHaveText(new RegExp(series.classes.join('|')));
+      const limit = SLACK * (series.points[index]?.p95_message_bytes ?? 0);
+      for (const { messageBytes } of shown) {
+        if (split === 'output') expect.soft(messageBytes).toBe(0);
+        else expect.soft(messageBytes).toBeGreaterThan(0);
+        if (series.shipped) expect.soft(messageBytes).toBeLessThanOrEqual(limit);
+      }
+      await expect(page.locator('#bytes')).toHaveText(split === 'output' ? /\b0\b|nothing|none/ : /[1-9]/);
+    });
+  }
+});
+
+test('the point of the URL is used from the start', async ({ page, edge, series, results }) => {
+  const point = series.points.findIndex((it) => it.split !== 'input' && it.split !== 'output');
+  await open(page, edge, { point });
+  const shown = await results.take({ count: 5 });
+  expect(shown.map((it) => it.point)).toEqual(Array(5).fill(point));
+  await expect(page.locator('#point')).toHaveValue(`${point}`);
+});
+
+test('the modes use the points that they are named after', async ({ page, edge, series, results }) => {
+  await open(page, edge);
+  await results.take({ count: 1 });
+  for (const [mode, split] of [
+    ['device', /^output$/],
+    ['edge', /^input$/],
+    ['split', /^(?!input|output)/],
+  ] as const) {
+    await test.step(mode, async () => {
+      await page.check(`input[name="mode"][value="${mode}"]`);
+      const points = [...series.points.keys()].filter((it) => split.test(series.points[it]?.split ?? ''));
+      // Frames that were on their way come first; a head may have to be loaded before.
+      await results.next({ points });
+      const after = await results.next({ count: 10 });
+      expect(after.map((it) => it.point).filter((it) => !points.includes(it))).toEqual([]);
+    });
+  }
+});
