@@ -182,6 +182,14 @@ pub fn full_widths(architecture: &str) -> Result<Vec<usize>, NetworkError> {
         .collect())
 }
 
+/// The architecture that has so many convolutions; no two have the same number.
+pub fn architecture_of(convolutions: usize) -> Option<&'static str> {
+    let known = ["vgg16", "vgg11", "alexnet"];
+    known
+        .into_iter()
+        .find(|name| full_widths(name).is_ok_and(|it| it.len() == convolutions))
+}
+
 impl Description {
     /// The unpruned network for pictures of `input` (`[C, H, W]`) and the given classes, with CIFAR-10's normalisation.
     pub fn unpruned(architecture: &str, input: [usize; 3], classes: Vec<String>) -> Result<Self, NetworkError> {
@@ -305,6 +313,18 @@ impl Description {
             LayerSpec::Pool { .. } => None,
         });
         Ok(counts.collect())
+    }
+}
+
+#[cfg(test)]
+impl Description {
+    /// A small network for tests: AlexNet's layers with few filters, 16×16 pictures of three classes, 2×2 features at the end.
+    pub fn toy(widths: [usize; 5]) -> Self {
+        let classes = ["cat", "dog", "owl"].map(String::from).into();
+        Self {
+            widths: widths.into(),
+            ..Self::unpruned("alexnet", [3, 16, 16], classes).unwrap()
+        }
     }
 }
 

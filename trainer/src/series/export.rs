@@ -98,7 +98,7 @@ struct Named {
 
 fn load(path: &Path) -> anyhow::Result<Named> {
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let checkpoint = Checkpoint::load(path).with_context(|| format!("checkpoint {}", path.display()))?;
+    let checkpoint = Checkpoint::load(path)?;
     Ok(Named {
         name,
         path: path.to_owned(),
@@ -289,3 +289,6 @@ fn print(series: &Series) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,8 @@ use crate::data::Dataset;
 pub struct Measured {
     /// Top-1 accuracy in percent.
     pub accuracy: f64,
+    /// Mean cross entropy of the true class in nats: tells settings apart that answer the same images right.
+    pub loss: f64,
     /// Mean size of an `Infer` message in bytes, header included.
     pub mean_message_bytes: f64,
     /// 95th percentile of it.
@@ -26,9 +28,10 @@ pub struct Measured {
 }
 
 /// One image's way through one operating point.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct Outcome {
     right: bool,
+    loss: f64,
     message_bytes: usize,
 }
 
@@ -91,7 +94,8 @@ fn summary(outcomes: impl ExactSizeIterator<Item = Outcome> + Clone) -> Measured
     let mut bytes: Vec<usize> = outcomes.clone().map(|it| it.message_bytes).collect();
     bytes.sort_unstable();
     Measured {
-        accuracy: 100.0 * outcomes.filter(|it| it.right).count() as f64 / images as f64,
+        accuracy: 100.0 * outcomes.clone().filter(|it| it.right).count() as f64 / images as f64,
+        loss: outcomes.map(|it| it.loss).sum::<f64>() / images as f64,
         mean_message_bytes: bytes.iter().sum::<usize>() as f64 / images as f64,
         p95_message_bytes: bytes
             .get((bytes.len() * 95).div_ceil(100).saturating_sub(1))
@@ -171,8 +175,10 @@ impl Lane<'_> {
         for codec in codecs {
             let message_bytes = cross(codec, input, pixels, data.size(), scratch)?;
             tail.run(1, &scratch.decoded, &mut scratch.logits)?;
+            let label = data.label(image);
             outcomes.push(Outcome {
-                right: largest(&scratch.logits) == data.label(image),
+                right: largest(&scratch.logits) == label,
+                loss: cross_entropy(&scratch.logits, label),
                 message_bytes,
             });
         }
@@ -194,9 +200,10 @@ fn cross(
             Ok(0)
         }
         Coder::Image { point, format, quality } => {
-            let payload = picture::encode(pixels, size, *format, *quality)?;
-            normalize(input, &picture::decode(&payload, size, *format)?, &mut scratch.decoded)?;
-            Ok(message_bytes(*point, &payload))
+            let picture::Coded { file, length } = picture::encode(pixels, size, *format, *quality)?;
+            normalize(input, &picture::decode(&file, size, *format)?, &mut scratch.decoded)?;
+            scratch.payload.resize(length, 0);
+            Ok(message_bytes(*point, &scratch.payload))
         }
         Coder::Features { point, codec } => {
             codec.encode(&scratch.features, &mut scratch.codes, &mut scratch.payload)?;
@@ -250,15 +257,30 @@ fn largest(logits: &[f32]) -> usize {
         .map_or(0, |it| it.0)
 }
 
+/// −log of the label's probability, in nats.
+fn cross_entropy(logits: &[f32], label: usize) -> f64 {
+    let greatest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|it| f64::from(it - greatest).exp()).sum();
+    sum.ln() - f64::from(logits[label] - greatest)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn certainty_costs_nothing_and_doubt_its_logarithm() {
+        assert!((cross_entropy(&[7.0, 7.0, 7.0, 7.0], 2) - 4_f64.ln()).abs() < 1e-12);
+        assert!(cross_entropy(&[100.0, 0.0], 0) < 1e-12);
+        assert!((cross_entropy(&[1000.0, 0.0], 1) - 1000.0).abs() < 1e-9);
+    }
 
     #[test]
     fn summaries_are_of_all_images() {
         let outcomes: Vec<Outcome> = (1..=20)
             .map(|it| Outcome {
                 right: it % 4 == 0,
+                loss: it as f64,
                 message_bytes: it,
             })
             .collect();
@@ -267,6 +289,7 @@ mod tests {
             measured,
             Measured {
                 accuracy: 25.0,
+                loss: 10.5,
                 mean_message_bytes: 10.5,
                 p95_message_bytes: 19.0
             }

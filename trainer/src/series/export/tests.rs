@@ -1,0 +1,99 @@
+//! What is exported answers as the network did in training.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use burn::tensor::Device;
+use split_runtime::Network;
+
+use super::*;
+use crate::learn;
+use crate::model;
+use crate::prune::keep_filters;
+use crate::series::measure::normalize;
+
+const PICTURES: usize = 6;
+
+/// A network pruned at its second, fourth and last layer.
+fn pruned() -> Checkpoint {
+    let full = Checkpoint::toy([6; 5]);
+    let kept: [(usize, &[usize]); 3] = [(1, &[0, 2, 3, 5]), (3, &[1, 2, 3]), (4, &[0, 1, 2, 4, 5])];
+    kept.into_iter()
+        .fold(full, |it, (block, kept)| keep_filters(&it, block, kept).unwrap())
+}
+
+/// The pictures as the network takes them, `[C, H, W]` each, and burn's answers.
+fn lesson(checkpoint: &Checkpoint) -> (Vec<f32>, Vec<f32>) {
+    let data = Dataset::toy(PICTURES);
+    let description = checkpoint.description();
+    let input = Input {
+        shape: Shape::try_from(description.input).unwrap(),
+        mean: description.mean,
+        std: description.std,
+    };
+    let (mut all, mut values) = (Vec::new(), Vec::new());
+    for index in 0..data.len() {
+        normalize(&input, data.pixels(index), &mut values).unwrap();
+        all.extend_from_slice(&values);
+    }
+    let network = model::Network::from_checkpoint(checkpoint, &Device::flex()).unwrap();
+    (all, learn::logits(&network, None, &data, false, |_| ()))
+}
+
+fn close(what: &str, got: &[f32], expected: &[f32], tolerance: f32) {
+    assert_eq!(got.len(), expected.len(), "{what}");
+    let greatest = expected.iter().fold(0.0, |greatest: f32, it| greatest.max(it.abs()));
+    for (got, expected) in got.iter().zip(expected) {
+        assert!(
+            (got - expected).abs() < tolerance * greatest,
+            "{what}: {got} for {expected}"
+        );
+    }
+}
+
+#[test]
+fn pruned_exported_and_reloaded_in_tract_the_answers_are_burns() {
+    let checkpoint = pruned();
+    let (pictures, expected) = lesson(&checkpoint);
+    let (files, split_points) = cut::write(&checkpoint).unwrap();
+    assert_eq!(split_points.len(), 3);
+    let run = |input: Shape, files: &[split_runtime::SegmentFile], values: &[f32]| {
+        let mut network = Network::load(input, files.iter().map(|it| it.bytes.as_slice())).unwrap();
+        let mut output = Vec::new();
+        network.run(PICTURES, values, &mut output).unwrap();
+        (network.output(), output)
+    };
+    let input = Shape::try_from(checkpoint.description().input).unwrap();
+    // Segments hold 16-bit weights: 11 bits of precision each, over five layers.
+    close("whole", &run(input, &files, &pictures).1, &expected, 5e-3);
+    for split in split_points {
+        let (head, tail) = files.split_at(split.segments);
+        let (shape, features) = run(input, head, &pictures);
+        close(&split.name, &run(shape, tail, &features).1, &expected, 5e-3);
+    }
+}
+
+#[test]
+#[ignore = "needs Python with onnxruntime, named in PYTHON"]
+fn onnxruntime_answers_as_burn_does() {
+    let checkpoint = pruned();
+    let (pictures, expected) = lesson(&checkpoint);
+    let dir = tempfile::tempdir().unwrap();
+    let toy = Named {
+        name: "toy".into(),
+        path: "toy.safetensors".into(),
+        checkpoint,
+    };
+    write_onnx(dir.path(), &toy).unwrap();
+    let bytes: Vec<u8> = pictures.iter().flat_map(|it| it.to_le_bytes()).collect();
+    fs::write(dir.path().join("pictures.f32"), bytes).unwrap();
+    let python = std::env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/onnx_outputs.py");
+    let output = Command::new(python).arg(script).arg(dir.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let outputs: BTreeMap<String, Vec<f32>> = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(outputs.keys().collect::<Vec<_>>(), ["pool1", "pool2", "pool3", "whole"]);
+    for (what, got) in &outputs {
+        close(what, got, &expected, 1e-4);
+    }
+}

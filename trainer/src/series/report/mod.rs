@@ -1,0 +1,113 @@
+//! `trainer report`: a series beside the paper's figures, as one page and as plots.
+//!
+//! Every number comes from the manifest, which holds nothing but what was measured; the paper's are in [`reference`], those of the
+//! course of training in the logs of the runs that are named.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use split_core::Manifest;
+
+use self::log::RunLog;
+use self::page::Page;
+use super::store::Series;
+use crate::files::write_whole;
+
+mod chart;
+mod compare;
+mod log;
+mod page;
+mod plots;
+mod reference;
+mod tables;
+
+/// What to report, and where to.
+#[derive(Args, Clone, Debug)]
+pub struct Arguments {
+    /// Folder of the series, with its manifest.json.
+    #[arg(long)]
+    series: PathBuf,
+    /// Folder of a run, to show how it learned. May be given again.
+    #[arg(long = "run")]
+    runs: Vec<PathBuf>,
+    /// Folder for index.html and the plots as SVG files.
+    #[arg(long)]
+    to: PathBuf,
+}
+
+/// Files of a report.
+#[derive(Clone, Debug, PartialEq)]
+struct Report {
+    html: String,
+    /// Name and content of each plot.
+    plots: Vec<(String, String)>,
+}
+
+/// Runs `trainer report`.
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let series = Series::open(&arguments.series)?;
+    let runs = arguments
+        .runs
+        .iter()
+        .map(|it| log::read(it))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let Report { html, plots } = report(&series.manifest, &runs)?;
+    fs::create_dir_all(&arguments.to).with_context(|| format!("cannot make {}", arguments.to.display()))?;
+    for (name, content) in plots.iter().chain([&("index.html".to_owned(), html)]) {
+        let path = arguments.to.join(name);
+        write_whole(&path, content.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    println!("{}", arguments.to.join("index.html").display());
+    Ok(())
+}
+
+fn report(manifest: &Manifest, runs: &[RunLog]) -> anyhow::Result<Report> {
+    let mut page = Page::new(&format!("The series {}", manifest.series));
+    let mut drawn = Vec::new();
+    let mut plot = |page: &mut Page, name: String, svg: String| {
+        page.plot(&svg);
+        drawn.push((format!("{name}.svg"), svg));
+    };
+    page.paragraph(&format!(
+        "Accuracies are top-1 on {} images: {}. Those of operating points are taken through the real codec, message sizes include \
+         the header. The paper's figures are those of Shi et al. (2019), VGG-16 on CIFAR-10, where an element counts as one byte.",
+        manifest.measured_on.images, manifest.measured_on.name
+    ));
+    page.section("Step 1: less work");
+    tables::step1(&mut page, manifest);
+    plot(
+        &mut page,
+        "accuracy-macs".into(),
+        chart::points(&plots::accuracy_macs(manifest))?,
+    );
+    page.section("Step 2: fewer bytes");
+    tables::step2(&mut page, manifest)?;
+    for split in &manifest.split_points {
+        let svg = chart::points(&plots::accuracy_bytes(manifest, &split.name))?;
+        plot(&mut page, format!("accuracy-bytes-{}", split.name), svg);
+    }
+    page.section("Widths before and after");
+    plot(&mut page, "widths".into(), chart::bars(&plots::widths(manifest))?);
+    tables::widths(&mut page, manifest);
+    if !runs.is_empty() {
+        page.section("How it learned");
+        tables::runs(&mut page, runs);
+        plot(&mut page, "runs".into(), chart::points(&plots::learning(runs))?);
+    }
+    page.section("Operating points");
+    tables::points(&mut page, manifest);
+    Ok(Report {
+        html: page.finish(),
+        plots: drawn,
+    })
+}
+
+/// Millions of multiply–accumulates.
+fn mmacs(macs: u64) -> f64 {
+    macs as f64 / 1e6
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,161 @@
+//! A report of a series that was never trained: its numbers are made up, so that each can be found again.
+
+use split_core::Shape;
+use split_core::codec::{FeatureCodecSpec, Tables};
+use split_core::manifest::{
+    Codec, Digest, ImageFormat, Input, MANIFEST_FORMAT, MeasuredOn, OperatingPoint, Segment, Split, SplitPoint,
+    Unpruned, Variant,
+};
+
+use super::compare::{ours, webp};
+use super::*;
+
+/// AlexNet for 16×16 pictures, cut after its first pool only.
+fn manifest() -> Manifest {
+    let segment = |shape: [usize; 3], macs| Segment {
+        sha256: Digest::of(b""),
+        bytes: 1,
+        output: Shape::try_from(shape).unwrap(),
+        macs,
+    };
+    let variant = |name: &str, parent: Option<&str>, channels, accuracy| Variant {
+        name: name.into(),
+        parent: parent.map(Into::into),
+        widths: vec![channels, 20, 20, 20, 20],
+        accuracy,
+        segments: vec![segment([channels, 8, 8], 1_000_000), segment([3, 1, 1], 2_000_000)],
+    };
+    let features = |channels| {
+        Codec::Features(FeatureCodecSpec {
+            bits: 2,
+            steps: vec![0.5; channels],
+            tables: Tables::uniform(2, channels),
+        })
+    };
+    let frame = |quality| Codec::Image {
+        format: ImageFormat::Webp,
+        quality,
+    };
+    let point = |variant: &str, split: &str, codec, accuracy, bytes| OperatingPoint {
+        variant: variant.into(),
+        split: Split::from(split.to_owned()),
+        codec,
+        accuracy,
+        mean_message_bytes: bytes,
+        p95_message_bytes: bytes + 1.0,
+    };
+    Manifest {
+        format: MANIFEST_FORMAT,
+        series: "made-up".into(),
+        classes: ["cat", "dog", "owl"].map(String::from).into(),
+        input: Input {
+            shape: Shape::new(3, 16, 16).unwrap(),
+            mean: [0.5; 3],
+            std: [0.25; 3],
+        },
+        unpruned: Unpruned {
+            accuracy: 90.0,
+            macs: 12_000_000,
+            widths: vec![64, 192, 384, 256, 256],
+        },
+        measured_on: MeasuredOn {
+            name: "toys".into(),
+            images: 7,
+        },
+        split_points: vec![SplitPoint {
+            name: "pool1".into(),
+            segments: 1,
+        }],
+        variants: vec![
+            variant("wide", None, 24, 89.25),
+            variant("narrow", Some("wide"), 4, 88.75),
+            variant("narrower", Some("wide"), 2, 80.5),
+        ],
+        operating_points: vec![
+            point("wide", "input", frame(10), 70.0, 164.0),
+            point("wide", "input", frame(50), 69.0, 274.0),
+            point("wide", "input", frame(75), 85.0, 338.0),
+            point("wide", "pool1", features(24), 89.0, 321.5),
+            point("narrow", "pool1", features(4), 88.5, 43.25),
+            point("narrower", "pool1", features(2), 80.25, 21.75),
+        ],
+    }
+}
+
+#[test]
+fn the_smallest_message_within_the_allowed_loss_stands_for_a_split_point() {
+    let mut manifest = manifest();
+    let found = ours(&manifest, "pool1").unwrap().unwrap();
+    assert_eq!(found.point.variant, "narrow");
+    assert_eq!(
+        (found.unpruned, found.step1, found.elements),
+        (64 * 64, 24 * 64, 4 * 64)
+    );
+    manifest.unpruned.accuracy = 95.0;
+    assert_eq!(ours(&manifest, "pool1").unwrap().unwrap().point.variant, "wide");
+    assert_eq!(ours(&manifest, "pool2").unwrap(), None);
+}
+
+#[test]
+fn a_larger_and_worse_frame_is_left_out_of_the_line() {
+    assert_eq!(webp(&manifest()), [(164.0, 70.0), (338.0, 85.0)]);
+}
+
+#[test]
+fn the_page_holds_every_number_and_needs_nothing_else() {
+    let Report { html, plots } = report(&manifest(), &[]).unwrap();
+    for text in [
+        "The series made-up",
+        "7 images: toys",
+        // The paper's pool1, and ours beside it.
+        "<td>16384</td><td>8960</td><td>1280</td><td>12.8×</td><td>85.83</td><td>6.55</td>",
+        "<td>4096</td><td>1536</td><td>256</td><td>16.0×</td><td>43.2</td><td>95×</td><td>88.50</td><td>1.50</td><td>narrow, 2-bit</td>",
+        // Step 1 of the paper, and ours.
+        "<td>87.67</td><td>-4.71</td><td>56.5</td><td>5.54×</td>",
+        "<td>wide</td><td>89.25</td><td>-0.75</td><td>3.0</td><td>4.00×</td>",
+        // Every operating point.
+        "<td>webp-q50</td>",
+        "<td>80.25</td><td>21.8</td><td>23</td>",
+    ] {
+        assert!(html.contains(text), "{text} in {html}");
+    }
+    for outside in ["<script", "<link", "src=", "url(", "@import"] {
+        assert!(!html.contains(outside), "{outside}");
+    }
+    let names: Vec<&str> = plots.iter().map(|it| it.0.as_str()).collect();
+    assert_eq!(names, ["accuracy-macs.svg", "accuracy-bytes-pool1.svg", "widths.svg"]);
+    assert!(plots.iter().all(|it| html.contains(&it.1)));
+}
+
+#[test]
+fn a_part_that_was_repeated_counts_once_and_one_cut_short_not_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = r#"{"architecture":"alexnet","input":[3,16,16],"classes":["cat"],"parent":null,
+        "task":{"step2":{"split":"pool1","width":4,"bits":2,"rate_penalty":0,"round_batches":1,"round_learning_rate":0.1,"unfreeze":false}},
+        "learning":{"data":".","epochs":2,"batch":1,"learning_rate":0.1,"warm_up":0,"weight_decay":0,"momentum":0,"label_smoothing":0,
+        "teacher":null,"teacher_logits":null,"teacher_share":0,"temperature":1,"seed":1,"pictures":null}}"#;
+    let line = |part: &str, number: u64, accuracy: f64| {
+        format!(
+            r#"{{"part":"{part}","number":{number},"learning_rate":0.1,"loss":1,"train_accuracy":50,"test_accuracy":{accuracy},"images_per_second":9,"macs":5,"widths":[4]}}"#
+        )
+    };
+    let lines = [
+        line("round", 1, 10.0),
+        line("epoch", 1, 20.0),
+        line("epoch", 2, 30.0)[..40].to_owned(),
+        line("epoch", 1, 25.0),
+        line("epoch", 2, 30.0),
+    ];
+    fs::write(dir.path().join("settings.json"), settings).unwrap();
+    fs::write(dir.path().join("log.jsonl"), lines.join("\n")).unwrap();
+    let log = log::read(dir.path()).unwrap();
+    let accuracies: Vec<f64> = log.parts.iter().map(|it| it.test_accuracy).collect();
+    assert_eq!(accuracies, [10.0, 25.0, 30.0]);
+    assert_eq!(log.task, "step 2, 4 filters at pool1, 2 bits");
+    let Report { html, plots } = report(&manifest(), &[log]).unwrap();
+    assert!(
+        html.contains("<td>1</td><td>2</td><td>0.0</td><td>30.00</td><td>9</td>"),
+        "{html}"
+    );
+    assert!(plots.iter().any(|it| it.0 == "runs.svg"));
+}
