@@ -2,7 +2,12 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor, TensorData, activation::relu, module, ops::ConvOptions};
+use burn::tensor::{
+    Device, Tensor, TensorData,
+    activation::relu,
+    module,
+    ops::{ConvOptions, MaxPoolOptions},
+};
 
 use crate::block::Moments;
 use crate::model::values;
@@ -43,12 +48,12 @@ fn plain(
     };
     let normal = (y - mean) / (variance + f64::from(BATCH_NORM_EPSILON)).sqrt();
     let z = relu(normal * wide(scale) + wide(shift));
-    let z = if pool { module::max_pool2d(z, module_pool()) } else { z };
+    let z = if pool {
+        module::max_pool2d(z, MaxPoolOptions::new([2, 2]))
+    } else {
+        z
+    };
     z.permute([0, 2, 3, 1])
-}
-
-fn module_pool() -> burn::tensor::ops::MaxPoolOptions<2> {
-    burn::tensor::ops::MaxPoolOptions::new([2, 2], [2, 2], [0, 0], [1, 1], false)
 }
 
 fn close(what: &str, a: &[f32], b: &[f32]) {

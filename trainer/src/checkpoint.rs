@@ -78,6 +78,14 @@ pub enum CheckpointError {
         /// Type found.
         got: String,
     },
+    /// What a file holds is not the network expected.
+    #[error("{path}: {reason}")]
+    Unfit {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: Box<CheckpointError>,
+    },
     /// The description contradicts itself.
     #[error(transparent)]
     Network(#[from] NetworkError),
@@ -177,7 +185,7 @@ impl Checkpoint {
             if tensor.shape != *shape || tensor.values.len() != shape.iter().product::<usize>() {
                 let hint = match name.starts_with("classifier") {
                     true => " (the class count or the input size differs)",
-                    false => "",
+                    false => " (the widths or the architecture differ)",
                 };
                 return Err(CheckpointError::Shape {
                     name: name.clone(),
@@ -242,12 +250,12 @@ impl Checkpoint {
     pub fn load(path: &Path) -> Result<Self, CheckpointError> {
         let (description, tensors) = read(path)?;
         let description = description.ok_or_else(|| CheckpointError::Undescribed { path: path.to_owned() })?;
-        Self::new(description, tensors)
+        Self::new(description, tensors).map_err(|error| unfit(path, error))
     }
 
     /// Reads PyTorch's tensors as the network described, such as a `state_dict` saved as safetensors.
     pub fn import(path: &Path, description: Description) -> Result<Self, CheckpointError> {
-        Self::new(description, read(path)?.1)
+        Self::new(description, read(path)?.1).map_err(|error| unfit(path, error))
     }
 
     /// Writes the checkpoint beside `path` and renames it, so that a file of that name is always whole.
@@ -346,10 +354,8 @@ pub fn load_tensors(
             continue;
         }
         if view.dtype() != Dtype::F32 {
-            return Err(CheckpointError::Type {
-                name,
-                got: format!("{:?}", view.dtype()),
-            });
+            let got = format!("{:?}", view.dtype());
+            return Err(unfit(path, CheckpointError::Type { name, got }));
         }
         let values = view
             .data()
@@ -389,9 +395,39 @@ fn normal(a: f32, b: f32) -> f32 {
     (-2.0 * a.ln()).sqrt() * (std::f32::consts::TAU * b).cos()
 }
 
+fn unfit(path: &Path, error: CheckpointError) -> CheckpointError {
+    CheckpointError::Unfit {
+        path: path.to_owned(),
+        reason: Box::new(error),
+    }
+}
+
 fn format_error(path: &Path, reason: &dyn std::fmt::Display) -> CheckpointError {
     CheckpointError::Format {
         path: path.to_owned(),
         reason: reason.to_string(),
     }
 }
+
+#[cfg(test)]
+impl Checkpoint {
+    /// [`Description::toy`] with random weights and batch norms.
+    pub fn toy(widths: [usize; 5]) -> Self {
+        let Self {
+            description,
+            mut tensors,
+        } = Self::random(Description::toy(widths), 1).unwrap();
+        for (number, (name, tensor)) in tensors.iter_mut().enumerate() {
+            let positive = name.ends_with("running_var") || name.ends_with(".weight");
+            if tensor.shape.len() == 1 {
+                let unit = |at| random_unit(number as u64, at as u64);
+                let value = |at| if positive { 0.5 + unit(at) } else { 0.6 * unit(at) - 0.3 };
+                tensor.values = (0..tensor.values.len()).map(value).collect();
+            }
+        }
+        Self { description, tensors }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -9,15 +9,42 @@ use crate::data::{Dataset, Subset};
 use crate::run;
 use crate::settings::{Learning, Settings, Step1, Step2, Task};
 
+const TRAIN_EXAMPLES: &str = "\
+Examples:
+  VGG-16 on an image folder with train/<class>/* and test/<class>/*:
+    trainer train --data pictures --run runs/unpruned --epochs 100
+  VGG-11 for pictures of 64 × 96:
+    trainer train --data pictures --run runs/small --architecture vgg11 --size 64 96
+The result is RUN/final.safetensors. The same command goes on with a run that was stopped.";
+
+const RESUME_EXAMPLES: &str = "\
+Example:
+    trainer resume runs/unpruned
+RUN/settings.json says what the run does; nothing but the part-epoch in which it was stopped is lost.";
+
+const STEP1_EXAMPLES: &str = "\
+Example: an eighth of the multiply–accumulates, learning from the unpruned network too:
+    trainer prune step1 --data pictures --run runs/step1-8x --parent runs/unpruned/final.safetensors \\
+        --teacher runs/unpruned/final.safetensors --fewer-macs 8
+The result is RUN/final.safetensors. The same command goes on with a run that was stopped.";
+
+const STEP2_EXAMPLES: &str = "\
+Example: 12 channels of 3 bits at pool3, from a network that step 1 made:
+    trainer prune step2 --data pictures --run runs/pool3-12 --parent runs/step1-8x/final.safetensors \\
+        --teacher runs/unpruned/final.safetensors --split pool3 --width 12 --bits 3
+Runs of different split points and widths do not depend on each other: start them on as many machines as there are.";
+
 /// What to learn.
 #[derive(Subcommand, Clone, Debug)]
 pub enum Command {
     /// Train a network from random weights, or train a checkpoint further.
+    #[command(after_help = TRAIN_EXAMPLES)]
     Train(Train),
     /// Remove filters: step 1 from the whole network, step 2 just before a split point.
     #[command(subcommand)]
     Prune(Prune),
     /// Go on with a run that was stopped.
+    #[command(after_help = RESUME_EXAMPLES)]
     Resume {
         /// The run's folder.
         folder: PathBuf,
@@ -53,8 +80,10 @@ pub struct Train {
 #[derive(Subcommand, Clone, Debug)]
 pub enum Prune {
     /// Remove filters from the whole network.
+    #[command(after_help = STEP1_EXAMPLES)]
     Step1(Pruning<Step1>),
     /// Remove filters from the layer before one split point, the layers before it left as they are.
+    #[command(after_help = STEP2_EXAMPLES)]
     Step2(Pruning<Step2>),
 }
 

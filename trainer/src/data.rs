@@ -338,6 +338,21 @@ fn read(path: &Path) -> Result<Vec<u8>, DataError> {
 }
 
 #[cfg(test)]
+impl Dataset {
+    /// 16×16 pictures of three classes, each of its own colour under noise.
+    pub fn toy(count: usize) -> Self {
+        let noise = |at: usize| (crate::augment::mix(at as u64) >> 57) as u8;
+        let colour = |at: usize| if at / (3 * 256) % 3 == at % 3 { 64 } else { 0 };
+        Self {
+            classes: ["cat", "dog", "owl"].map(String::from).into(),
+            size: [16, 16],
+            labels: (0..count).map(|it| (it % 3) as u16).collect(),
+            pixels: (0..count * 3 * 256).map(|it| noise(it) + colour(it)).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -385,6 +400,37 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("1 (cat)") && error.contains("2 (cat, dog)"), "{error}");
+    }
+
+    #[test]
+    fn cifar_100_has_a_coarse_label_before_the_fine_one() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("fine_label_names.txt"), "apple\nbaby\nbear\n").unwrap();
+        std::fs::write(dir.path().join("coarse_label_names.txt"), "fruit\npeople\n").unwrap();
+        let record = |coarse, fine| [vec![coarse, fine], vec![7; 3072]].concat();
+        std::fs::write(dir.path().join("train.bin"), [record(1, 2), record(0, 0)].concat()).unwrap();
+        let data = Dataset::load(dir.path(), Subset::Train, [16, 16]).unwrap();
+        assert_eq!(data.classes(), ["apple", "baby", "bear"]);
+        assert_eq!([0, 1].map(|it| data.label(it)), [2, 0]);
+        assert_eq!(data.pixels(1), [7; 3 * 16 * 16]);
+        assert!(matches!(
+            Dataset::load(dir.path(), Subset::Test, [16, 16]),
+            Err(DataError::Layout { .. })
+        ));
+    }
+
+    #[test]
+    fn cifar_10_has_five_files_to_train_on() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("batches.meta.txt"), "airplane\nautomobile\n").unwrap();
+        for number in 1..=5 {
+            assert!(Dataset::load(dir.path(), Subset::Train, [32, 32]).is_err());
+            let record = [vec![number % 2], vec![number; 3072]].concat();
+            std::fs::write(dir.path().join(format!("data_batch_{number}.bin")), record).unwrap();
+        }
+        let data = Dataset::load(dir.path(), Subset::Train, [32, 32]).unwrap();
+        assert_eq!(data.len(), 5);
+        assert_eq!((data.label(2), data.pixels(2)[0]), (1, 3));
     }
 
     #[test]

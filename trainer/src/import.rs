@@ -2,14 +2,20 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::Args;
 
 use crate::checkpoint::Checkpoint;
 use crate::network::Description;
 
+const EXAMPLES: &str = "\
+Example:
+    trainer import --from vgg16.safetensors --to unpruned.safetensors --classes cat,dog,frog
+The file holds the state_dict of a chain: 3×3 convolutions without bias, each with batch norm, as features.N.weight and so on, where N
+counts convolution, batch norm, ReLU and pool alike; then one linear layer, classifier.weight and classifier.bias.";
+
 /// What to import, and what it is.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     /// PyTorch's `state_dict`, saved as safetensors.
     #[arg(long)]
@@ -45,7 +51,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if let Some(widths) = widths {
         description.widths.clone_from(widths);
     }
-    let checkpoint = Checkpoint::import(from, description).with_context(|| from.display().to_string())?;
+    let checkpoint = Checkpoint::import(from, description)?;
     checkpoint.save(to)?;
     println!("{}", to.display());
     Ok(())

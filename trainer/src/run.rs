@@ -5,13 +5,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, bail};
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
+use split_core::Digest;
 
 use crate::augment::{self, View};
 use crate::checkpoint::{self, Checkpoint, NamedTensor};
@@ -27,6 +27,11 @@ use crate::settings::{Settings, Task};
 
 /// Training pictures whose features set the quantiser's steps.
 const CALIBRATION_PICTURES: usize = 1000;
+
+/// Key of the teacher's SHA-256 in the metadata of its logits.
+const TEACHER: &str = "teacher";
+/// Weights and momentum after the last finished part, in the run's folder.
+const STATE: &str = "state.safetensors";
 
 /// What is done; the rest is made again from the settings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -66,13 +71,16 @@ pub struct Run {
     parent_macs: u64,
 }
 
-/// Starts a run in `folder`, or goes on with the one there. Fails when the folder holds a run with other settings.
+/// Starts a run in `folder`, or goes on with the one there. Fails when the folder holds what a run with other settings has learned.
 pub fn run(folder: &Path, settings: &Settings) -> anyhow::Result<()> {
+    settings.check()?;
     fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     let path = folder.join("settings.json");
     let text = serde_json::to_string_pretty(settings)?;
+    let same = |old: &str| serde_json::from_str::<Settings>(old).is_ok_and(|it| it == *settings);
     match fs::read_to_string(&path) {
-        Ok(old) if serde_json::from_str::<Settings>(&old).ok().as_ref() != Some(settings) => {
+        // Settings that were refused, with nothing learned yet, are not worth keeping.
+        Ok(old) if !same(&old) && folder.join(STATE).exists() => {
             bail!(
                 "{} holds a run with other settings; take another folder, or resume it",
                 folder.display()
@@ -128,7 +136,7 @@ impl Run {
     }
 
     fn restore(&mut self) -> anyhow::Result<()> {
-        let path = self.folder.join("state.safetensors");
+        let path = self.folder.join(STATE);
         if !path.exists() {
             return Ok(());
         }
@@ -138,10 +146,11 @@ impl Run {
                 .get(name)
                 .with_context(|| format!("{} lacks `{name}`", path.display()))
         };
-        let description: Description = serde_json::from_str(field("description")?)?;
-        self.progress = serde_json::from_str(field("progress")?)?;
+        let damaged = || format!("{} is damaged", path.display());
+        let description: Description = serde_json::from_str(field("description")?).with_context(damaged)?;
+        self.progress = serde_json::from_str(field("progress")?).with_context(damaged)?;
         let memory = tensors.split_off("velocity.");
-        let checkpoint = Checkpoint::new(description, tensors)?;
+        let checkpoint = Checkpoint::new(description, tensors).with_context(|| path.display().to_string())?;
         self.quantizer = checkpoint.description().quantizer.clone();
         self.learner.network = Network::from_checkpoint(&checkpoint, &Device::flex())?;
         self.learner.remember(memory);
@@ -160,30 +169,61 @@ impl Run {
             ("progress".to_owned(), serde_json::to_string(&self.progress)?),
         ]);
         checkpoint.save(&self.folder.join("last.safetensors"))?;
-        Ok(checkpoint::save_tensors(
-            &self.folder.join("state.safetensors"),
-            &tensors,
-            metadata,
-        )?)
+        Ok(checkpoint::save_tensors(&self.folder.join(STATE), &tensors, metadata)?)
     }
 
     fn finish(mut self) -> anyhow::Result<()> {
-        while let Some((rate, batches)) = self.next_round()? {
-            let scores = self.learn_round(rate, batches)?;
-            self.remove(&scores)?;
-            self.learner.forget();
-            self.progress.round += 1;
-            self.report("round", self.progress.round, rate, Totals::default())?;
-            self.save()?;
-        }
-        while self.progress.epoch < self.settings.learning.epochs {
-            self.calibrate()?;
-            self.epoch()?;
-        }
+        eprintln!("{}", self.plan()?);
+        while self.advance()? {}
         let path = self.folder.join("final.safetensors");
         self.learner.network.to_checkpoint()?.save(&path)?;
         println!("{}", path.display());
         Ok(())
+    }
+
+    /// Does the next part and saves what came of it; false when there is none.
+    fn advance(&mut self) -> anyhow::Result<bool> {
+        if let Some((rate, batches)) = self.next_round()? {
+            let (scores, totals) = self.learn_round(rate, batches);
+            self.remove(&scores)?;
+            self.learner.forget();
+            self.progress.round += 1;
+            self.report("round", self.progress.round, rate, totals)?;
+            self.save()?;
+        } else if self.progress.epoch < self.settings.learning.epochs {
+            self.calibrate()?;
+            self.epoch()?;
+        } else {
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// What the run does, and where it goes on.
+    fn plan(&self) -> anyhow::Result<String> {
+        let description = self.learner.network.description();
+        let what = match &self.settings.task {
+            Task::Train => format!("training {}", description.architecture),
+            Task::Step1(step) => format!(
+                "step 1: filters of every layer go in {} rounds, until {:.1} of {:.1} million MACs are left",
+                step.rounds,
+                self.unpruned_macs as f64 / step.fewer_macs / 1e6,
+                self.unpruned_macs as f64 / 1e6,
+            ),
+            Task::Step2(step) => format!(
+                "step 2: the layer before {} is halved until {} of its {} filters are left; the layers before it {}",
+                step.split,
+                step.width,
+                description.widths[description.convolution_before(&step.split)?],
+                if step.unfreeze { "learn too" } else { "stay as they are" },
+            ),
+        };
+        let Progress { round, epoch } = self.progress;
+        let from = match (round, epoch) {
+            (0, 0) => String::new(),
+            _ => format!("\ngoing on after {round} rounds and {epoch} epochs"),
+        };
+        Ok(format!("{what}; then {} epochs{from}", self.settings.learning.epochs))
     }
 
     /// Learning rate and batches of the next round of removing filters, if there is one.
@@ -202,22 +242,26 @@ impl Run {
         })
     }
 
-    fn learn_round(&mut self, rate: f64, batches: u64) -> anyhow::Result<Vec<Vec<f64>>> {
+    /// Learns from some batches; returns each block's scores, and how it went.
+    fn learn_round(&mut self, rate: f64, batches: u64) -> (Vec<Vec<f64>>, Totals) {
         // Rounds draw their pictures from epochs of their own, far from those of the fine-tuning.
         let epoch = u64::MAX / 2 + self.progress.round;
-        let order = augment::order(self.settings.learning.seed, epoch, self.train.len());
-        let bar = progress::bar("round", batches);
+        let learning = self.settings.learning.clone();
+        let order = augment::order(learning.seed, epoch, self.train.len());
+        let pictures = order.len().min(learning.batch.saturating_mul(batches as usize));
+        let bar = progress::bar("round", pictures as u64);
         let mut scores = Vec::new();
-        for indices in order.chunks(self.settings.learning.batch).take(batches as usize) {
+        let (mut totals, start) = (Totals::default(), Instant::now());
+        for indices in order[..pictures].chunks(learning.batch) {
             let lesson = self.lesson(indices, epoch);
-            let report = self
-                .learner
-                .step(&lesson, &self.settings.learning, rate, Some(&mut scores));
-            bar.set_message(format!("loss {:.3}", report.loss));
-            bar.inc(1);
+            let report = self.learner.step(&lesson, &learning, rate, Some(&mut scores));
+            totals.add(report, indices.len());
+            bar.set_message(format!("{} {}", self.progress.round + 1, totals.learned()));
+            bar.inc(indices.len() as u64);
         }
         bar.finish_and_clear();
-        Ok(scores)
+        totals.clock(start);
+        (scores, totals)
     }
 
     fn remove(&mut self, scores: &[Vec<f64>]) -> anyhow::Result<()> {
@@ -310,11 +354,11 @@ impl Run {
             let lesson = self.lesson(indices, epoch);
             let report = self.learner.step(&lesson, &learning, rate, None);
             totals.add(report, indices.len());
-            bar.set_message(format!("{}/{} {}", epoch + 1, learning.epochs, totals.text()));
+            bar.set_message(format!("{}/{} {}", epoch + 1, learning.epochs, totals.learned()));
             bar.inc(indices.len() as u64);
         }
         bar.finish_and_clear();
-        totals.images_per_second = totals.pictures as f64 / start.elapsed().as_secs_f64();
+        totals.clock(start);
         self.progress.epoch += 1;
         self.report("epoch", self.progress.epoch, rate, totals)?;
         self.save()
@@ -362,14 +406,14 @@ impl Run {
         };
         let text = serde_json::to_string(&line)?;
         eprintln!(
-            "{part} {number}: {}, test accuracy {:.2} %",
-            totals.text(),
+            "{part} {number}: {}, {:.0} images/s, {:.1} million MACs, test accuracy {:.2} %",
+            totals.learned(),
+            totals.images_per_second,
+            line.macs as f64 / 1e6,
             line.test_accuracy
         );
         let path = self.folder.join("log.jsonl");
-        let file = fs::File::options().create(true).append(true).open(&path);
-        file.and_then(|mut file| writeln!(file, "{text}"))
-            .with_context(|| path.display().to_string())
+        files::append_line(&path, &text).with_context(|| path.display().to_string())
     }
 }
 
@@ -397,13 +441,13 @@ impl Totals {
         100.0 * self.right as f64 / self.pictures.max(1) as f64
     }
 
-    fn text(&self) -> String {
-        format!(
-            "loss {:.3}, accuracy {:.2} %, {:.0} images/s",
-            self.mean_loss(),
-            self.accuracy(),
-            self.images_per_second
-        )
+    /// Ends the measurement of the rate that began at `start`.
+    fn clock(&mut self, start: Instant) {
+        self.images_per_second = self.pictures as f64 / start.elapsed().as_secs_f64();
+    }
+
+    fn learned(&self) -> String {
+        format!("loss {:.3}, accuracy {:.2} %", self.mean_loss(), self.accuracy())
     }
 }
 
@@ -442,8 +486,12 @@ fn teacher(folder: &Path, settings: &Settings, train: &Dataset) -> anyhow::Resul
         .teacher_logits
         .clone()
         .unwrap_or_else(|| folder.join("teacher-logits.safetensors"));
+    let identity = Digest::of(&fs::read(path).with_context(|| path.display().to_string())?).to_string();
     if cache.exists() {
-        let (mut tensors, _) = checkpoint::load_tensors(&cache)?;
+        let (mut tensors, metadata) = checkpoint::load_tensors(&cache)?;
+        if metadata.get(TEACHER).is_some_and(|it| *it != identity) {
+            bail!("{} holds logits of another teacher; remove it", cache.display());
+        }
         let plain = tensors.remove("plain").filter(|it| it.shape == shape);
         let mirrored = tensors.remove("mirrored").filter(|it| it.shape == shape);
         let (Some(plain), Some(mirrored)) = (plain, mirrored) else {
@@ -472,6 +520,10 @@ fn teacher(folder: &Path, settings: &Settings, train: &Dataset) -> anyhow::Resul
             },
         )
     });
-    checkpoint::save_tensors(&cache, &tensors.collect(), HashMap::new())?;
+    let metadata = HashMap::from([(TEACHER.to_owned(), identity)]);
+    checkpoint::save_tensors(&cache, &tensors.collect(), metadata)?;
     Ok(Some(both))
 }
+
+#[cfg(test)]
+mod tests;

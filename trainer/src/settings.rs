@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::ensure;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
@@ -130,6 +131,43 @@ pub struct Settings {
     pub learning: Learning,
 }
 
+impl Settings {
+    /// Refuses numbers that no run can be made with, by the names of their flags.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let learning = &self.learning;
+        ensure!(learning.batch > 0, "--batch must not be zero");
+        ensure!(learning.pictures != Some(0), "--pictures must not be zero");
+        for (flag, value) in [
+            ("--warm-up", learning.warm_up),
+            ("--teacher-share", learning.teacher_share),
+        ] {
+            ensure!(
+                (0.0..=1.0).contains(&value),
+                "{flag} is a share from 0 to 1, not {value}"
+            );
+        }
+        ensure!(
+            learning.temperature > 0.0,
+            "--temperature must be positive, not {}",
+            learning.temperature
+        );
+        match &self.task {
+            Task::Train => {}
+            Task::Step1(step) => {
+                ensure!(step.multiple > 0, "--multiple must not be zero");
+                ensure!(
+                    step.fewer_macs.is_finite() && step.fewer_macs >= 1.0,
+                    "--fewer-macs is a factor of at least 1, not {}",
+                    step.fewer_macs
+                );
+            }
+            // Without an epoch there would be no quantiser, and nothing to split at.
+            Task::Step2(_) => ensure!(learning.epochs > 0, "step 2 needs at least one of --epochs"),
+        }
+        Ok(())
+    }
+}
+
 impl Learning {
     /// Learning rate after `done` (0 to 1) of the run.
     pub fn rate(&self, done: f64) -> f64 {
@@ -138,5 +176,20 @@ impl Learning {
         }
         let fallen = (done - self.warm_up) / (1.0 - self.warm_up);
         self.learning_rate * 0.5 * (1.0 + (std::f64::consts::PI * fallen).cos())
+    }
+}
+
+#[cfg(test)]
+impl Default for Learning {
+    /// What the flags are when none is given.
+    fn default() -> Self {
+        #[derive(clap::Parser)]
+        struct Flags {
+            #[command(flatten)]
+            learning: Learning,
+        }
+        clap::Parser::try_parse_from(["trainer", "--data", "."])
+            .map(|it: Flags| it.learning)
+            .unwrap()
     }
 }

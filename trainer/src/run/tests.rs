@@ -1,0 +1,181 @@
+//! Runs that are stopped after every part, against those that are not.
+
+use super::*;
+use crate::settings::{Learning, Step1, Step2};
+
+/// Toy pictures as an image folder, and a toy checkpoint beside them.
+fn scene() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (subset, count) in [("train", 48), ("test", 12)] {
+        let data = Dataset::toy(count);
+        for index in 0..count {
+            let folder = dir.path().join(subset).join(&data.classes()[data.label(index)]);
+            fs::create_dir_all(&folder).unwrap();
+            let picture = image::RgbImage::from_raw(16, 16, data.pixels(index).to_vec()).unwrap();
+            picture.save(folder.join(format!("{index}.png"))).unwrap();
+        }
+    }
+    Checkpoint::toy([8, 8, 8, 8, 8])
+        .save(&dir.path().join("parent"))
+        .unwrap();
+    dir
+}
+
+fn settings(scene: &Path, task: Task) -> Settings {
+    let parent = scene.join("parent");
+    let description = Description::toy([8; 5]);
+    Settings {
+        architecture: description.architecture,
+        input: description.input,
+        classes: description.classes,
+        task,
+        learning: Learning {
+            data: scene.to_owned(),
+            epochs: 4,
+            batch: 20,
+            teacher: Some(parent.clone()),
+            teacher_share: 0.5,
+            ..Learning::default()
+        },
+        parent: Some(parent),
+    }
+}
+
+fn step1() -> Task {
+    Task::Step1(Step1 {
+        fewer_macs: 800.0,
+        rounds: 3,
+        round_batches: 2,
+        round_learning_rate: 0.01,
+        multiple: 1,
+        work_exponent: 0.25,
+    })
+}
+
+fn step2(unfreeze: bool) -> Task {
+    Task::Step2(Step2 {
+        split: "pool2".into(),
+        width: 2,
+        bits: 3,
+        rate_penalty: 0.01,
+        round_batches: 2,
+        round_learning_rate: 0.01,
+        unfreeze,
+    })
+}
+
+fn on_one_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(1)
+        .build()
+        .unwrap()
+        .install(work)
+}
+
+#[test]
+fn a_run_stopped_after_every_part_ends_as_one_that_was_not_stopped() {
+    let scene = scene();
+    for task in [Task::Train, step1(), step2(false)] {
+        let [whole, stopped] = ["whole", "stopped"].map(|it| scene.path().join(it));
+        let settings = settings(scene.path(), task);
+        on_one_thread(|| {
+            run(&whole, &settings).unwrap();
+            fs::create_dir_all(&stopped).unwrap();
+            fs::copy(whole.join("settings.json"), stopped.join("settings.json")).unwrap();
+            let mut parts = 0;
+            while Run::open(&stopped).unwrap().advance().unwrap() {
+                parts += 1;
+            }
+            assert!(parts >= 4, "{parts} parts");
+            resume(&stopped).unwrap();
+        });
+        for file in ["final.safetensors", "last.safetensors"] {
+            let [whole, stopped] = [&whole, &stopped].map(|it| fs::read(it.join(file)).unwrap());
+            assert!(whole == stopped, "{file} of {:?}", settings.task);
+        }
+        [whole, stopped].iter().for_each(|it| fs::remove_dir_all(it).unwrap());
+    }
+}
+
+#[test]
+fn step_2_touches_no_layer_before_the_pruned_one() {
+    let scene = scene();
+    let parent = Checkpoint::load(&scene.path().join("parent")).unwrap();
+    for unfreeze in [false, true] {
+        let folder = scene.path().join(format!("{unfreeze}"));
+        run(&folder, &settings(scene.path(), step2(unfreeze))).unwrap();
+        let pruned = Checkpoint::load(&folder.join("final.safetensors")).unwrap();
+        assert_eq!(pruned.description().widths, [8, 2, 8, 8, 8]);
+        // The first convolution and its batch norm; pool1 follows, and then the pruned layer.
+        let (before, after): (Vec<_>, Vec<_>) = pruned
+            .tensors()
+            .iter()
+            .partition(|(name, _)| name.starts_with("features.0.") || name.starts_with("features.1."));
+        assert_eq!(before.len(), 5);
+        let changed = |(name, tensor): &(&String, &NamedTensor)| parent.tensors()[*name] != **tensor;
+        assert_eq!(before.iter().any(changed), unfreeze);
+        assert!(after.iter().all(changed));
+    }
+}
+
+/// A disk that fills up while a state is written.
+#[cfg(target_os = "linux")]
+#[test]
+fn on_a_full_disk_the_last_state_stays_usable() {
+    let scene = scene();
+    let folder = scene.path().join("run");
+    fs::create_dir_all(&folder).unwrap();
+    let settings = settings(scene.path(), step1());
+    fs::write(folder.join("settings.json"), serde_json::to_string(&settings).unwrap()).unwrap();
+    assert!(Run::open(&folder).unwrap().advance().unwrap());
+    let before = fs::read(folder.join(STATE)).unwrap();
+    for file in [STATE, "last.safetensors"] {
+        let part = folder.join(format!("{file}.part"));
+        std::os::unix::fs::symlink("/dev/full", part).unwrap();
+        let message = format!("{:#}", resume(&folder).unwrap_err());
+        assert!(message.contains(file) && message.contains("No space left"), "{message}");
+        assert!(fs::read(folder.join(STATE)).unwrap() == before);
+    }
+    resume(&folder).unwrap();
+    assert!(folder.join("final.safetensors").exists());
+}
+
+#[test]
+fn what_was_learned_is_kept_from_other_settings() {
+    let scene = scene();
+    let folder = scene.path().join("run");
+    let mut wrong = settings(scene.path(), step2(false));
+    if let Task::Step2(step) = &mut wrong.task {
+        step.split = "pool7".into();
+    }
+    let message = run(&folder, &wrong).unwrap_err().to_string();
+    assert!(
+        message.contains("`pool7`") && message.contains("pool1, pool2, pool3"),
+        "{message}"
+    );
+    // Nothing was learned, so the right name may follow in the same folder.
+    let right = settings(scene.path(), step2(false));
+    run(&folder, &right).unwrap();
+    let message = run(&folder, &wrong).unwrap_err().to_string();
+    assert!(message.contains("other settings"), "{message}");
+    run(&folder, &right).unwrap();
+}
+
+#[test]
+fn a_teachers_logits_are_not_taken_for_anothers() {
+    let scene = scene();
+    let mut settings = settings(scene.path(), Task::Train);
+    settings.learning.teacher_logits = Some(scene.path().join("logits"));
+    run(&scene.path().join("one"), &settings).unwrap();
+    run(&scene.path().join("two"), &settings).unwrap();
+    Checkpoint::random(Description::toy([4; 5]), 2)
+        .unwrap()
+        .save(&scene.path().join("other"))
+        .unwrap();
+    settings.learning.teacher = Some(scene.path().join("other"));
+    let message = run(&scene.path().join("three"), &settings).unwrap_err().to_string();
+    assert!(
+        message.contains("logits") && message.contains("another teacher"),
+        "{message}"
+    );
+}
