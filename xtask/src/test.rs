@@ -3,6 +3,8 @@
 //! Native builds always name the whole workspace without this crate: cargo chooses the features of a dependency by all the packages
 //! it builds at once, so another selection would compile the large ones a second time.
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use xshell::{Shell, cmd};
@@ -89,6 +91,16 @@ fn native(sh: &Shell, progress: &mut Progress) -> Result<()> {
     progress.step("native tests", || {
         cmd!(sh, "cargo test --package xtask").run()?;
         Ok(cmd!(sh, "cargo test --workspace --exclude xtask").run()?)
+    })?;
+    progress.step("exported ONNX files in onnxruntime", || {
+        let folder = target_folder(sh)?.join("onnxruntime");
+        let python = setup::python_packages(sh, &folder, &["onnxruntime==1.32.0", "numpy==2.4.6"])?;
+        let _python = sh.push_env("PYTHON", python);
+        Ok(cmd!(
+            sh,
+            "cargo test --workspace --exclude xtask --lib -- --include-ignored onnxruntime"
+        )
+        .run()?)
     })
 }
 
@@ -97,7 +109,8 @@ fn deploy(sh: &Shell, progress: &mut Progress) -> Result<()> {
         let folder = target_folder(sh)?.join("kubernetes-validate");
         let python = setup::python_packages(sh, &folder, &["kubernetes-validate==1.37.0"])?;
         let validate = python.with_file_name("kubernetes-validate");
-        for file in sh.read_dir("deploy/kubernetes")? {
+        let training = [PathBuf::from("deploy/training/job.yaml")];
+        for file in sh.read_dir("deploy/kubernetes")?.into_iter().chain(training) {
             // These two are for other programs than Kubernetes.
             if !file.ends_with("kustomization.yaml") && !file.ends_with("prometheus-adapter.yaml") {
                 cmd!(sh, "{validate} --strict {file}").run()?;
