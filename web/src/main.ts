@@ -1,0 +1,132 @@
+import { type Problem, type Result, SplitClient, SplitError, type StateChange } from 'split-inference';
+
+import { GoalControls } from './controls/goal.js';
+import { SourceControls } from './controls/sources.js';
+import { element } from './dom.js';
+import { save, toCsv, toJson } from './export.js';
+import { readOptions } from './options.js';
+import { Page } from './page.js';
+import { Player } from './player.js';
+import { explain, messageOf, needsReload, Problems, passes, RELOAD, sentence } from './problems.js';
+import { Session } from './session.js';
+import type { Source } from './sources/source.js';
+
+/** Without a result for so long, something is wrong. */
+const STALL_MS = 5000;
+
+const options = readOptions(location);
+const problems = new Problems(element('error', HTMLElement));
+// Before anything else, so that a fault in what follows is told, too. Without an `error` it is only a warning.
+window.addEventListener('error', ({ error }) => error && problems.show('page', messageOf(error), RELOAD));
+window.addEventListener('unhandledrejection', ({ reason }) => problems.show('page', messageOf(reason), RELOAD));
+const session = new Session();
+const page = new Page(session);
+const player = new Player({ result: show, failed: tell });
+const sources = new SourceControls(problems, look);
+const goals = new GoalControls((goal) => client?.setGoal(goal));
+let client: SplitClient | undefined;
+/** Whether the problem shown is over once frames are answered again. */
+let passing = false;
+let lastResult = performance.now();
+
+/** Loads everything; a page that cannot do so says why and offers to try again. */
+async function connect(): Promise<void> {
+  problems.clear('client');
+  try {
+    client = await SplitClient.connect({
+      pixels: options.pixels,
+      onProgress: (progress) => page.connection.load(progress),
+      ...(options.edge !== undefined && { url: options.edge }),
+      ...(options.token !== undefined && { token: options.token }),
+      ...(options.point !== undefined && { goal: { kind: 'fixed', point: options.point } }),
+    });
+    begin(client);
+  } catch (thrown) {
+    page.connection.show({ state: 'offline' });
+    page.wait('No network');
+    const anew = !(thrown instanceof SplitError) || needsReload(thrown.code);
+    problems.show('client', messageOf(thrown), anew ? RELOAD : { label: 'Try again', run: connect });
+  } finally {
+    page.connection.loaded();
+  }
+}
+
+function begin(client: SplitClient): void {
+  client.on('state', changed);
+  client.on('selection', (selection) => page.select(selection));
+  client.on('problem', report);
+  changed({ state: client.state });
+  goals.show(client.series, options.point);
+  page.use(client);
+  lastResult = performance.now();
+  player.use(client);
+}
+
+/** Shows what is looked at in place of what was. */
+function look(source: Source | undefined): void {
+  const shown = source?.element ?? document.createElement('canvas');
+  shown.id = 'picture';
+  shown.setAttribute('aria-label', source?.name ?? 'No picture');
+  if (shown instanceof HTMLCanvasElement) shown.setAttribute('role', 'img');
+  element('picture', HTMLElement).replaceWith(shown);
+  lastResult = performance.now();
+  player.play(source);
+}
+
+function show(result: Result): void {
+  lastResult = performance.now();
+  if (passing) problems.clear('client');
+  passing = false;
+  problems.clear('stall');
+  session.add(result);
+  page.show(result);
+  document.dispatchEvent(new CustomEvent('result', { detail: result }));
+}
+
+/** A lost connection is told where it matters; one that cannot come back by itself has its own problem. */
+function changed(change: StateChange): void {
+  page.connection.show(change);
+  if (client?.selection) page.select(client.selection);
+  if (change.state === 'connected') problems.clear('connection');
+  if (!change.problem || change.retryMs === undefined) return;
+  const meanwhile = 'Everything runs on this device meanwhile; connecting is tried again by itself.';
+  problems.show('connection', `${sentence(change.problem.message)} ${meanwhile}`);
+}
+
+function report(problem: Problem): void {
+  passing = passes(problem.code);
+  page.connection.loaded();
+  problems.show('client', explain(problem), needsReload(problem.code) ? RELOAD : undefined);
+}
+
+function tell(thrown: unknown): void {
+  problems.show('client', messageOf(thrown), RELOAD);
+}
+
+/** Says so if nothing happens any more, for whatever reason. */
+function watch(): void {
+  const silence = performance.now() - lastResult;
+  if (!player.isPlaying || page.connection.isLoading) lastResult = performance.now();
+  else if (silence > STALL_MS) problems.show('stall', stallAdvice());
+}
+
+function stallAdvice(): string {
+  return client?.state === 'connected'
+    ? 'No frame was answered for a while: choose another operating point, or Automatic.'
+    : 'Without a connection to the edge worker only the whole network on this device can answer: choose Automatic or Device only.';
+}
+
+function exportAs(type: 'csv' | 'json'): void {
+  if (!client) return;
+  const { series } = client;
+  const measurements = session.measurements(series);
+  const name = `split-inference-${new Date().toISOString().slice(0, 19).replaceAll(':', '-')}.${type}`;
+  if (type === 'csv') save(name, 'text/csv', toCsv(measurements));
+  else save(name, 'application/json', toJson(measurements, series));
+}
+
+element('export-csv', HTMLElement).onclick = () => exportAs('csv');
+element('export-json', HTMLElement).onclick = () => exportAs('json');
+setInterval(watch, 1000);
+sources.start(options.source);
+connect();

@@ -1,0 +1,87 @@
+import { html } from '../dom.js';
+import { play, type Source, SourceError, silentVideo } from './source.js';
+
+/** Which camera. */
+export interface CameraWish {
+  device?: string;
+  facing?: 'user' | 'environment';
+}
+
+/** A running camera. */
+export interface Camera extends Source {
+  /** Id of its device. */
+  device: string;
+  /** Where it looks, where the browser knows. */
+  facing: string | undefined;
+}
+
+/** More would be thrown away: networks look at far fewer pixels. */
+const SIZE = { width: { ideal: 640 }, height: { ideal: 480 } };
+
+/** Starts a camera; `onLost` is called if it goes away. */
+export async function openCamera({ device, facing }: CameraWish, onLost: () => void): Promise<Camera> {
+  if (!navigator.mediaDevices) {
+    throw new SourceError('The camera works only over HTTPS or on localhost: open this page there.');
+  }
+  const which = device !== undefined ? { deviceId: { exact: device } } : { facingMode: facing ?? 'environment' };
+  const stream = await navigator.mediaDevices
+    .getUserMedia({ video: { ...SIZE, ...which } })
+    .catch((thrown) => Promise.reject(new SourceError(refusal(thrown), { cause: thrown })));
+  const [track] = stream.getVideoTracks();
+  if (!track) throw new SourceError(NONE);
+  track.addEventListener('ended', onLost);
+  const video = silentVideo();
+  video.srcObject = stream;
+  play(video);
+  const { deviceId = '', facingMode } = track.getSettings();
+  return {
+    name: track.label || 'Camera',
+    element: video,
+    still: false,
+    device: deviceId,
+    facing: facingMode,
+    pause: () => {
+      // The camera keeps running, but delivers black pictures, or none: asking for it again might ask the user again.
+      track.enabled = false;
+      video.pause();
+    },
+    resume: () => {
+      track.enabled = true;
+      play(video);
+    },
+    close: () => {
+      track.removeEventListener('ended', onLost);
+      for (const it of stream.getTracks()) it.stop();
+      video.srcObject = null;
+    },
+  };
+}
+
+/** Fills the choice of cameras. Browsers name them only after one was allowed. Returns how many there are. */
+export async function listCameras(select: HTMLSelectElement, used: string): Promise<number> {
+  const devices = (await navigator.mediaDevices?.enumerateDevices()) ?? [];
+  const cameras = devices.filter((it) => it.kind === 'videoinput');
+  const option = ({ deviceId, label }: MediaDeviceInfo, at: number) =>
+    html('option', { value: deviceId, selected: deviceId === used }, label || `Camera ${at + 1}`);
+  select.replaceChildren(...cameras.map(option));
+  return cameras.length;
+}
+
+const NONE = 'There is no camera: connect one and press Camera again, or choose Sample or a file.';
+
+/** What `getUserMedia` throws, for people. */
+function refusal(thrown: unknown): string {
+  switch ((thrown as Partial<DOMException> | null)?.name) {
+    case 'NotAllowedError':
+    case 'SecurityError':
+      return 'The camera was refused. Allow it in the browser’s settings for this site and press Camera again, or choose Sample or a file.';
+    case 'NotFoundError':
+    case 'OverconstrainedError':
+      return NONE;
+    case 'NotReadableError':
+    case 'AbortError':
+      return 'The camera cannot be used now: close other programs that use it and press Camera again.';
+    default:
+      return `The camera cannot be started: ${(thrown as Error | null)?.message ?? thrown}. Choose Sample or a file.`;
+  }
+}

@@ -1,0 +1,74 @@
+import type { Result } from 'split-inference';
+
+import { element, html, setText } from '../dom.js';
+import { throttled } from '../throttle.js';
+
+/** How many classes are shown as bars. */
+const BARS = 5;
+/** How often a screen reader is told, at most. */
+const TELL_MS = 2000;
+
+/** Label, probability and the most likely classes. */
+export class ResultView {
+  readonly #label = element('label', HTMLElement);
+  readonly #probability = element('probability', HTMLElement);
+  readonly #bars = element('top', HTMLElement);
+  readonly #seen = element('seen', HTMLCanvasElement);
+  readonly #announcement = element('announcement', HTMLElement);
+  #result: Result | undefined;
+  #told = '';
+  /** Only another label is told: probabilities change all the time. */
+  readonly #tell = throttled(
+    () => TELL_MS,
+    () => {
+      if (!this.#result || this.#result.label === this.#told) return;
+      this.#told = this.#result.label;
+      const percent = Math.round(100 * this.#result.probability);
+      setText(this.#announcement, `${this.#told}, ${percent} percent`);
+    },
+  );
+
+  /** Says why there is no result yet. */
+  wait(text: string): void {
+    if (!this.#result) setText(this.#label, text);
+  }
+
+  /** Shows a result. */
+  show(result: Result): void {
+    this.#result = result;
+    setText(this.#label, result.label);
+    setText(this.#probability, percentage(result.probability));
+    this.#showBars(result.top.slice(0, BARS));
+    if (result.pixels) this.#showPixels(result.pixels);
+    if (result.label !== this.#told) this.#tell();
+  }
+
+  #showBars(classes: Result['top']): void {
+    while (this.#bars.children.length > classes.length) this.#bars.lastElementChild?.remove();
+    classes.forEach(({ label, probability }, at) => {
+      const bar = this.#bars.children[at] ?? this.#bars.appendChild(emptyBar());
+      const [name, meter, value] = bar.children;
+      if (name) setText(name, label);
+      if (meter instanceof HTMLElement) meter.style.setProperty('--part', probability.toFixed(3));
+      if (value) setText(value, percentage(probability));
+    });
+  }
+
+  #showPixels(pixels: ImageData): void {
+    if (this.#seen.width !== pixels.width || this.#seen.height !== pixels.height) {
+      this.#seen.width = pixels.width;
+      this.#seen.height = pixels.height;
+    }
+    this.#seen.hidden = false;
+    this.#seen.getContext('2d')?.putImageData(pixels, 0, 0);
+  }
+}
+
+function emptyBar(): HTMLElement {
+  const cells = ['bar-name', 'bar', 'bar-value'].map((className) => html('span', { className }));
+  return html('li', {}, ...cells);
+}
+
+function percentage(probability: number): string {
+  return `${(100 * probability).toFixed(1)} %`;
+}
