@@ -47,17 +47,25 @@ impl Asset {
     /// The same file, compressed once and for all where that helps.
     ///
     /// Only brotli: browsers that have WebAssembly SIMD and a camera have it in the secure contexts where they work at all.
-    pub(crate) fn compressed(mut self) -> Self {
-        let plain = &self.plain;
-        if plain.bytes.len() < MIN_COMPRESSED_BYTES {
+    pub(crate) fn compressed(self) -> Self {
+        let plain = &self.plain.bytes;
+        if plain.len() < MIN_COMPRESSED_BYTES {
             return self;
         }
-        let compressed = brotli(&plain.bytes).ok();
-        if let Some(bytes) = compressed.filter(|it| it.len() < plain.bytes.len() / 10 * 9) {
-            let etag = format!("{}-br\"", plain.etag.trim_end_matches('"'));
-            let bytes = bytes.into();
-            self.brotli = Some(Body { bytes, etag });
+        let compressed = brotli(plain).ok().filter(|it| it.len() < plain.len() / 10 * 9);
+        match compressed {
+            Some(bytes) => self.with_brotli(bytes.into()),
+            None => self,
         }
+    }
+
+    /// The same file, with its compressed form that was made before.
+    pub(crate) fn with_brotli(mut self, compressed: Bytes) -> Self {
+        let etag = format!("{}-br\"", self.plain.etag.trim_end_matches('"'));
+        self.brotli = Some(Body {
+            bytes: compressed,
+            etag,
+        });
         self
     }
 

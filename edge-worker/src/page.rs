@@ -1,6 +1,7 @@
 //! The page: every file of a folder, by its URL path.
 //!
-//! The folder is read once. A request looks its path up in a map, so no path can lead outside the folder.
+//! The folder is read once. A request looks its path up in a map, so no path can lead outside the folder. Beside `NAME`, `NAME.br` is its
+//! compressed form: the page's build writes it, because compressing some megabytes would delay every start of the server.
 
 use std::{
     collections::HashMap,
@@ -55,6 +56,7 @@ impl Page {
             return Err(PageError::NoIndex { folder: folder.into() });
         }
         let mut page = Self::default();
+        let mut contents = HashMap::new();
         let mut bytes = 0;
         for path in files(folder)? {
             let read = |source| PageError::Read {
@@ -69,7 +71,16 @@ impl Page {
                 });
             }
             let content = fs::read(&path).map_err(read)?;
-            page.files.insert(url(folder, &path), asset(folder, &path, content));
+            contents.insert(path, content);
+        }
+        for (path, content) in &contents {
+            let is_compressed_form =
+                path.extension().is_some_and(|it| it == "br") && contents.contains_key(&path.with_extension(""));
+            if !is_compressed_form {
+                let compressed = contents.get(&compressed_path(path)).cloned();
+                let asset = asset(folder, path, content.clone(), compressed);
+                page.files.insert(url(folder, path), asset);
+            }
         }
         Ok(page)
     }
@@ -116,7 +127,13 @@ fn url(folder: &Path, path: &Path) -> String {
     parts.fold(String::new(), |url, part| url + "/" + &part)
 }
 
-fn asset(folder: &Path, path: &Path, content: Vec<u8>) -> Asset {
+fn compressed_path(path: &Path) -> PathBuf {
+    let mut name = path.to_path_buf().into_os_string();
+    name.push(".br");
+    name.into()
+}
+
+fn asset(folder: &Path, path: &Path, content: Vec<u8>, compressed: Option<Vec<u8>>) -> Asset {
     let mime = mime_guess::from_path(path).first_or_octet_stream();
     let content_type = match mime.type_() == "text" {
         true => format!("{mime}; charset=utf-8"),
@@ -126,9 +143,10 @@ fn asset(folder: &Path, path: &Path, content: Vec<u8>) -> Asset {
     let hashed = path.starts_with(folder.join("assets"));
     let cache = if hashed { IMMUTABLE } else { REVALIDATE };
     let asset = Asset::new(content.into(), content_type, cache);
-    match mime.type_() == "image" && mime.subtype() != "svg" {
-        true => asset,
-        false => asset.compressed(),
+    match compressed {
+        Some(compressed) => asset.with_brotli(compressed.into()),
+        None if mime.type_() == "image" && mime.subtype() != "svg" => asset,
+        None => asset.compressed(),
     }
 }
 
@@ -144,12 +162,16 @@ mod tests {
         fs::write(root.path().join("secret"), "s").unwrap();
         fs::write(folder.join("index.html"), "<html>").unwrap();
         fs::write(folder.join("assets/app-1234.js"), "1").unwrap();
+        fs::write(folder.join("assets/app-1234.js.br"), "its compressed form").unwrap();
+        fs::write(folder.join("own.br"), "of no other file").unwrap();
         let page = Page::load(&folder).unwrap();
-        assert_eq!(page.files.len(), 2);
+        assert_eq!(page.files.len(), 3);
         for (path, found) in [
             ("/", true),
             ("/index.html", true),
             ("/assets/app-1234.js", true),
+            ("/assets/app-1234.js.br", false),
+            ("/own.br", true),
             ("/assets/", false),
             ("/assets", false),
             ("/../secret", false),

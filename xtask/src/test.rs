@@ -30,6 +30,8 @@ pub enum Stage {
 
 /// Folder of the browser tests, with its own npm packages.
 const BROWSER_TESTS: &str = "tests/browser";
+/// Folder of the benchmarks in a browser, likewise.
+const BENCHMARKS: &str = "tests/bench";
 
 /// Runs the stages named, or all.
 pub fn run(sh: &Shell, progress: &mut Progress, stages: &[Stage]) -> Result<()> {
@@ -54,12 +56,11 @@ fn lint(sh: &Shell, progress: &mut Progress) -> Result<()> {
     progress.step("rustfmt", || {
         cmd!(sh, "cargo fmt --all --check").run().context("run `cargo fmt`")
     })?;
-    for folder in ["web", BROWSER_TESTS] {
-        progress.step(&format!("Biome and tsc in {folder}"), || {
+    for folder in ["web", BROWSER_TESTS, BENCHMARKS] {
+        progress.step(&format!("Biome in {folder}"), || {
             setup::npm_packages(sh, folder)?;
             let _inside = sh.push_dir(folder);
-            cmd!(sh, "npm run --silent lint").run()?;
-            Ok(cmd!(sh, "npm run --silent typecheck").run()?)
+            Ok(cmd!(sh, "npm run --silent lint").run()?)
         })?;
     }
     progress.step("clippy", || {
@@ -130,6 +131,14 @@ fn deploy(sh: &Shell, progress: &mut Progress) -> Result<()> {
 
 fn browser(sh: &Shell, progress: &mut Progress) -> Result<()> {
     web::build(sh, progress)?;
+    // Only now: they import the types of what was just built.
+    for folder in [BROWSER_TESTS, BENCHMARKS] {
+        progress.step(&format!("tsc in {folder}"), || {
+            setup::npm_packages(sh, folder)?;
+            let _inside = sh.push_dir(folder);
+            Ok(cmd!(sh, "npm run --silent typecheck").run()?)
+        })?;
+    }
     progress.step("building the programs that the browser tests start", || {
         Ok(cmd!(sh, "cargo build --workspace --exclude xtask --bins").run()?)
     })?;
