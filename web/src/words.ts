@@ -1,4 +1,7 @@
-import type { ConnectionState, OperatingPoint, Prediction, Selection, Series } from 'split-inference';
+import type { ConnectionState, OperatingPoint, Selection, Series } from 'split-inference';
+
+/** Holds figure and unit on one line. */
+const SPACE = '\u00a0';
 
 /** A time in milliseconds, with as many digits as are worth reading. */
 export function milliseconds(value: number): string {
@@ -7,8 +10,8 @@ export function milliseconds(value: number): string {
 
 /** A number of bytes. */
 export function bytes(value: number): string {
-  if (value < 1000) return `${Math.round(value)} bytes`;
-  return value < 1e6 ? `${(value / 1000).toFixed(1)} kB` : `${(value / 1e6).toFixed(1)} MB`;
+  if (value < 1000) return `${Math.round(value)}${SPACE}bytes`;
+  return value < 1e6 ? `${(value / 1000).toFixed(1)}${SPACE}kB` : `${(value / 1e6).toFixed(1)}${SPACE}MB`;
 }
 
 /** Whether an operating point splits the network at all, and if not, where all of it runs. */
@@ -36,7 +39,7 @@ export function codecOf({ codec, image, features }: OperatingPoint): string {
 export function describe(point: OperatingPoint, series: Series): string {
   const cut = cutOf(point);
   const images = `${series.measuredImages.toLocaleString('en')} images of ${series.measuredOn}`;
-  const accuracy = `${point.accuracy.toFixed(1)} % right on ${images}, ${series.unprunedAccuracy.toFixed(1)} % before pruning`;
+  const accuracy = `${percent(point.accuracy)} right on ${images}, ${percent(series.unprunedAccuracy)} before pruning`;
   return `Variant ${point.variant}, ${cut}; ${codecOf(point)}. ${accuracy}.`;
 }
 
@@ -70,21 +73,29 @@ function expectation({ predicted }: Selection): string {
     ['edge', edge],
   ];
   const terms = parts.filter((it) => it[1] > 0).map(([name, value]) => `${name} ${milliseconds(value)}`);
-  return terms.length > 1 ? `Expected: ${total(predicted)} (${terms.join(' + ')}).` : `Expected: ${total(predicted)}.`;
+  return terms.length > 1
+    ? `Expected: ${time(predicted.total)} (${terms.join(' + ')}).`
+    : `Expected: ${time(predicted.total)}.`;
 }
 
 function rival({ runnerUp }: Selection, series: Series): string {
   const point = runnerUp && series.points[runnerUp.point];
   if (!point) return '';
-  return `Next best: ${nameOf(point)}, ${total(runnerUp.predicted)} at ${point.accuracy.toFixed(1)} %.`;
+  return `Next best: ${nameOf(point)}, ${time(runnerUp.predicted.total)} at ${percent(point.accuracy)}.`;
 }
 
 function link(selection: Selection, state: ConnectionState): string {
   if (!selection.link || state !== 'connected') return '';
   const { rateBytesPerSecond, roundTripMs } = selection.link;
-  return `Link: ${bytes(rateBytesPerSecond)} per second, round trip ${milliseconds(roundTripMs)} ms.`;
+  return `Link: ${bytes(rateBytesPerSecond)} per second, round trip ${time(roundTripMs)}.`;
 }
 
-function total({ total }: Prediction): string {
-  return `${milliseconds(total)} ms`;
+/** A time with its unit. */
+function time(value: number): string {
+  return `${milliseconds(value)}${SPACE}ms`;
+}
+
+/** A percentage. */
+function percent(value: number): string {
+  return `${value.toFixed(1)}${SPACE}%`;
 }
