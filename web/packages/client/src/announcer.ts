@@ -10,6 +10,8 @@ export class Announcer {
   #selection = '';
   #told = 0;
   #problem = '';
+  /** The latest problem from before anyone could listen; undefined as a whole once someone can. */
+  #early: { problem?: Problem } | undefined = {};
 
   constructor(post: (response: Response) => void) {
     this.#post = post;
@@ -31,7 +33,15 @@ export class Announcer {
     const text = `${code} ${message}`;
     if (text === this.#problem) return;
     this.#problem = text;
-    this.#post({ type: 'problem', problem: { code, message } });
+    if (this.#early) this.#early.problem = { code, message };
+    else this.#post({ type: 'problem', problem: { code, message } });
+  }
+
+  /** To be called when the page has the client: it can listen from now on. */
+  begin(): void {
+    const problem = this.#early?.problem;
+    this.#early = undefined;
+    if (problem) this.#post({ type: 'problem', problem });
   }
 
   /** Nothing is wrong any more. */

@@ -35,6 +35,7 @@ export class Service {
   readonly #connection: Connection;
   readonly #timers: ReturnType<typeof setInterval>[] = [];
   #credit = 0;
+  #change: StateChange | undefined;
 
   /** Loads program and manifest and connects. */
   static async start(start: Start, post: Post): Promise<Service> {
@@ -95,6 +96,9 @@ export class Service {
     self.addEventListener('online', () => this.#connection.hurry());
     await Promise.all([this.#excludeFormats(), this.#restore(), this.#connection.settled]);
     this.#post({ type: 'ready', series: this.#series });
+    this.#announcer.begin();
+    // Again, for listeners that came with the client: why there is no connection.
+    if (this.#change?.problem) this.#changed(this.#change);
     this.#every(TICK_MS, () => this.#points.prefetch());
     this.#every(SAVE_MS, () => this.#save());
   }
@@ -155,6 +159,7 @@ export class Service {
   }
 
   #changed(change: StateChange): void {
+    this.#change = change;
     this.#post({ type: 'state', change, limit: Math.max(LOCAL_LIMIT, this.#credit) });
   }
 }
