@@ -4,26 +4,22 @@ const [start, file, video, label] = ['start', 'file', 'video', 'label'].map((it)
 const show = ({ label: name, probability, timings }) => {
   label.textContent = `${name}, ${Math.round(probability * 100)} %, in ${timings.total.toFixed(1)} ms`;
 };
-const tell = (error) => {
-  label.textContent = error.message;
+const attempt = async (work) => {
+  try {
+    await work();
+  } catch (error) {
+    label.textContent = error.message;
+  }
 };
 
-try {
+attempt(async () => {
   const client = await SplitClient.connect();
   label.textContent = 'Ready';
-  file.onchange = () =>
-    createImageBitmap(file.files[0])
-      .then((it) => client.infer(it))
-      .then(show, tell);
-  start.onclick = async () => {
-    try {
+  file.onchange = () => attempt(async () => show(await client.infer(await createImageBitmap(file.files[0]))));
+  start.onclick = () =>
+    attempt(async () => {
       video.srcObject = await navigator.mediaDevices.getUserMedia({ video: true });
       await video.play();
       for await (const result of client.stream(video)) show(result);
-    } catch (error) {
-      tell(error);
-    }
-  };
-} catch (error) {
-  tell(error);
-}
+    });
+});
