@@ -18,5 +18,5 @@ export const MADE = place('target/browser-tests');
 export const CLIP = `${MADE}/clip.y4m`;
 /** A series of a small network with made-up weights. */
 export const TOY = `${MADE}/toy`;
-/** The same with so much work behind the first split point that no device should do it itself. */
+/** The same with more work behind the first split point than a device should do itself while the link is fast. */
 export const HEAVY = `${MADE}/heavy`;

@@ -9,6 +9,6 @@ export default async function setup(): Promise<void> {
   await Promise.all([
     run('prepare', ['clip', '--to', CLIP, '--frames', '60', '--rate', '30']),
     run('toy', ['--to', TOY]),
-    run('toy', ['--to', HEAVY, '--width', '384']),
+    run('toy', ['--to', HEAVY, '--width', '160']),
   ]);
 }
