@@ -7,7 +7,7 @@ import { save, toCsv, toJson } from './export.js';
 import { readOptions } from './options.js';
 import { Page } from './page.js';
 import { Player } from './player.js';
-import { explain, messageOf, needsReload, Problems, passes, RELOAD, sentence } from './problems.js';
+import { explain, messageOf, needsReload, Problems, passes, RELOAD, type Remedy, sentence } from './problems.js';
 import { Session } from './session.js';
 import type { Source } from './sources/source.js';
 
@@ -44,11 +44,19 @@ async function connect(): Promise<void> {
   } catch (thrown) {
     page.connection.show({ state: 'offline' });
     page.wait('No network');
-    const anew = !(thrown instanceof SplitError) || needsReload(thrown.code);
-    problems.show('client', messageOf(thrown), anew ? RELOAD : { label: 'Try again', run: connect });
+    problems.show('client', messageOf(thrown), remedy(thrown));
   } finally {
     page.connection.loaded();
   }
+}
+
+/** What may help if there is no client; nothing does in a browser that cannot run it. */
+function remedy(thrown: unknown): Remedy | undefined {
+  if (!(thrown instanceof SplitError) || needsReload(thrown.code)) return RELOAD;
+  if (['no-worker', 'no-wasm', 'no-simd'].includes(thrown.code)) return undefined;
+  if (thrown.code !== 'no-such-point') return { label: 'Try again', run: connect };
+  options.point = undefined;
+  return { label: 'Go on without it', run: connect };
 }
 
 function begin(client: SplitClient): void {

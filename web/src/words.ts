@@ -3,6 +3,9 @@ import type { ConnectionState, OperatingPoint, Selection, Series } from 'split-i
 /** Holds figure and unit on one line. */
 const SPACE = '\u00a0';
 
+/** Image file formats, as people write them. */
+const FORMATS: Record<string, string> = { 'image/webp': 'WebP', 'image/jpeg': 'JPEG' };
+
 /** A time in milliseconds, with as many digits as are worth reading. */
 export function milliseconds(value: number): string {
   return value.toFixed(value < 100 ? 1 : 0);
@@ -29,8 +32,7 @@ export function cutOf(point: Pick<OperatingPoint, 'split'>): string {
 
 /** What crosses the link. */
 export function codecOf({ codec, image, features }: OperatingPoint): string {
-  if (image)
-    return `the picture as ${image.type.replace('image/', '').toUpperCase()} of quality ${100 * image.quality}`;
+  if (image) return `the picture as ${FORMATS[image.type] ?? image.type} of quality ${Math.round(100 * image.quality)}`;
   if (codec === 'none') return 'nothing is sent';
   return `${codec} features, ${features.join(' × ')}`;
 }

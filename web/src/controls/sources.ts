@@ -18,6 +18,7 @@ export class SourceControls {
   readonly #choice = element('camera-choice', HTMLElement);
   readonly #detail = element('source-detail', HTMLElement);
   #camera: Camera | undefined;
+  #shown: Source | undefined;
   /** Counts what was asked for: what comes after something newer was asked for is not wanted any more. */
   #asked = 0;
 
@@ -49,35 +50,42 @@ export class SourceControls {
 
   async #openCamera(wish: CameraWish): Promise<void> {
     // Many devices cannot run two cameras at a time.
-    if (this.#camera) this.#show(undefined);
+    if (this.#camera) this.#show(undefined, 'camera');
     this.#camera = undefined;
-    await this.#open('camera', async () => {
-      const camera = await openCamera(wish, () => this.#lost());
-      this.#camera = camera;
-      return camera;
-    });
+    const camera = await this.#open('camera', () => openCamera(wish, () => this.#lost()));
+    if (camera) this.#camera = camera;
     await this.#list();
   }
 
   /** Opens a source; the one before is shown until it is there, and on if it cannot be had. */
-  async #open(kind: Kind, open: () => Promise<Source>): Promise<void> {
+  async #open<Opened extends Source>(kind: Kind, open: () => Promise<Opened>): Promise<Opened | undefined> {
     this.#asked += 1;
     const asked = this.#asked;
     try {
       if (kind === 'camera') setText(this.#detail, 'Waiting for the camera…');
       const source = await open();
-      if (asked !== this.#asked) return source.close();
-      if (kind !== 'camera') this.#camera = undefined;
-      this.#problems.clear('source');
-      this.#show(source, kind);
+      if (asked === this.#asked) {
+        if (kind !== 'camera') this.#camera = undefined;
+        this.#problems.clear('source');
+        this.#show(source, kind);
+        return source;
+      }
+      source.close();
     } catch (thrown) {
-      if (asked !== this.#asked) return;
-      setText(this.#detail, '');
-      this.#problems.show('source', messageOf(thrown));
+      if (asked === this.#asked) this.#refuse(thrown);
     }
+    return undefined;
+  }
+
+  /** Says why a source cannot be had. */
+  #refuse(thrown: unknown): void {
+    if (this.#shown) setText(this.#detail, this.#shown.name);
+    else this.#show(undefined);
+    this.#problems.show('source', messageOf(thrown));
   }
 
   #show(source: Source | undefined, kind?: Kind): void {
+    this.#shown = source;
     for (const it of ['sample', 'camera'] as const) element(it, HTMLElement).ariaPressed = `${it === kind}`;
     this.#file.parentElement?.classList.toggle('pressed', kind === 'file');
     this.#choice.hidden = kind !== 'camera' || this.#device.options.length < 2;

@@ -5,7 +5,7 @@ import { bytes, cutOf, placeOf } from '../words.js';
 
 type Shape = [number, number, number];
 
-const HEIGHT = 190;
+const HEIGHT = 198;
 /** Where the middle of all blocks is. */
 const MIDDLE = 94;
 /** From the tallest block to the lowest. */
@@ -13,7 +13,7 @@ const TALLEST = 96;
 const LOWEST = 14;
 const GAP = 6;
 /** Narrower blocks leave no room for their sides in figures. */
-const ROOM_FOR_SIDES = 34;
+const ROOM_FOR_SIDES = 38;
 
 /** A picture of the network: a block for what goes in and one for what each segment gives, the split point where it is. */
 export class NetworkView {

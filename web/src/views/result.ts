@@ -36,6 +36,7 @@ export class ResultView {
   /** Shows a result. */
   show(result: Result): void {
     this.#result = result;
+    this.#label.classList.remove('waiting');
     setText(this.#label, result.label);
     setText(this.#probability, percentage(result.probability));
     this.#showBars(result.top.slice(0, BARS));
