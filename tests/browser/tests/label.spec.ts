@@ -12,7 +12,7 @@ test('the camera gets a label within five seconds', async ({ page, edge, series,
   await expect(page.locator('#error')).toBeEmpty();
 
   // Once there is something to see in every chart.
-  await results.take({ count: 60 });
+  await results.take({ count: 30 });
   const path = info.outputPath('page.png');
   await page.screenshot({ path, fullPage: true });
   await info.attach('page', { path, contentType: 'image/png' });
