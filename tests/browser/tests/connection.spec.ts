@@ -74,11 +74,8 @@ async function openReady(page: Page, server: { url: string }, results: Results):
   await results.next({ count: 3, points: DEVICE });
 }
 
-/** No result came twice, and of one place none after a later one. Between the two, the device may overtake what is still on the link. */
+/** No result came twice. One may overtake another: the device what is on the link, a short tail a long one. */
 function expectOnceEach(results: Told[]): void {
-  expect(new Set(results.map((it) => it.frame)).size).toBe(results.length);
-  for (const points of [DEVICE, EDGE]) {
-    const frames = results.filter((it) => points.includes(it.point)).map((it) => it.frame);
-    expect(frames).toEqual(frames.toSorted((a, b) => a - b));
-  }
+  const frames = results.map((it) => it.frame);
+  expect(frames.filter((it, at) => frames.indexOf(it) !== at)).toEqual([]);
 }
