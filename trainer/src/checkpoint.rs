@@ -4,7 +4,7 @@
 //! and `running_var` `[O]`; `classifier.weight` `[classes, C·H·W]` and `classifier.bias`. `N` counts convolution, batch norm, ReLU
 //! and pool alike.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
@@ -314,7 +314,7 @@ impl Checkpoint {
 pub fn save_tensors(
     path: &Path,
     tensors: &BTreeMap<String, NamedTensor>,
-    metadata: std::collections::HashMap<String, String>,
+    metadata: HashMap<String, String>,
 ) -> Result<(), CheckpointError> {
     let bytes: Vec<(&String, &NamedTensor, Vec<u8>)> = tensors
         .iter()
@@ -338,10 +338,11 @@ pub fn save_tensors(
     })
 }
 
+/// Tensors by name, and a file's metadata.
+pub type NamedTensors = (BTreeMap<String, NamedTensor>, HashMap<String, String>);
+
 /// Reads the float tensors and the metadata of a safetensors file.
-pub fn load_tensors(
-    path: &Path,
-) -> Result<(BTreeMap<String, NamedTensor>, std::collections::HashMap<String, String>), CheckpointError> {
+pub fn load_tensors(path: &Path) -> Result<NamedTensors, CheckpointError> {
     let bytes = std::fs::read(path).map_err(|source| CheckpointError::Io {
         path: path.to_owned(),
         source,

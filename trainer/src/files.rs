@@ -41,7 +41,7 @@ mod tests {
 
     /// Writing to `/dev/full` fails as on a full disk.
     fn full_disk_at(path: &Path) {
-        std::os::unix::fs::symlink("/dev/full", path).unwrap();
+        std::os::unix::fs::symlink("/dev/full", path).expect("a link in a folder of its own");
     }
 
     #[test]

@@ -62,7 +62,7 @@ pub fn choose(
         let cheapest = (0..order.len())
             .filter_map(|layer| {
                 let width = order[layer].len();
-                let group = if width % choice.multiple == 0 {
+                let group = if width.is_multiple_of(choice.multiple) {
                     choice.multiple
                 } else {
                     width % choice.multiple
