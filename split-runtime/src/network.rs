@@ -2,6 +2,7 @@
 
 use split_core::Shape;
 use tract_core::internal::*;
+use tract_core::ops::cast::Cast;
 use tract_nnef::internal::{DatLoader, GraphNnefLoader, Nnef, Resource, ResourceLoader};
 
 use crate::archive::{ArchiveError, gunzip};
@@ -195,7 +196,19 @@ impl Joined {
                 .map(|it| mapped.get(it).copied().context("a value is used before it is made"))
                 .collect::<TractResult<TVec<_>>>()?;
             let name = format!("segment{segment}.{}", node.name);
-            let outlets = self.model.wire_node(name, node.op.clone(), &inputs)?;
+            // tract folds the widening of a weight only up to a few megabytes; a larger one would be widened and packed anew in every run.
+            let widened = match (node.op_as::<Cast>(), node.inputs.as_slice()) {
+                (Some(cast), [weight]) => part
+                    .outlet_fact(*weight)?
+                    .konst
+                    .as_ref()
+                    .map(|it| it.cast_to_dt(cast.to)),
+                _ => None,
+            };
+            let outlets = match widened {
+                Some(weight) => tvec!(self.model.add_const(name, weight?.into_owned())?),
+                None => self.model.wire_node(name, node.op.clone(), &inputs)?,
+            };
             mapped.extend(
                 outlets
                     .into_iter()
