@@ -36,7 +36,7 @@ interface Stages {
 
 /** The parts of `split_client.js` that are used here. */
 interface Program {
-  default(): Promise<{ memory: WebAssembly.Memory }>;
+  default(from: { module_or_path: string }): Promise<{ memory: WebAssembly.Memory }>;
   Client: new (manifest: Uint8Array, listener: (event: Event) => void) => Client;
 }
 
@@ -72,7 +72,7 @@ class Binary {
 
   static async load(flavour: 'relaxed' | 'simd', edge: string): Promise<Binary> {
     const program: Program = await import(`/wasm/${flavour}/split_client.js`);
-    const { memory } = await program.default();
+    const { memory } = await program.default({ module_or_path: `/wasm/${flavour}/split_client_bg.wasm` });
     const manifest = new URL('v1/manifest.json', edge);
     const json = new Uint8Array(await (await fetch(manifest)).arrayBuffer());
     const binary = new Binary(memory, program, manifest, json);

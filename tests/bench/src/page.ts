@@ -78,17 +78,14 @@ export async function firstResult(page: Page, withinMs: number): Promise<number>
 /** What the product's page is opened with. */
 export interface Opening {
   source: 'camera' | 'sample';
-  /** The edge worker, if another than where the page comes from. */
-  edge?: string;
   /** Operating point; chosen by the page if not given. */
   point?: number;
 }
 
-/** The URL of the product's page. */
-export function pageUrl(origin: string, { source, edge, point }: Opening): string {
+/** The URL of the product's page. It is served over the link, since it may talk to where it came from only. */
+export function pageUrl(origin: string, { source, point }: Opening): string {
   const url = new URL(origin);
   url.searchParams.set('source', source);
-  if (edge) url.searchParams.set('edge', edge);
   if (point !== undefined) url.searchParams.set('point', `${point}`);
   return url.href;
 }
@@ -96,11 +93,14 @@ export function pageUrl(origin: string, { source, edge, point }: Opening): strin
 /** Opens a page and waits for its first result. Its errors end the benchmark. */
 export async function open(context: BrowserContext, url: string, withinMs = 120_000): Promise<Page> {
   const page = await context.newPage();
+  page.on('console', (message) => {
+    if (message.type() === 'error') console.error(`${url}: ${message.text()}`);
+  });
   page.on('pageerror', (error) => {
     console.error(`${url}: ${error.message}`);
     process.exitCode = 1;
   });
-  await page.goto(url);
+  await page.goto(url, { timeout: withinMs });
   await firstResult(page, withinMs);
   return page;
 }

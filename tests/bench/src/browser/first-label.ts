@@ -74,7 +74,7 @@ async function visitAll(browser: Browser, url: string, visits: number): Promise<
 
 async function firstLabel(context: BrowserContext, url: string): Promise<number> {
   const page = await context.newPage();
-  await page.goto(url, { waitUntil: 'commit' });
+  await page.goto(url, { timeout: PATIENCE_MS });
   const ms = await firstResult(page, PATIENCE_MS);
   await page.waitForTimeout(STAY_MS);
   await page.close();

@@ -39,7 +39,9 @@ export interface Bench {
   peer: string;
   browser: Browser;
   slices: Program | undefined;
-  /** Time of the loop that tells how fast the first class is. */
+  /** What the program that slows down is told for the class in use. */
+  slowness: number;
+  /** Time of the loop at full speed. */
   loopMs?: number;
   /** What else was found, for the report. */
   notes: object[];
@@ -66,22 +68,56 @@ export async function openBench(files: Files, settings: Settings): Promise<Bench
     peer: await serve({ onnx: files.onnx, series: files.series.folder }),
     browser: await onDeviceCore(() => launch(files.clip)),
     slices: slicing,
+    slowness: 1,
     notes: [],
   };
 }
 
-/** The browser on a device of this class, with empty caches. */
-export async function asClass(bench: Bench, factor: number): Promise<BrowserContext> {
-  await bench.slices?.say(`${factor}`);
+/** A browser with empty caches. */
+export async function openContext(bench: Bench): Promise<BrowserContext> {
   const context = await bench.browser.newContext({ permissions: ['camera'] });
   await record(context);
   return context;
 }
 
-/** How many times slower a loop in a web worker has become, against the first call. */
-export async function measuredFactor(bench: Bench, context: BrowserContext): Promise<number> {
+/** Tries until the device is as slow as it should be. */
+const TRIES = 5;
+const TOLERANCE = 0.05;
+
+/**
+ * Makes the browser's core so many times slower, by what a loop in a web worker says: switching costs a part of every slice, and the browser's
+ * other threads have theirs. Returns how many times slower it became.
+ */
+export async function slowDown(bench: Bench, context: BrowserContext, factor: number): Promise<number> {
+  bench.slowness = 1;
+  await fullSpeed(bench);
+  bench.loopMs ??= await loopMs(bench, context);
+  let share = factor;
+  let measured = 1;
+  for (let attempt = 0; bench.slices && factor > 1 && attempt < TRIES; attempt += 1) {
+    bench.slowness = share;
+    await classSpeed(bench);
+    measured = (await loopMs(bench, context)) / bench.loopMs;
+    if (Math.abs(measured / factor - 1) < TOLERANCE) break;
+    share = Math.max(1, (share * factor) / measured);
+  }
+  return measured;
+}
+
+/** Lets the device be as fast as the machine, to load what is not measured. */
+export async function fullSpeed(bench: Bench): Promise<void> {
+  await bench.slices?.say('1');
+}
+
+/** Lets the device be as slow as its class again. */
+export async function classSpeed(bench: Bench): Promise<void> {
+  await bench.slices?.say(bench.slowness.toFixed(3));
+}
+
+/** Time of a loop in a web worker. */
+async function loopMs(bench: Bench, context: BrowserContext): Promise<number> {
   const page = await context.newPage();
-  await page.goto(new URL('pages/loop.html', bench.peer).href);
+  await page.goto(new URL('pages/loop.html', bench.peer).href, { timeout: 120_000 });
   const times = await page.evaluate(
     () =>
       new Promise<number[]>((resolve) => {
@@ -90,9 +126,7 @@ export async function measuredFactor(bench: Bench, context: BrowserContext): Pro
       }),
   );
   await page.close();
-  const time = median(times);
-  bench.loopMs ??= time;
-  return time / bench.loopMs;
+  return median(times);
 }
 
 /** Gives both links these conditions. */

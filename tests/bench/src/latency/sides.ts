@@ -3,7 +3,7 @@ import type { BrowserContext, Page } from 'playwright-core';
 import { type Link, UNLIMITED } from '../links.js';
 import { collect, type Measured, open, pageUrl } from '../page.js';
 import { type Point, promising } from '../series.js';
-import { asClass, type Bench, type Edge, measuredFactor, overLink } from './bench.js';
+import { type Bench, classSpeed, type Edge, fullSpeed, openContext, overLink, slowDown } from './bench.js';
 import { type Measurement, measurement, type Side, type Subject } from './measurement.js';
 
 /** Time that the free side has to get used to another link, and a fixed one to empty it. */
@@ -12,6 +12,10 @@ const SETTLE_FIXED_MS = 500;
 
 /** Frames that may have been on their way when the conditions changed. */
 const IN_FLIGHT = 4;
+
+/** So many frames at least, if they come in this time. */
+const FEWEST = 5;
+const PATIENCE_MS = 20_000;
 
 /** One class of device: the browser has been slowed down, or its times are multiplied. */
 interface Class {
@@ -26,9 +30,9 @@ export async function measureClass(bench: Bench, factor: number): Promise<Measur
   console.log(`\ndevice ×${factor}`);
   const modelled = bench.settings.modelled ? factor : 1;
   await overLink(bench, UNLIMITED);
-  const context = await asClass(bench, factor);
+  const context = await openContext(bench);
   const device = { bench, context, factor, modelled };
-  const loop = await measuredFactor(bench, context);
+  const loop = await slowDown(bench, context, modelled > 1 ? 1 : factor);
   console.log(
     `  a loop of a millisecond in a web worker takes ×${loop.toFixed(2)}${modelled > 1 ? ' (modelled)' : ''}`,
   );
@@ -51,10 +55,10 @@ export async function measureClass(bench: Bench, factor: number): Promise<Measur
 }
 
 async function fixed(device: Class, side: Side, edge: Edge, point: Point): Promise<Measurement[]> {
-  const { bench, context } = device;
+  const { bench } = device;
   await overLink(bench, UNLIMITED);
-  const url = pageUrl(edge.server.url, { source: 'camera', edge: edge.link.url, point: point.index });
-  const page = await open(context, url);
+  const url = pageUrl(edge.link.url, { source: 'camera', point: point.index });
+  const page = await openFast(device, url);
   const measurements: Measurement[] = [];
   for (const link of bench.settings.links) {
     await overLink(bench, link);
@@ -70,7 +74,7 @@ async function free(device: Class): Promise<Measurement[]> {
   const { bench, context } = device;
   const { ours, files } = bench;
   await overLink(bench, UNLIMITED);
-  const page = await open(context, pageUrl(ours.server.url, { source: 'camera', edge: ours.link.url }));
+  const page = await open(context, pageUrl(ours.link.url, { source: 'camera' }));
   const measurements: Measurement[] = [];
   for (const link of bench.settings.links) {
     await overLink(bench, link);
@@ -85,7 +89,7 @@ async function free(device: Class): Promise<Measurement[]> {
 
 /** The link does not matter here: what one thread and two give is noted for each, and the faster one is the side. */
 async function onnxruntime(device: Class, point: Point | undefined): Promise<Measurement[]> {
-  const { bench, context, factor } = device;
+  const { bench, factor } = device;
   if (!point) return [];
   const sides: { threads: number; results: Measured[] }[] = [];
   for (const threads of [1, 2]) {
@@ -96,7 +100,7 @@ async function onnxruntime(device: Class, point: Point | undefined): Promise<Mea
       threads: `${threads}`,
     };
     url.search = new URLSearchParams(parameters).toString();
-    const page = await open(context, url.href);
+    const page = await openFast(device, url.href);
     sides.push({ threads, results: await collectAll(bench, page) });
     await page.close();
   }
@@ -114,10 +118,22 @@ async function onnxruntime(device: Class, point: Point | undefined): Promise<Mea
   return bench.settings.links.map((link) => note(measurement(subject(link, threads), results)));
 }
 
+/** Loading is not what is measured here. The page that chooses freely is opened as slowly as its class is, since it learns from that. */
+async function openFast({ bench, context }: Class, url: string): Promise<Page> {
+  await fullSpeed(bench);
+  const page = await open(context, url);
+  await classSpeed(bench);
+  return page;
+}
+
 async function collectAll(bench: Bench, page: Page, point?: number): Promise<Measured[]> {
   const { frames, withinMs } = bench.settings;
   const results = await collect(page, { frames, withinMs, skip: IN_FLIGHT, point });
-  if (results.length === 0) throw new Error(`${page.url()} gave no result in ${withinMs} ms`);
+  if (results.length >= FEWEST) return results;
+  // The slowest cells need longer for frames that say anything.
+  const more = { frames: FEWEST - results.length, withinMs: PATIENCE_MS, skip: 0, point };
+  results.push(...(await collect(page, more)));
+  if (results.length === 0) throw new Error(`${page.url()} gave no result in ${PATIENCE_MS} ms`);
   return results;
 }
 
