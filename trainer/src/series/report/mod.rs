@@ -1,6 +1,6 @@
 //! `trainer report`: a series beside the paper's figures, as one page and as plots.
 //!
-//! Every number comes from the manifest, which holds nothing but what was measured; the paper's are in [`mod@reference`], those of the
+//! Every number comes from the manifest, which holds nothing but what was measured; the paper's are in `reference`, those of the
 //! course of training in the logs of the runs that are named.
 
 use std::fs;
