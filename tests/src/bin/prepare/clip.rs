@@ -14,7 +14,7 @@ use split_tests::pictures;
 /// Settings of a clip.
 #[derive(Args)]
 pub struct Arguments {
-    /// Image folder: its test/<class>/* are the pictures, one a frame; without it, made-up ones
+    /// Image folder: its `test/CLASS/*` are the pictures, one a frame; without it, made-up ones
     #[arg(long)]
     data: Option<PathBuf>,
     /// The clip

@@ -33,7 +33,7 @@ enum Command {
     Clip(clip::Arguments),
     /// Links a few pictures of every class to another image folder
     Thin {
-        /// Image folder: train/<class>/* and test/<class>/*
+        /// Image folder: `train/CLASS/*` and `test/CLASS/*`
         #[arg(long)]
         data: PathBuf,
         /// The smaller image folder
@@ -48,7 +48,7 @@ enum Command {
         /// Folder of the series
         #[arg(long)]
         series: PathBuf,
-        /// Image folder: train/<class>/* for the largest features, test/<class>/* for the accuracies
+        /// Image folder: `train/CLASS/*` for the largest features, `test/CLASS/*` for the accuracies
         #[arg(long)]
         data: PathBuf,
         /// Pictures of each half, spread evenly over the classes
