@@ -48,9 +48,10 @@ test('the modes use the points that they are named after', async ({ page, edge, 
     await test.step(mode, async () => {
       await page.check(`input[name="mode"][value="${mode}"]`);
       const points = [...series.points.keys()].filter((it) => split.test(series.points[it]?.split ?? ''));
-      // Frames that were on their way come first; a head may have to be loaded before.
-      await results.next({ points });
-      const after = await results.next({ count: 10 });
+      // A head may have to be loaded before; answers to earlier frames may still come, even after the first of the new mode.
+      const [first] = await results.next({ points });
+      const after = (await results.next({ count: 10 })).filter((it) => first && it.frame > first.frame);
+      expect(after.length).toBeGreaterThan(0);
       expect(after.map((it) => it.point).filter((it) => !points.includes(it))).toEqual([]);
     });
   }
