@@ -13,7 +13,7 @@ export default defineConfig({
   forbidOnly: true,
   // Those measure who is faster, so that anything else on the machine changes the outcome: `TIMING=1 npx playwright test` runs them too.
   ...(process.env.TIMING ? {} : { grepInvert: /@timing/ }),
-  timeout: 30_000,
+  timeout: 60_000,
   reporter: [['list'], ['./src/summary.ts']],
   use: {
     browserName: 'chromium',
