@@ -9,6 +9,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use bytes::Bytes;
+
 use crate::assets::{Asset, IMMUTABLE, REVALIDATE};
 
 /// The files of the page.
@@ -70,7 +72,7 @@ impl Page {
                     limit: MAX_PAGE_BYTES,
                 });
             }
-            let content = fs::read(&path).map_err(read)?;
+            let content = Bytes::from(fs::read(&path).map_err(read)?);
             contents.insert(path, content);
         }
         for (path, content) in &contents {
@@ -133,7 +135,7 @@ fn compressed_path(path: &Path) -> PathBuf {
     name.into()
 }
 
-fn asset(folder: &Path, path: &Path, content: Vec<u8>, compressed: Option<Vec<u8>>) -> Asset {
+fn asset(folder: &Path, path: &Path, content: Bytes, compressed: Option<Bytes>) -> Asset {
     let mime = mime_guess::from_path(path).first_or_octet_stream();
     let content_type = match mime.type_() == "text" {
         true => format!("{mime}; charset=utf-8"),
@@ -142,9 +144,9 @@ fn asset(folder: &Path, path: &Path, content: Vec<u8>, compressed: Option<Vec<u8
     // Vite puts what it names by content there.
     let hashed = path.starts_with(folder.join("assets"));
     let cache = if hashed { IMMUTABLE } else { REVALIDATE };
-    let asset = Asset::new(content.into(), content_type, cache);
+    let asset = Asset::new(content, content_type, cache);
     match compressed {
-        Some(compressed) => asset.with_brotli(compressed.into()),
+        Some(compressed) => asset.with_brotli(compressed),
         None if mime.type_() == "image" && mime.subtype() != "svg" => asset,
         None => asset.compressed(),
     }
