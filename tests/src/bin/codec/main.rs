@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Result, ensure};
 use clap::Parser;
-use split_tests::report::Report;
+use split_tests::{pictures, report::Report};
 
 use crate::{
     point::{Point, Row},
@@ -49,7 +49,10 @@ fn main() -> Result<()> {
         !groups.is_empty(),
         "no operating point of the series splits its network"
     );
-    let load = |subset: &str, count| series.pictures(&arguments.data.join(subset), count);
+    let load = |subset: &str, count| -> Result<Vec<Vec<u8>>> {
+        let pictures = pictures::load(&arguments.data.join(subset), series.manifest.input.shape, count)?;
+        Ok(pictures.into_iter().map(|it| it.rgba).collect())
+    };
     let training = load("train", arguments.training_images)?;
     let test = load("test", arguments.images)?;
     println!("{} test pictures, mean bytes of a payload:\n", test.len());

@@ -1,12 +1,11 @@
-//! The heads of a series, and pictures for them.
+//! The heads of a series.
 
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, ensure};
-use image::imageops::FilterType;
+use anyhow::{Context, Result};
 use split_core::{
     Manifest, Shape,
     manifest::{Codec, OperatingPoint},
@@ -71,35 +70,4 @@ impl Series {
             files.iter().map(Vec::as_slice),
         )?)
     }
-
-    /// At most `count` pictures below `folder`, spread evenly over its class folders, as RGBA of the network's size.
-    pub fn pictures(&self, folder: &Path, count: usize) -> Result<Vec<Vec<u8>>> {
-        let mut files = Vec::new();
-        for class in entries(folder)? {
-            files.extend(entries(&class)?);
-        }
-        ensure!(!files.is_empty() && count > 0, "{} holds no pictures", folder.display());
-        let count = count.min(files.len());
-        let chosen = (0..count).map(|it| &files[it * files.len() / count]);
-        chosen.map(|it| self.picture(it)).collect()
-    }
-
-    fn picture(&self, path: &Path) -> Result<Vec<u8>> {
-        let shape = self.manifest.input.shape;
-        let (width, height) = (shape.width() as u32, shape.height() as u32);
-        let picture = image::open(path)
-            .with_context(|| path.display().to_string())?
-            .into_rgba8();
-        Ok(match picture.dimensions() == (width, height) {
-            true => picture.into_raw(),
-            false => image::imageops::resize(&picture, width, height, FilterType::Triangle).into_raw(),
-        })
-    }
-}
-
-fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
-    let mut paths = entries.map(|it| Ok(it?.path())).collect::<Result<Vec<_>>>()?;
-    paths.sort();
-    Ok(paths)
 }
