@@ -10,6 +10,7 @@ use clap::ValueEnum;
 use xshell::{Shell, cmd};
 
 use crate::{
+    bench::BROWSER_BENCHMARKS,
     progress::Progress,
     setup::{self, WASM_TARGET},
     target_folder, web,
@@ -30,8 +31,6 @@ pub enum Stage {
 
 /// Folder of the browser tests, with its own npm packages.
 const BROWSER_TESTS: &str = "tests/browser";
-/// Folder of the benchmarks in a browser, likewise.
-const BENCHMARKS: &str = "tests/bench";
 
 /// Runs the stages named, or all.
 pub fn run(sh: &Shell, progress: &mut Progress, stages: &[Stage]) -> Result<()> {
@@ -56,7 +55,7 @@ fn lint(sh: &Shell, progress: &mut Progress) -> Result<()> {
     progress.step("rustfmt", || {
         cmd!(sh, "cargo fmt --all --check").run().context("run `cargo fmt`")
     })?;
-    for folder in ["web", BROWSER_TESTS, BENCHMARKS] {
+    for folder in ["web", BROWSER_TESTS, BROWSER_BENCHMARKS] {
         progress.step(&format!("Biome in {folder}"), || {
             setup::npm_packages(sh, folder)?;
             let _inside = sh.push_dir(folder);
@@ -132,7 +131,7 @@ fn deploy(sh: &Shell, progress: &mut Progress) -> Result<()> {
 fn browser(sh: &Shell, progress: &mut Progress) -> Result<()> {
     web::build(sh, progress)?;
     // Only now: they import the types of what was just built.
-    for folder in [BROWSER_TESTS, BENCHMARKS] {
+    for folder in [BROWSER_TESTS, BROWSER_BENCHMARKS] {
         progress.step(&format!("tsc in {folder}"), || {
             setup::npm_packages(sh, folder)?;
             let _inside = sh.push_dir(folder);
@@ -142,10 +141,7 @@ fn browser(sh: &Shell, progress: &mut Progress) -> Result<()> {
     progress.step("building the programs that the browser tests start", || {
         Ok(cmd!(sh, "cargo build --workspace --exclude xtask --bins").run()?)
     })?;
-    let chromium = progress.step("Playwright and Chromium", || {
-        setup::npm_packages(sh, BROWSER_TESTS)?;
-        setup::chromium(sh, BROWSER_TESTS)
-    })?;
+    let chromium = progress.step("Playwright and Chromium", || setup::chromium(sh, BROWSER_TESTS))?;
     progress.step("browser tests", || {
         let _programs = sh.push_env("PROGRAMS", target_folder(sh)?.join("debug"));
         let _chromium = chromium.as_ref().map(|it| sh.push_env("CHROMIUM", it));

@@ -15,6 +15,9 @@ use xshell::Shell;
 pub use self::simulate::run as simulate;
 use crate::{progress::Progress, target_folder};
 
+/// Folder of the benchmarks in a browser, with its own npm packages.
+pub const BROWSER_BENCHMARKS: &str = "tests/bench";
+
 /// A benchmark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Bench {

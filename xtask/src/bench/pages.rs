@@ -5,10 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use xshell::{Shell, cmd};
 
+use super::BROWSER_BENCHMARKS;
 use crate::{progress::Progress, setup, target_folder, web};
-
-/// Folder of the programs that drive Chromium, with its own npm packages.
-const FOLDER: &str = "tests/bench";
 
 /// Programs that drive Chromium, and what they drive.
 pub struct Pages {
@@ -26,9 +24,9 @@ pub fn prepare(sh: &Shell, progress: &mut Progress) -> Result<Pages> {
         Ok(cmd!(sh, "cargo build --release {packages...} {programs...}").run()?)
     })?;
     let chromium = progress.step("Playwright, onnxruntime-web and Chromium", || {
-        setup::npm_packages(sh, FOLDER)?;
-        let chromium = setup::chromium(sh, FOLDER)?;
-        let _inside = sh.push_dir(FOLDER);
+        setup::npm_packages(sh, BROWSER_BENCHMARKS)?;
+        let chromium = setup::chromium(sh, BROWSER_BENCHMARKS)?;
+        let _inside = sh.push_dir(BROWSER_BENCHMARKS);
         cmd!(sh, "npm run --silent build").run()?;
         Ok(chromium)
     })?;
@@ -43,7 +41,7 @@ impl Pages {
     pub fn run(&self, sh: &Shell, name: &str, folder: &Path, arguments: &[String]) -> Result<()> {
         let Self { chromium, programs } = self;
         let _chromium = chromium.as_ref().map(|it| sh.push_env("CHROMIUM", it));
-        let (program, work) = (format!("{FOLDER}/dist/{name}.js"), folder.join(name));
+        let (program, work) = (format!("{BROWSER_BENCHMARKS}/dist/{name}.js"), folder.join(name));
         let report = folder.join(format!("{name}.json"));
         cmd!(
             sh,
