@@ -1,17 +1,22 @@
 //! The class that JavaScript sees.
 
-use std::{cell::RefCell, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::Duration,
+};
 
 use js_sys::{Function, Object, Reflect};
 use serde::Serialize;
 use split_core::{Digest, manifest::ImageFormat, wire::ClientMessage};
-use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
-use web_sys::WorkerGlobalScope;
+use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 
 use crate::{
     engine::{Engine, Notice},
     error::{ClientError, may_retry},
-    socket::Socket,
+    scope,
+    socket::{LinkSetting, Socket, SocketEvent},
+    throttle::Throttle,
     view::{ResultView, SegmentView, SelectionView, SeriesView},
 };
 
@@ -30,6 +35,7 @@ pub struct Client {
 struct Shared {
     engine: RefCell<Engine>,
     socket: RefCell<Option<Socket>>,
+    link: LinkSetting,
     listener: Function,
 }
 
@@ -64,10 +70,11 @@ impl Client {
     #[wasm_bindgen(constructor)]
     pub fn new(manifest: &[u8], listener: Function) -> Result<Client, JsValue> {
         std::panic::set_hook(Box::new(|panic| web_sys::console::error_1(&panic.to_string().into())));
-        let engine = Engine::new(manifest, now).map_err(thrown)?;
+        let engine = Engine::new(manifest, scope::now).map_err(thrown)?;
         let shared = Shared {
             engine: RefCell::new(engine),
             socket: RefCell::new(None),
+            link: Rc::new(Cell::new(None)),
             listener,
         };
         Ok(Self {
@@ -154,29 +161,33 @@ impl Client {
         }
     }
 
+    /// Makes link and device slower than they are: `{ link?: { bytesPerSecond, roundTripMs }, device?: factor }`, for demonstration.
+    ///
+    /// Messages wait, and so does whatever runs on the device, so that both are measured as if they were so slow.
+    #[wasm_bindgen(js_name = setThrottle)]
+    pub fn set_throttle(&self, throttle: JsValue) -> Result<(), JsValue> {
+        let Throttle { link, device } = serde_wasm_bindgen::from_value(throttle)?;
+        self.shared.link.set(link);
+        self.shared.engine.borrow_mut().set_slowdown(device.unwrap_or(1.0));
+        Ok(())
+    }
+
+    /// How many times as long everything takes on the device as it would without a throttle.
+    #[wasm_bindgen(getter)]
+    pub fn slowdown(&self) -> f64 {
+        self.shared.engine.borrow().slowdown()
+    }
+
     /// Opens the connection; what becomes of it is told to the listener. A connection in use is dropped.
     pub fn connect(&self, url: &str, token: Option<String>) -> Result<(), JsValue> {
         self.close();
         let hello = self.shared.engine.borrow_mut().connect(token);
-        let [opening, receiving, closing] = [(); 3].map(|()| Rc::downgrade(&self.shared));
-        let socket = Socket::open(
-            url,
-            move || {
-                if let Some(shared) = opening.upgrade() {
-                    shared.send(&hello);
-                }
-            },
-            move |bytes| {
-                if let Some(shared) = receiving.upgrade() {
-                    shared.receive(bytes);
-                }
-            },
-            move |code, reason| {
-                if let Some(shared) = closing.upgrade() {
-                    shared.ended(CONNECTION_LOST, close_text(code, &reason));
-                }
-            },
-        )?;
+        let (link, shared) = (Rc::clone(&self.shared.link), Rc::downgrade(&self.shared));
+        let socket = Socket::open(url, link, move |event| {
+            if let Some(shared) = shared.upgrade() {
+                shared.happened(event, &hello);
+            }
+        })?;
         *self.shared.socket.borrow_mut() = Some(socket);
         Ok(())
     }
@@ -244,10 +255,17 @@ impl Client {
 }
 
 impl Shared {
-    /// A message that cannot be sent means a socket that is closing: its end is reported by the socket itself.
+    fn happened(&self, event: SocketEvent, hello: &[u8]) {
+        match event {
+            SocketEvent::Open => self.send(hello),
+            SocketEvent::Message(bytes) => self.receive(bytes),
+            SocketEvent::Close(code, reason) => self.ended(CONNECTION_LOST, close_text(code, &reason)),
+        }
+    }
+
     fn send(&self, message: &[u8]) {
         if let Some(socket) = self.socket.borrow().as_ref() {
-            let _ = socket.send(message);
+            socket.send(message);
         }
     }
 
@@ -312,15 +330,6 @@ fn close_text(code: u16, reason: &str) -> String {
         (code, "") => format!("the edge worker closed the connection (code {code})"),
         (_, reason) => format!("the edge worker closed the connection: {reason}"),
     }
-}
-
-/// Milliseconds since the web worker began.
-fn now() -> Duration {
-    let performance = js_sys::global()
-        .dyn_into::<WorkerGlobalScope>()
-        .ok()
-        .and_then(|it| it.performance());
-    Duration::from_secs_f64(performance.map_or(0.0, |it| it.now()) / 1e3)
 }
 
 fn object(value: &impl Serialize) -> Result<JsValue, JsValue> {

@@ -26,6 +26,8 @@ pub struct Device {
     heads: HashMap<Vec<Digest>, Network>,
     codecs: HashMap<usize, FeatureCodec>,
     scratch: Scratch,
+    /// Invariant: at least 1.
+    slowdown: f64,
 }
 
 /// Buffers kept from frame to frame, so that a steady stream allocates nothing here.
@@ -73,7 +75,20 @@ impl Device {
             heads: HashMap::new(),
             codecs: HashMap::new(),
             scratch: Scratch::default(),
+            slowdown: 1.0,
         }
+    }
+
+    /// Lets every stage take so many times as long, for demonstration: it waits, so that it is measured like a device that is so slow.
+    ///
+    /// Anything but a number above 1 means no slowdown.
+    pub fn set_slowdown(&mut self, slowdown: f64) {
+        self.slowdown = slowdown.max(1.0);
+    }
+
+    /// How many times as long every stage takes.
+    pub fn slowdown(&self) -> f64 {
+        self.slowdown
     }
 
     /// Segments of the operating point's head that have not been downloaded.
@@ -137,11 +152,12 @@ impl Device {
             codes,
             payload,
         } = &mut self.scratch;
+        let finished = |since| stretched(self.clock, self.slowdown, since);
         let start = (self.clock)();
         manifest.input.normalize_rgba(rgba, values)?;
-        let normalized = (self.clock)();
+        let normalized = finished(start);
         head.run(1, values, features)?;
-        let ran = (self.clock)();
+        let ran = finished(normalized);
         let operating_point = &manifest.operating_points[point];
         let product = match &operating_point.codec {
             Codec::Features(spec) => {
@@ -158,7 +174,7 @@ impl Device {
         let stages = DeviceStages {
             normalize: normalized.saturating_sub(start),
             head: ran.saturating_sub(normalized),
-            encode: (self.clock)().saturating_sub(ran),
+            encode: finished(ran).saturating_sub(ran),
         };
         Ok((stages, product))
     }
@@ -194,6 +210,19 @@ pub(crate) fn is_local(manifest: &Manifest, point: usize) -> bool {
         .operating_points
         .get(point)
         .is_some_and(|it| it.split == Split::Output)
+}
+
+/// The time when what began at `since` has taken `slowdown` times as long as it did.
+fn stretched(clock: Clock, slowdown: f64, since: Duration) -> Duration {
+    let mut now = clock();
+    if slowdown > 1.0 {
+        let elapsed = now.saturating_sub(since).as_secs_f64();
+        let until = since + Duration::try_from_secs_f64(elapsed * slowdown).unwrap_or_default();
+        while now < until {
+            now = clock();
+        }
+    }
+    now
 }
 
 fn name(cut: &Cut<'_>) -> Vec<Digest> {
@@ -250,6 +279,23 @@ mod tests {
                 encode: tick
             }
         );
+    }
+
+    #[test]
+    fn a_slowdown_stretches_every_stage() {
+        let series = fixture::series();
+        let mut device = ready(&series, POOL1);
+        for (slowdown, ticks) in [(5.0, 5), (1.0, 1), (f64::NAN, 1), (f64::INFINITY, 1)] {
+            device.set_slowdown(slowdown);
+            let (stages, _) = device.run(&series.manifest, POOL1, &fixture::frame(0)).unwrap();
+            let tick = Duration::from_millis(ticks);
+            let expected = DeviceStages {
+                normalize: tick,
+                head: tick,
+                encode: tick,
+            };
+            assert_eq!(stages, expected, "{slowdown}");
+        }
     }
 
     #[test]

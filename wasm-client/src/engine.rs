@@ -180,6 +180,16 @@ impl Engine {
         self.selector.set_profile(profile);
     }
 
+    /// Makes the device so many times as slow as it is; see [`Device::set_slowdown`].
+    pub fn set_slowdown(&mut self, slowdown: f64) {
+        self.device.set_slowdown(slowdown);
+    }
+
+    /// How many times as long everything takes on the device as it would.
+    pub fn slowdown(&self) -> f64 {
+        self.device.slowdown()
+    }
+
     /// What the link is known to be like; none without a connection or before its first answers.
     pub fn link(&self) -> Option<LinkEstimate> {
         self.selector.link()

@@ -19,7 +19,9 @@ mod error;
 #[cfg(test)]
 mod fixture;
 mod goal;
+mod scope;
 mod socket;
+mod throttle;
 mod view;
 
 pub use client::Client;
