@@ -5,3 +5,4 @@ mod faults;
 mod resume;
 mod series;
 mod support;
+mod tutorial;
