@@ -1,37 +1,52 @@
 //! How long the edge worker takes, from its own timings.
+//!
+//! Every figure is the running median of the latest answers (Tukey, *Exploratory Data Analysis*, 1977): single answers may be anything, and a change
+//! is followed within four. Until there are three, what was expected beforehand counts as one more, so the first answer, which may have found
+//! the edge worker cold, never decides alone. Between two values in the middle the lower one is taken: times are only ever disturbed upwards.
+//!
+//! An edge worker that looks slow is used no more, and then nothing new is heard of it. What is known therefore fades towards what was expected,
+//! so that it is tried again.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
 
-/// Weight of a new queue time: follows a filling queue within a handful of answers.
-const QUEUE_WEIGHT: f64 = 0.25;
-/// Weight of a new decode-and-tail time.
-const TAIL_WEIGHT: f64 = 0.1;
-/// Half-life of what a refusal says, once no answers come any more.
-const BUSY_HALF_LIFE: f64 = 2.0;
+/// Answers whose median counts.
+const LATEST: usize = 7;
+/// With fewer answers than this, the expected value counts as one.
+const ENOUGH: usize = 3;
+/// Answers that came so long before the latest say nothing any more.
+const MEMORY: Duration = Duration::from_secs(5);
+/// Half-life of what queues and refusals say, once no answers come any more: they pass with whoever else uses the edge worker.
+const QUEUE_HALF_LIFE: f64 = 2.0;
+/// Half-life of what answers say of the edge worker's speed: that changes rarely, and every new try costs a few slow frames.
+const SPEED_HALF_LIFE: f64 = 20.0;
+/// What an answer is expected to take, until some came: 10 GMAC/s, one core of a small server…
+const EXPECTED_SECONDS_PER_MAC: f64 = 1e-10;
+/// …and decoding.
+const EXPECTED_OVERHEAD: f64 = 100e-6;
 
 /// Queue, decode and tail times of the edge worker behind one connection.
 #[derive(Clone, Debug, Default)]
 pub struct EdgeEstimator {
-    queue: f64,
+    /// Waits, in seconds.
+    queue: Latest,
     /// Last refusal: when it came, and the wait it told, in seconds.
     busy: Option<(Duration, f64)>,
     /// Decode and tail of the operating points that ran, in seconds.
-    seen: HashMap<u16, f64>,
-    /// Seconds per multiply–accumulate operation over all of them.
-    seconds_per_mac: Option<f64>,
+    seen: HashMap<u16, Latest>,
+    /// Decode and tail of any point over what was expected beforehand.
+    slowness: Latest,
 }
 
 impl EdgeEstimator {
-    /// Takes the timings of one answer: the operating point, its tail's work in MACs, its wait, and decode and tail together.
-    pub fn record(&mut self, point: u16, tail_macs: u64, queue: Duration, decode_and_tail: Duration) {
-        let (queue, work) = (queue.as_secs_f64(), decode_and_tail.as_secs_f64());
-        self.queue += QUEUE_WEIGHT * (queue - self.queue);
-        let seen = self.seen.entry(point).or_insert(work);
-        *seen += TAIL_WEIGHT * (work - *seen);
-        if tail_macs > 0 {
-            let rate = work / tail_macs as f64;
-            self.seconds_per_mac = Some(self.seconds_per_mac.map_or(rate, |it| it + TAIL_WEIGHT * (rate - it)));
-        }
+    /// Takes the timings of one answer that arrived at `now`: the operating point, its tail's work in MACs, its wait, and decode and tail together.
+    pub fn record(&mut self, now: Duration, point: u16, tail_macs: u64, queue: Duration, decode_and_tail: Duration) {
+        let work = decode_and_tail.as_secs_f64();
+        self.queue.record(now, queue.as_secs_f64());
+        self.seen.entry(point).or_default().record(now, work);
+        self.slowness.record(now, work / expected(tail_macs));
     }
 
     /// Takes a refusal: the edge counts as one whose queue is as long as its hint says, fading once it has passed.
@@ -43,29 +58,137 @@ impl EdgeEstimator {
     pub fn queue(&self, now: Duration) -> Duration {
         let busy = self.busy.map_or(0.0, |(at, wait)| {
             let past = now.saturating_sub(at).as_secs_f64() - wait;
-            wait.max(0.05) * 0.5_f64.powf(past.max(0.0) / BUSY_HALF_LIFE)
+            wait.max(0.05) * fading(past, QUEUE_HALF_LIFE)
         });
-        Duration::from_secs_f64(self.queue.max(busy))
+        Duration::from_secs_f64(self.queue.typical(now, 0.0, QUEUE_HALF_LIFE).max(busy))
     }
 
-    /// Decode and tail of an operating point whose tail takes so many MACs: as measured, or in proportion to what was.
-    pub fn decode_and_tail(&self, point: u16, tail_macs: u64) -> Duration {
-        // 10 GMAC/s: one core of a small server, until something was measured.
-        let unseen = || tail_macs as f64 * self.seconds_per_mac.unwrap_or(1e-10);
-        Duration::from_secs_f64(self.seen.get(&point).copied().unwrap_or_else(unseen))
+    /// Decode and tail, at `now`, of an operating point whose tail takes so many MACs: as measured, or in proportion to what was.
+    pub fn decode_and_tail(&self, now: Duration, point: u16, tail_macs: u64) -> Duration {
+        let unseen = expected(tail_macs) * self.slowness.typical(now, 1.0, SPEED_HALF_LIFE);
+        let seen = self.seen.get(&point);
+        Duration::from_secs_f64(seen.map_or(unseen, |it| it.typical(now, unseen, SPEED_HALF_LIFE)))
     }
+}
+
+/// The latest values of one figure, and when they came.
+#[derive(Clone, Debug, Default)]
+struct Latest(VecDeque<(Duration, f64)>);
+
+impl Latest {
+    fn record(&mut self, now: Duration, value: f64) {
+        let Self(values) = self;
+        values.retain(|it| now.saturating_sub(it.0) <= MEMORY);
+        if values.len() == LATEST {
+            values.pop_front();
+        }
+        values.push_back((now, value));
+    }
+
+    /// Their median, with what was expected in place of answers that are still missing or long ago.
+    fn typical(&self, now: Duration, expected: f64, half_life: f64) -> f64 {
+        let Some(&(last, _)) = self.0.back() else {
+            return expected;
+        };
+        let mut values: Vec<f64> = self.0.iter().map(|it| it.1).collect();
+        if values.len() < ENOUGH {
+            values.push(expected);
+        }
+        let middle = (values.len() - 1) / 2;
+        let (_, &mut median, _) = values.select_nth_unstable_by(middle, f64::total_cmp);
+        let age = now.saturating_sub(last).as_secs_f64();
+        expected + (median - expected) * fading(age, half_life)
+    }
+}
+
+/// Decode and tail of so many MACs, in seconds, on an edge worker of which nothing is known.
+fn expected(tail_macs: u64) -> f64 {
+    EXPECTED_OVERHEAD + tail_macs as f64 * EXPECTED_SECONDS_PER_MAC
+}
+
+/// What is left after so many seconds.
+fn fading(seconds: f64, half_life: f64) -> f64 {
+    0.5_f64.powf(seconds.max(0.0) / half_life)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Where a tail of a million MACs is expected to take 200 µs.
+    const MACS: u64 = 1_000_000;
+
+    /// Gives answers of point 1, ten a second, that take so many milliseconds; returns what is thought of it then.
+    fn give(edge: &mut EdgeEstimator, from: Duration, milliseconds: &[u64]) -> Duration {
+        let mut now = from;
+        for &it in milliseconds {
+            now += Duration::from_millis(100);
+            edge.record(now, 1, MACS, Duration::ZERO, Duration::from_millis(it));
+        }
+        edge.decode_and_tail(now, 1, MACS)
+    }
+
+    fn close(got: Duration, milliseconds: f64) -> bool {
+        (got.as_secs_f64() * 1e3 / milliseconds - 1.0).abs() < 0.01
+    }
+
     #[test]
     fn a_tail_that_never_ran_is_estimated_from_those_that_did() {
         let mut edge = EdgeEstimator::default();
-        edge.record(1, 1_000_000, Duration::ZERO, Duration::from_micros(500));
-        assert_eq!(edge.decode_and_tail(1, 1_000_000), Duration::from_micros(500));
-        assert_eq!(edge.decode_and_tail(2, 2_000_000), Duration::from_millis(1));
+        let now = Duration::ZERO;
+        assert!(close(edge.decode_and_tail(now, 2, 9 * MACS), 1.0));
+        (0..3).for_each(|_| edge.record(now, 1, MACS, now, Duration::from_micros(600)));
+        assert!(close(edge.decode_and_tail(now, 1, MACS), 0.6));
+        assert!(close(edge.decode_and_tail(now, 2, 9 * MACS), 3.0));
+    }
+
+    #[test]
+    fn a_short_tail_that_is_all_decoding_says_little_of_a_long_one() {
+        let mut edge = EdgeEstimator::default();
+        let now = Duration::ZERO;
+        (0..3).for_each(|_| edge.record(now, 1, 1000, now, Duration::from_micros(150)));
+        assert!(edge.decode_and_tail(now, 2, 50 * MACS) < Duration::from_millis(8));
+    }
+
+    #[test]
+    fn a_cold_first_answer_is_no_measure() {
+        for answers in [&[80][..], &[80, 4], &[80, 4, 4]] {
+            let got = give(&mut EdgeEstimator::default(), Duration::ZERO, answers);
+            assert!(got <= Duration::from_millis(4), "{got:?} after {answers:?}");
+        }
+    }
+
+    #[test]
+    fn single_outliers_change_nothing() {
+        let got = give(
+            &mut EdgeEstimator::default(),
+            Duration::ZERO,
+            &[4, 4, 90, 4, 4, 0, 4, 90, 4],
+        );
+        assert_eq!(got, Duration::from_millis(4));
+    }
+
+    #[test]
+    fn a_change_is_followed_within_half_a_second() {
+        let mut edge = EdgeEstimator::default();
+        assert_eq!(give(&mut edge, Duration::ZERO, &[4; 50]), Duration::from_millis(4));
+        assert_eq!(
+            give(&mut edge, Duration::from_secs(5), &[30; 4]),
+            Duration::from_millis(30)
+        );
+        assert_eq!(
+            give(&mut edge, Duration::from_secs(6), &[4; 4]),
+            Duration::from_millis(4)
+        );
+    }
+
+    #[test]
+    fn a_slow_edge_that_is_not_used_is_tried_again_and_then_judged_afresh() {
+        let mut edge = EdgeEstimator::default();
+        give(&mut edge, Duration::ZERO, &[30; 10]);
+        let later = Duration::from_secs(120);
+        assert!(edge.decode_and_tail(later, 1, MACS) < Duration::from_millis(2));
+        assert!(give(&mut edge, later, &[2]) < Duration::from_millis(3));
     }
 
     #[test]
@@ -77,9 +200,12 @@ mod tests {
     }
 
     #[test]
-    fn rising_queue_times_are_followed() {
+    fn rising_queue_times_are_followed_and_fade() {
         let mut edge = EdgeEstimator::default();
-        (0..10).for_each(|_| edge.record(0, 1, Duration::from_millis(100), Duration::ZERO));
-        assert!(edge.queue(Duration::ZERO) > Duration::from_millis(90));
+        let at = Duration::from_secs;
+        (0..4).for_each(|_| edge.record(at(0), 0, 1, Duration::ZERO, Duration::ZERO));
+        (0..4).for_each(|_| edge.record(at(0), 0, 1, Duration::from_millis(100), Duration::ZERO));
+        assert!(edge.queue(at(0)) > Duration::from_millis(90));
+        assert!(edge.queue(at(12)) < Duration::from_millis(5));
     }
 }

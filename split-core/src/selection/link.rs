@@ -6,15 +6,18 @@
 //! (*A rank-invariant method of linear and polynomial regression analysis*, 1950) and Sen (*Estimates of the regression coefficient based on
 //! Kendall's tau*, 1968), which stays right while up to 29 % of the samples are outliers.
 //!
-//! Messages of one operating point hardly differ in size. When the samples at hand say too little of the slope,
-//! [`probe_bytes`](LinkEstimator::probe_bytes) asks for a padded probe, within a budget of 4 kB/s or 1 % of the bytes in use, whichever is more.
+//! Both are medians over the last two seconds, so a link that has changed is followed one second later, when new samples are the majority.
+//!
+//! Frames' answers tell the round trip, but messages of one operating point hardly differ in size, and where all runs on the device there are
+//! none. When the samples at hand say too little, [`probe_bytes`](LinkEstimator::probe_bytes) asks for a probe: an empty one for the round trip, a
+//! padded one for the rate, within a budget of 4 kB/s or 1 % of the bytes in use, whichever is more.
 
 use std::{collections::VecDeque, time::Duration};
 
 use super::median;
 
 /// Samples older than this say nothing of the link any more.
-const WINDOW: Duration = Duration::from_secs(4);
+const WINDOW: Duration = Duration::from_secs(2);
 /// Most samples kept; pairs grow with the square.
 const MAX_SAMPLES: usize = 24;
 /// Two samples tell the rate only if they differ by this many bytes.
@@ -25,8 +28,15 @@ const MIN_PAIRS: usize = 3;
 const PROBE_BYTES_PER_SECOND: f64 = 4000.0;
 /// Share of other traffic that probes may add.
 const PROBE_SHARE: f64 = 0.01;
-/// One probe: 2 kB take 80 ms at 200 kbit/s and are told from a round trip's noise up to about 10 Mbit/s, beyond which no operating point cares.
-const PROBE_BYTES: usize = 2000;
+/// Padding of a probe for the rate: one TCP segment, so it is told from a round trip's noise up to about 10 Mbit/s, beyond which no operating point
+/// cares, and keeps frames waiting for less than 60 ms at 200 kbit/s.
+const PADDING: usize = 1400;
+/// What a probe costs beside its padding: its own header, and WebSocket, TCP and IP around it.
+const PROBE_OVERHEAD: f64 = 62.0;
+/// A sample this recent makes another probe of its kind needless: five samples a second leave one outlier without effect.
+const RECENT: Duration = Duration::from_millis(190);
+/// The same for those that tell the rate: as often as the budget allows.
+const RECENT_LARGE: Duration = Duration::from_millis(350);
 /// The fastest rate told apart; also what a slope of zero or below (lost in noise) is taken for.
 const MAX_RATE: f64 = 125e6;
 
@@ -54,8 +64,14 @@ pub struct LinkEstimator {
     samples: VecDeque<(Duration, LinkSample)>,
     rate: Option<f64>,
     round_trip: Duration,
-    last_probe: Option<Duration>,
-    probes: u32,
+    allowance: Allowance,
+}
+
+/// Bytes that probes may still cost: earned with time, never saved up for more than one.
+#[derive(Clone, Copy, Debug, Default)]
+struct Allowance {
+    bytes: f64,
+    earned: Option<Duration>,
 }
 
 impl LinkEstimator {
@@ -83,24 +99,29 @@ impl LinkEstimator {
         })
     }
 
-    /// Padding of the probe that should go out at `now`; none while passive samples suffice or the budget is spent.
+    /// Padding of the probe that should go out at `now`; none while other samples suffice or the budget is spent.
     ///
-    /// The first probes of a connection alternate between none and much, so that their difference gives the rate; later ones differ enough from
-    /// the frames. `bytes_per_second` is the traffic of frames. The caller sends the probe; its answer comes back through [`record`](Self::record).
+    /// The first probes of a connection come at once, on credit: nothing can be chosen without them. They alternate between none and much, so that
+    /// their difference gives the rate. `bytes_per_second` is the traffic of frames. The caller sends the probe, asks for no other before its answer
+    /// came, and hands that back through [`record`](Self::record).
     pub fn probe_bytes(&mut self, now: Duration, bytes_per_second: f64) -> Option<usize> {
         self.forget(now);
         let budget = PROBE_BYTES_PER_SECOND.max(bytes_per_second * PROBE_SHARE);
-        let pause = Duration::from_secs_f64(PROBE_BYTES as f64 / budget);
-        let due = self.last_probe.is_none_or(|it| now.saturating_sub(it) >= pause);
-        // A new connection asks for its first probes at once: nothing can be chosen without them.
-        let due = due || self.rate.is_none() && self.samples.len() < MIN_PAIRS + 1;
-        if !due || self.slopes().len() >= MIN_PAIRS && self.newest_large(now) {
-            return None;
-        }
-        self.last_probe = Some(now);
-        self.probes += 1;
-        let small = self.rate.is_none() && !self.probes.is_multiple_of(2);
-        Some(if small { 0 } else { PROBE_BYTES })
+        self.allowance.earn(now, budget);
+        let padding = if self.rate.is_none() && self.samples.len() <= MIN_PAIRS {
+            // Small ones first: they hold up nothing.
+            if self.samples.len().is_multiple_of(2) {
+                0
+            } else {
+                PADDING
+            }
+        } else {
+            let large_due = !self.is_known(now, RECENT_LARGE, MIN_SPREAD_BYTES) && self.allowance.covers(PADDING);
+            let small_due = !self.is_known(now, RECENT, 0.0) && self.allowance.covers(0);
+            large_due.then_some(PADDING).or(small_due.then_some(0))?
+        };
+        self.allowance.spend(padding);
+        Some(padding)
     }
 
     fn forget(&mut self, now: Duration) {
@@ -109,16 +130,10 @@ impl LinkEstimator {
         }
     }
 
-    /// Whether a sample large enough to tell the rate arrived within the last second.
-    fn newest_large(&self, now: Duration) -> bool {
-        let recent = self
-            .samples
-            .iter()
-            .rev()
-            .take_while(|it| now.saturating_sub(it.0) < Duration::from_secs(1));
-        recent
-            .into_iter()
-            .any(|it| it.1.message_bytes as f64 >= MIN_SPREAD_BYTES)
+    /// Whether a sample of at least so many bytes came lately.
+    fn is_known(&self, now: Duration, lately: Duration, bytes: f64) -> bool {
+        let mut recent = self.samples.iter().filter(|it| now.saturating_sub(it.0) < lately);
+        recent.any(|it| it.1.message_bytes as f64 >= bytes)
     }
 
     fn slope(&self) -> Option<f64> {
@@ -143,38 +158,74 @@ impl LinkEstimator {
     }
 }
 
+impl Allowance {
+    fn earn(&mut self, now: Duration, bytes_per_second: f64) {
+        let since = self
+            .earned
+            .replace(now)
+            .map_or(Duration::ZERO, |it| now.saturating_sub(it));
+        self.bytes = (self.bytes + bytes_per_second * since.as_secs_f64()).min(cost(PADDING));
+    }
+
+    fn covers(&self, padding: usize) -> bool {
+        self.bytes >= cost(padding)
+    }
+
+    fn spend(&mut self, padding: usize) {
+        self.bytes -= cost(padding);
+    }
+}
+
+fn cost(padding: usize) -> f64 {
+    padding as f64 + PROBE_OVERHEAD
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Runs a link of `rate` and `round_trip` for `seconds` with frames of 40 bytes at 20 a second and whatever probes are asked for.
-    fn run(estimator: &mut LinkEstimator, from: u64, seconds: u64, rate: f64, noise: impl Fn(u64) -> f64) -> f64 {
-        let mut probed = 0;
-        for tick in 0..seconds * 20 {
-            let now = Duration::from_secs(from) + Duration::from_millis(tick * 50);
-            let mut send = |bytes: usize| {
-                let elapsed = Duration::from_secs_f64(0.05 + noise(tick) + bytes as f64 / rate);
-                estimator.record(
-                    now,
-                    LinkSample {
-                        message_bytes: bytes,
-                        elapsed,
-                    },
-                );
-            };
-            send(40);
-            if let Some(padding) = estimator.probe_bytes(now, 800.0) {
-                probed += padding;
-                estimator.record(
-                    now,
-                    LinkSample {
-                        message_bytes: padding,
-                        elapsed: Duration::from_secs_f64(0.05 + noise(tick) + padding as f64 / rate),
-                    },
-                );
+    /// A link, and the frames that go over it: of 40 bytes, 20 a second.
+    #[derive(Clone, Copy)]
+    struct Link {
+        rate: f64,
+        round_trip: f64,
+        frames: bool,
+    }
+
+    impl Default for Link {
+        fn default() -> Self {
+            Self {
+                rate: 137.5e3,
+                round_trip: 0.05,
+                frames: true,
             }
         }
-        probed as f64 / seconds as f64
+    }
+
+    /// Uses the link from one second to another with whatever probes are asked for; returns what they cost a second.
+    fn run(
+        estimator: &mut LinkEstimator,
+        link: Link,
+        seconds: std::ops::Range<u64>,
+        noise: impl Fn(u64) -> f64,
+    ) -> f64 {
+        let mut probed = 0.0;
+        for tick in seconds.start * 20..seconds.end * 20 {
+            let now = Duration::from_millis(tick * 50);
+            let mut send = |estimator: &mut LinkEstimator, message_bytes: usize| {
+                let elapsed = link.round_trip + noise(tick) + message_bytes as f64 / link.rate;
+                let elapsed = Duration::from_secs_f64(elapsed);
+                estimator.record(now, LinkSample { message_bytes, elapsed });
+            };
+            if link.frames {
+                send(estimator, 40);
+            }
+            if let Some(padding) = estimator.probe_bytes(now, 800.0) {
+                probed += cost(padding);
+                send(estimator, padding);
+            }
+        }
+        probed / (seconds.end - seconds.start) as f64
     }
 
     fn error(estimator: &LinkEstimator, rate: f64) -> f64 {
@@ -183,9 +234,14 @@ mod tests {
 
     #[test]
     fn finds_rate_and_round_trip_of_a_steady_link() {
-        for rate in [25e3, 137.5e3, 731e3] {
+        for (rate, frames) in [(25e3, true), (137.5e3, false), (731e3, true)] {
             let mut estimator = LinkEstimator::default();
-            run(&mut estimator, 0, 5, rate, |_| 0.0);
+            let link = Link {
+                rate,
+                frames,
+                ..Link::default()
+            };
+            run(&mut estimator, link, 0..5, |_| 0.0);
             assert!(error(&estimator, rate) < 1e-3);
             assert!((estimator.estimate().unwrap().round_trip.as_secs_f64() - 0.05).abs() < 1e-6);
         }
@@ -194,31 +250,60 @@ mod tests {
     #[test]
     fn shrugs_off_outliers_of_one_sample_in_six() {
         let mut estimator = LinkEstimator::default();
-        run(
-            &mut estimator,
-            0,
-            10,
-            137.5e3,
-            |tick| if tick % 6 == 0 { 0.4 } else { 0.0 },
-        );
+        run(&mut estimator, Link::default(), 0..10, |tick| {
+            if tick % 6 == 0 { 0.4 } else { 0.0 }
+        });
         assert!(error(&estimator, 137.5e3) < 0.1, "{:?}", estimator.estimate());
     }
 
+    /// Splitting and on the device alone, where only probes tell.
     #[test]
-    fn follows_a_link_that_slows_down_within_three_seconds() {
-        let mut estimator = LinkEstimator::default();
-        run(&mut estimator, 0, 10, 731e3, |_| 0.0);
-        run(&mut estimator, 10, 3, 25e3, |_| 0.0);
-        assert!(error(&estimator, 25e3) < 0.1, "{:?}", estimator.estimate());
+    fn follows_a_link_that_changes_within_two_seconds_either_way() {
+        for frames in [true, false] {
+            let fast = Link {
+                rate: 731e3,
+                round_trip: 0.01,
+                frames,
+            };
+            let slow = Link {
+                rate: 25e3,
+                round_trip: 0.2,
+                frames,
+            };
+            for (before, after) in [(fast, slow), (slow, fast)] {
+                let mut estimator = LinkEstimator::default();
+                run(&mut estimator, before, 0..10, |_| 0.0);
+                run(&mut estimator, after, 10..12, |_| 0.0);
+                let round_trip = estimator.estimate().unwrap().round_trip.as_secs_f64();
+                assert!((round_trip - after.round_trip).abs() < 5e-3, "{round_trip} s");
+                assert!(error(&estimator, after.rate) < 0.1, "{:?}", estimator.estimate());
+            }
+        }
     }
 
     #[test]
     fn probes_keep_to_their_budget() {
-        let per_second = run(&mut LinkEstimator::default(), 0, 60, 137.5e3, |_| 0.0);
-        assert!(
-            per_second <= PROBE_BYTES_PER_SECOND * 1.1,
-            "{per_second} bytes per second"
-        );
+        for frames in [true, false] {
+            let link = Link {
+                frames,
+                ..Link::default()
+            };
+            for seconds in [1, 60] {
+                let cost = run(&mut LinkEstimator::default(), link, 0..seconds, |_| 0.0);
+                assert!(cost <= PROBE_BYTES_PER_SECOND, "{cost} bytes per second");
+            }
+        }
+    }
+
+    #[test]
+    fn a_burst_of_probes_is_not_saved_up() {
+        let mut estimator = LinkEstimator::default();
+        run(&mut estimator, Link::default(), 0..3, |_| 0.0);
+        let later = Duration::from_secs(600);
+        let burst = std::iter::from_fn(|| estimator.probe_bytes(later, 0.0))
+            .take(9)
+            .map(cost);
+        assert!(burst.sum::<f64>() <= cost(PADDING));
     }
 
     #[test]

@@ -100,7 +100,7 @@ impl Selector {
             micros(result.decode_us) + micros(result.tail_us),
         );
         if let Some(&(_, tail)) = self.work.get(answer.point) {
-            self.edge.record(answer.point as u16, tail, queue, work);
+            self.edge.record(now, answer.point as u16, tail, queue, work);
         }
         self.record_traffic(now, answer.message_bytes);
         let sample = LinkSample {
@@ -153,7 +153,7 @@ impl Selector {
             let missing = missing_bytes(index);
             Candidate {
                 device: self.profile.predict(head),
-                edge: self.edge.decode_and_tail(index as u16, tail),
+                edge: self.edge.decode_and_tail(now, index as u16, tail),
                 missing_bytes: missing.unwrap_or_default(),
                 usable: missing.is_some(),
             }
