@@ -11,12 +11,15 @@ const DIGITS = 3;
 export function toCsv(measurements: Measurement[]): string {
   const stages = [...STAGES.map((it) => it.stage), 'total'] as const;
   const header = ['frame', 'time', 'label', 'probability', 'point', 'variant', 'split', 'codec', 'message_bytes'];
+  const throttles = ['link_throttle', 'device_throttle'];
   const rows = measurements.map((it) => {
-    const { frame, time, label, probability, point, variant, split, codec, messageBytes, timings } = it;
+    const { frame, time, label, probability, point, variant, split, codec, messageBytes } = it;
+    const { linkThrottle, deviceThrottle, timings } = it;
     const times = stages.map((stage) => timings[stage].toFixed(DIGITS));
-    return [frame, time, label, probability.toFixed(6), point, variant, split, codec, messageBytes, ...times];
+    const result = [frame, time, label, probability.toFixed(6), point, variant, split, codec, messageBytes];
+    return [...result, linkThrottle, deviceThrottle, ...times];
   });
-  const lines = [[...header, ...stages.map((it) => `${it}_ms`)], ...rows];
+  const lines = [[...header, ...throttles, ...stages.map((it) => `${it}_ms`)], ...rows];
   return lines.map((cells) => `${cells.map((it) => quoted(`${it}`)).join(',')}\r\n`).join('');
 }
 

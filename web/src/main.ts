@@ -1,14 +1,16 @@
 import { type Problem, type Result, SplitClient, SplitError, type StateChange } from 'split-inference';
 
 import { GoalControls } from './controls/goal.js';
+import { SlowerControls } from './controls/slower.js';
 import { SourceControls } from './controls/sources.js';
 import { element } from './dom.js';
 import { save, toCsv, toJson } from './export.js';
 import { readOptions } from './options.js';
 import { Page } from './page.js';
 import { Player } from './player.js';
-import { explain, messageOf, needsReload, Problems, passes, RELOAD, type Remedy, sentence } from './problems.js';
+import { elsewhere, explain, messageOf, needsReload, Problems, passes, RELOAD, type Remedy, sentence } from './problems.js';
 import { Session } from './session.js';
+import { type Slower, throttleOf, wordsOf } from './slower.js';
 import type { Source } from './sources/source.js';
 
 /** Without a result for so long, something is wrong. */
@@ -24,6 +26,7 @@ const page = new Page(session);
 const player = new Player({ result: show, failed: tell });
 const sources = new SourceControls(problems, look);
 const goals = new GoalControls((goal) => client?.setGoal(goal));
+const throttles = new SlowerControls(slow);
 let client: SplitClient | undefined;
 /** Whether the problem shown is over once frames are answered again. */
 let passing = false;
@@ -44,10 +47,16 @@ async function connect(): Promise<void> {
   } catch (thrown) {
     page.connection.show({ state: 'offline' });
     page.wait('No network');
-    problems.show('client', messageOf(thrown), remedy(thrown));
+    problems.show('client', [messageOf(thrown), hint(thrown)].join(' ').trim(), remedy(thrown));
   } finally {
     page.connection.loaded();
   }
+}
+
+/** What the operators can do if the edge worker is on another server than the page. */
+function hint(thrown: unknown): string {
+  const blocked = thrown instanceof SplitError && thrown.code === 'download-failed';
+  return blocked && options.edge !== undefined ? elsewhere(new URL(options.edge, location.href), location) : '';
 }
 
 /** What may help if there is no client; nothing does in a browser that cannot run it. */
@@ -65,9 +74,16 @@ function begin(client: SplitClient): void {
   client.on('problem', report);
   changed({ state: client.state });
   goals.show(client.series, options.point);
+  slow(throttles.slower);
   page.use(client);
   lastResult = performance.now();
   player.use(client);
+}
+
+/** Makes link and device slower than they are, and says so. */
+function slow(slower: Slower): void {
+  client?.setThrottle(throttleOf(slower));
+  page.connection.slow(wordsOf(slower));
 }
 
 /** Shows what is looked at in place of what was. */
@@ -86,7 +102,7 @@ function show(result: Result): void {
   if (passing) problems.clear('client');
   passing = false;
   problems.clear('stall');
-  session.add(result);
+  session.add(result, throttles.slower);
   page.show(result);
   document.dispatchEvent(new CustomEvent('result', { detail: result }));
 }

@@ -87,6 +87,14 @@ export function explain({ code, message }: Pick<SplitError, 'code' | 'message'>)
   return advice ? `${sentence(message)} ${advice}` : sentence(message);
 }
 
+/** What to do where page and edge worker are of different origins; empty where they are not. */
+export function elsewhere(edge: URL, page: Pick<Location, 'origin'>): string {
+  if (edge.origin === page.origin) return '';
+  const served = `The page of an edge worker connects to that one only: open ${edge.origin} instead.`;
+  const other = `Any other page needs ${edge.origin} in connect-src of its Content-Security-Policy`;
+  return `${served} ${other}, and the edge worker the option --allow-origin ${page.origin}.`;
+}
+
 /** Whether loading the page anew helps. */
 export function needsReload(code: ErrorCode): boolean {
   return [ANEW, RELEASE].includes(ADVICE[code] ?? '');

@@ -1,5 +1,6 @@
 import type { Result, Series } from 'split-inference';
 
+import { LINKS, type Slower } from './slower.js';
 import { STAGES, type Stage } from './stages.js';
 
 /** How many frames are kept: ten minutes at 30 frames per second. */
@@ -13,6 +14,8 @@ const COLUMNS = [
   'probability',
   'point',
   'bytes',
+  'link',
+  'device',
   'total',
   ...STAGES.map((it) => it.stage),
 ] as const;
@@ -31,6 +34,10 @@ export interface Measurement {
   split: string;
   codec: string;
   messageBytes: number;
+  /** What the link was made like, `none` if it was left as it is. */
+  linkThrottle: string;
+  /** How many times as long everything took on the device, on purpose. */
+  deviceThrottle: number;
   /** In milliseconds. */
   timings: Record<Stage | 'total', number>;
 }
@@ -46,10 +53,10 @@ export class Session {
   }
 
   /** Keeps a result, in place of the oldest if there is no room. */
-  add({ frame, top, probability, point, messageBytes, timings }: Result): void {
+  add({ frame, top, probability, point, messageBytes, timings }: Result, { link, device }: Slower): void {
     const at = (this.#count % CAPACITY) * COLUMNS.length;
-    const numbers = [frame, Date.now(), top[0]?.class ?? -1, probability, point, messageBytes, timings.total];
-    this.#rows.set([...numbers, ...STAGES.map((it) => timings[it.stage])], at);
+    const numbers = [frame, Date.now(), top[0]?.class ?? -1, probability, point, messageBytes];
+    this.#rows.set([...numbers, link, device, timings.total, ...STAGES.map((it) => timings[it.stage])], at);
     this.#count += 1;
   }
 
@@ -74,6 +81,8 @@ export class Session {
       split,
       codec,
       messageBytes: value('bytes'),
+      linkThrottle: LINKS[value('link')]?.name ?? '',
+      deviceThrottle: value('device'),
       timings: Object.fromEntries([...stages, ['total', value('total')]]) as Measurement['timings'],
     };
   }

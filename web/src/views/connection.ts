@@ -10,6 +10,7 @@ const HIDE_MS = 600;
 export class ConnectionView {
   readonly #state = element('state', HTMLElement);
   readonly #detail = element('state-detail', HTMLElement);
+  readonly #slower = element('slower', HTMLElement);
   readonly #loading = element('loading', HTMLElement);
   readonly #progress = element('progress', HTMLProgressElement);
   readonly #label = element('progress-label', HTMLElement);
@@ -30,6 +31,12 @@ export class ConnectionView {
     this.#state.dataset.state = shown;
     setText(this.#detail, '');
     if (retryMs !== undefined) this.#count(performance.now() + retryMs);
+  }
+
+  /** Says what is made slower on purpose; nothing if it is empty. */
+  slow(words: string): void {
+    setText(this.#slower, words);
+    this.#slower.hidden = words === '';
   }
 
   /** Shows how far a download is. */

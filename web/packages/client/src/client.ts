@@ -5,6 +5,7 @@ import { feed } from './feeds.js';
 import { epochMs, type Request, type Response } from './protocol.js';
 import { discard, grab, type Picture, transferables } from './sources.js';
 import { answers } from './streams.js';
+import { checkedThrottle } from './throttle.js';
 import type {
   ClientEvents,
   ConnectionState,
@@ -17,6 +18,7 @@ import type {
   Series,
   StreamOptions,
   StreamSource,
+  Throttle,
 } from './types.js';
 import { edgeUrl } from './urls.js';
 
@@ -48,6 +50,7 @@ export class SplitClient {
   #series!: Series;
   #selection: Selection | null = null;
   #state: ConnectionState = 'connecting';
+  #throttle: Throttle = {};
   #limit = FIRST_LIMIT;
   #nextFrame = 0;
 
@@ -98,6 +101,11 @@ export class SplitClient {
   /** The connection to the edge worker. */
   get state(): ConnectionState {
     return this.#state;
+  }
+
+  /** What is made slower than it is; empty if nothing is. */
+  get throttle(): Throttle {
+    return this.#throttle;
   }
 
   /**
@@ -166,6 +174,19 @@ export class SplitClient {
       throw new SplitError('no-such-point', `there is no operating point ${goal.point}`);
     }
     this.#post({ type: 'goal', goal });
+  }
+
+  /**
+   * Makes link and device slower than they are, from the next message and frame on: to see what the client does then.
+   *
+   * Messages and computing really take so long, so that they are measured, and the operating point is chosen by what is
+   * measured. Nothing gets faster than it is. Downloads are not throttled. `setThrottle({})` ends it.
+   *
+   * @throws {@link SplitError} `throttle-invalid` if a number is out of its range.
+   */
+  setThrottle(throttle: Throttle): void {
+    this.#throttle = checkedThrottle(throttle);
+    this.#post({ type: 'throttle', throttle: this.#throttle });
   }
 
   /** Ends everything. Frames without answer are rejected with `closed`. */

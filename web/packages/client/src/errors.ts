@@ -42,6 +42,8 @@ export type ErrorCode =
   | 'not-ready'
   | 'head-failed'
   | 'goal-invalid'
+  /** The throttle makes no sense. */
+  | 'throttle-invalid'
   /** A mistake in this package. */
   | 'internal';
 

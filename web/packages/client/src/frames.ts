@@ -162,8 +162,12 @@ export class Frames {
 
   async #send(frame: number, { point }: Choice, image: { type: string; quality: number }): Promise<void> {
     const began = performance.now();
-    const file = await this.#parts.canvas.encode(image.type, image.quality);
-    this.#parts.client.inferImage(frame, point.index, file, performance.now() - began);
+    const { canvas, client } = this.#parts;
+    const file = await canvas.encode(image.type, image.quality);
+    // The browser's own coding is as fast as it is: a device that is to be slower waits here.
+    const rest = (client.slowdown - 1) * (performance.now() - began);
+    if (rest > 0) await new Promise((resolve) => setTimeout(resolve, rest));
+    client.inferImage(frame, point.index, file, performance.now() - began);
   }
 
   #dropWaiting({ code, message }: SplitError): void {

@@ -19,6 +19,7 @@ export type {
   FrameSource,
   Goal,
   InferOptions,
+  LinkThrottle,
   OperatingPoint,
   Prediction,
   Problem,
@@ -29,5 +30,6 @@ export type {
   StateChange,
   StreamOptions,
   StreamSource,
+  Throttle,
   Timings,
 } from './types.js';

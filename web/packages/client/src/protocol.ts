@@ -1,5 +1,5 @@
 import type { ErrorCode } from './errors.js';
-import type { Goal, Problem, Progress, Result, Selection, Series, StateChange } from './types.js';
+import type { Goal, Problem, Progress, Result, Selection, Series, StateChange, Throttle } from './types.js';
 
 /** What the page says to the web worker. */
 export type Request =
@@ -7,6 +7,7 @@ export type Request =
   /** `began` is in milliseconds since the epoch, the one clock that both threads share. */
   | { type: 'frame'; frame: number; source: VideoFrame | ImageBitmap | ImageData; began: number }
   | { type: 'goal'; goal: Goal }
+  | { type: 'throttle'; throttle: Throttle }
   | { type: 'close' };
 
 /** What the web worker says to the page. */

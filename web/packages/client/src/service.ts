@@ -11,7 +11,7 @@ import { Points } from './points.js';
 import { restoreProfile, saveProfile } from './profile.js';
 import { loadProgram, type Program } from './program.js';
 import type { Request, Response } from './protocol.js';
-import type { Goal, Progress, Series, StateChange } from './types.js';
+import type { Goal, Progress, Series, StateChange, Throttle } from './types.js';
 import { inferUrl, manifestUrl } from './urls.js';
 
 type Post = (response: Response) => void;
@@ -80,6 +80,11 @@ export class Service {
     } catch (thrown) {
       this.#announcer.problem(asSplitError(thrown));
     }
+  }
+
+  /** Makes link and device slower than they are. */
+  setThrottle(throttle: Throttle): void {
+    this.#client.setThrottle(throttle);
   }
 
   /** Says goodbye to the edge worker and keeps what was learnt. */

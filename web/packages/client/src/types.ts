@@ -38,6 +38,22 @@ export interface ConnectOptions {
   signal?: AbortSignal;
 }
 
+/** A link that is slower than the real one, the same in both directions. */
+export interface LinkThrottle {
+  /** Rate at which messages go out and come in, one after the other. */
+  bytesPerSecond: number;
+  /** Time to the edge worker and back, from 0 to 4000. */
+  roundTripMs: number;
+}
+
+/** What is made slower, for demonstrations and tests; what is left out is as fast as it is. */
+export interface Throttle {
+  /** Messages wait before they are sent and before they are looked at. */
+  link?: LinkThrottle;
+  /** How many times as long everything takes on the device, from 1 to 100. */
+  device?: number;
+}
+
 /** What `infer` takes beside the source. */
 export interface InferOptions {
   /** Gives up waiting for the result. */

@@ -17,6 +17,9 @@ self.onmessage = async ({ data }: MessageEvent<Request>) => {
     case 'goal':
       service?.setGoal(data.goal);
       break;
+    case 'throttle':
+      service?.setThrottle(data.throttle);
+      break;
     case 'close':
       await close();
       break;
