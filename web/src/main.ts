@@ -8,7 +8,17 @@ import { save, toCsv, toJson } from './export.js';
 import { readOptions } from './options.js';
 import { Page } from './page.js';
 import { Player } from './player.js';
-import { elsewhere, explain, messageOf, needsReload, Problems, passes, RELOAD, type Remedy, sentence } from './problems.js';
+import {
+  elsewhere,
+  explain,
+  messageOf,
+  needsReload,
+  Problems,
+  passes,
+  RELOAD,
+  type Remedy,
+  sentence,
+} from './problems.js';
 import { Session } from './session.js';
 import { type Slower, throttleOf, wordsOf } from './slower.js';
 import type { Source } from './sources/source.js';

@@ -100,6 +100,12 @@ fn find_chromium(sh: &Shell) -> Option<PathBuf> {
     })
 }
 
+/// A Firefox for its smoke test, if this machine has one; it is not installed for that.
+pub fn firefox(sh: &Shell) -> Option<PathBuf> {
+    let named = sh.var_os("FIREFOX").map(PathBuf::from);
+    named.or_else(|| ["firefox", "firefox-esr"].iter().find_map(|it| find(sh, it)))
+}
+
 /// Looks a program up on the PATH.
 fn find(sh: &Shell, program: &str) -> Option<PathBuf> {
     let path = sh.var_os("PATH")?;

@@ -142,9 +142,14 @@ fn browser(sh: &Shell, progress: &mut Progress) -> Result<()> {
         Ok(cmd!(sh, "cargo build --workspace --exclude xtask --bins").run()?)
     })?;
     let chromium = progress.step("Playwright and Chromium", || setup::chromium(sh, BROWSER_TESTS))?;
+    let firefox = setup::firefox(sh);
+    if firefox.is_none() {
+        println!("there is no Firefox on the PATH or in FIREFOX: its smoke test is skipped");
+    }
     progress.step("browser tests", || {
         let _programs = sh.push_env("PROGRAMS", target_folder(sh)?.join("debug"));
         let _chromium = chromium.as_ref().map(|it| sh.push_env("CHROMIUM", it));
+        let _firefox = firefox.as_ref().map(|it| sh.push_env("FIREFOX", it));
         let _inside = sh.push_dir(BROWSER_TESTS);
         Ok(cmd!(sh, "npx playwright test").run()?)
     })

@@ -1,9 +1,13 @@
 import type { Page, Route } from '@playwright/test';
 
+import { startEdge } from '../src/edge.js';
 import { expect, open, test } from '../src/fixtures.js';
 
 /** What the browser itself logs of requests that fail. */
 const NETWORK = /Failed to load resource|WebSocket connection to/;
+
+/** And of those that the page's policy forbids. */
+const FORBIDDEN = /Content Security Policy|Failed to fetch/;
 
 /** The page must say so, and so that one can read it. */
 async function expectError(page: Page, text: RegExp): Promise<void> {
@@ -85,6 +89,21 @@ async function damage(route: Route): Promise<void> {
   body.writeUInt8(body.readUInt8(body.length >> 1) ^ 1, body.length >> 1);
   await route.fulfill({ response, body });
 }
+
+test.describe('an edge worker of another origin', () => {
+  test.use({ expected: [FORBIDDEN] });
+
+  test('is told with what its operator can do', async ({ page, edge, series }) => {
+    const other = await startEdge(series.folder);
+    try {
+      const { origin } = new URL(other.url);
+      await page.goto(new URL(`?source=sample&edge=${other.url}`, edge.url).href);
+      await expectError(page, new RegExp(`open ${origin} instead.*connect-src.*--allow-origin ${new URL(edge.url).origin}`));
+    } finally {
+      await other.kill();
+    }
+  });
+});
 
 test.describe('a browser that lacks something', () => {
   for (const [what, script, text] of [

@@ -17,6 +17,7 @@ const TYPES = [
   'FrameSource',
   'Goal',
   'InferOptions',
+  'LinkThrottle',
   'OperatingPoint',
   'Prediction',
   'Problem',
@@ -27,12 +28,24 @@ const TYPES = [
   'StateChange',
   'StreamOptions',
   'StreamSource',
+  'Throttle',
   'Timings',
 ];
 /** Files of the example. */
 const EXAMPLE = ['index.html', 'app.js'];
 /** What a client can do. */
-const MEMBERS = ['close', 'infer', 'on', 'selection', 'series', 'setGoal', 'state', 'stream'];
+const MEMBERS = [
+  'close',
+  'infer',
+  'on',
+  'selection',
+  'series',
+  'setGoal',
+  'setThrottle',
+  'state',
+  'stream',
+  'throttle',
+];
 
 test('the package exports these names and no others', async () => {
   const exported = await import(`${PACKAGE}/dist/index.js`);
