@@ -128,6 +128,17 @@ fn the_architecture_names_tests_and_paths_that_exist() {
     for test in tests {
         assert!(sources.contains(&format!("fn {test}(")), "{test} is no test");
     }
+    let specs: String = files(&root().join("tests/browser"), ".spec.ts")
+        .iter()
+        .map(|it| read(it))
+        .collect();
+    let titles: Vec<&str> = quoted(&document)
+        .filter_map(|it| it.strip_prefix("browser: "))
+        .collect();
+    assert!(titles.len() > 5, "{titles:?}");
+    for title in titles {
+        assert!(specs.contains(&format!("'{title}'")), "'{title}' is no test");
+    }
     let is_path = |it: &&str| it.contains('/') && !it.contains([' ', '<']) && !it.starts_with('/');
     for path in quoted(&document).filter(is_path) {
         assert!(root().join(path).exists(), "{path} is not there");
