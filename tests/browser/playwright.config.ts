@@ -11,8 +11,6 @@ export default defineConfig({
   workers: 1,
   retries: 0,
   forbidOnly: true,
-  // Those measure who is faster, so that anything else on the machine changes the outcome: `TIMING=1 npx playwright test` runs them too.
-  ...(process.env.TIMING ? {} : { grepInvert: /@timing/ }),
   timeout: 60_000,
   reporter: [['list'], ['./src/summary.ts']],
   use: {

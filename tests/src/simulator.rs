@@ -185,7 +185,7 @@ impl Client<'_> {
         }
         self.linked |= up;
         self.probe(now, conditions);
-        let Some(selection) = self.selector.select(self.manifest, now, requirement, |_| Some(0)) else {
+        let Some(selection) = self.selector.select(self.manifest, now, requirement, None, |_| Some(0)) else {
             return;
         };
         let (index, point) = (selection.point, &self.manifest.operating_points[selection.point]);

@@ -15,7 +15,7 @@ use crate::{
     engine::{Engine, Notice},
     error::{ClientError, may_retry},
     scope,
-    socket::{LinkSetting, Socket, SocketEvent},
+    socket::{LinkSetting, MessageSocket, Socket, SocketEvent},
     throttle::Throttle,
     view::{ResultView, SegmentView, SelectionView, SeriesView},
 };
@@ -178,18 +178,17 @@ impl Client {
         self.shared.engine.borrow().slowdown()
     }
 
-    /// Opens the connection; what becomes of it is told to the listener. A connection in use is dropped.
-    pub fn connect(&self, url: &str, token: Option<String>) -> Result<(), JsValue> {
+    /// Connects over a socket that is being opened; what becomes of it is told to the listener. A connection in use is dropped.
+    pub fn connect(&self, socket: MessageSocket, token: Option<String>) {
         self.close();
         let hello = self.shared.engine.borrow_mut().connect(token);
         let (link, shared) = (Rc::clone(&self.shared.link), Rc::downgrade(&self.shared));
-        let socket = Socket::open(url, link, move |event| {
+        let socket = Socket::new(socket, link, move |event| {
             if let Some(shared) = shared.upgrade() {
                 shared.happened(event, &hello);
             }
-        })?;
+        });
         *self.shared.socket.borrow_mut() = Some(socket);
-        Ok(())
     }
 
     /// Whether the edge worker has welcomed this client.
@@ -258,7 +257,7 @@ impl Shared {
     fn happened(&self, event: SocketEvent, hello: &[u8]) {
         match event {
             SocketEvent::Open => self.send(hello),
-            SocketEvent::Message(bytes) => self.receive(bytes),
+            SocketEvent::Message(bytes, at) => self.receive(bytes, at),
             SocketEvent::Close(code, reason) => self.ended(CONNECTION_LOST, close_text(code, &reason)),
         }
     }
@@ -269,9 +268,9 @@ impl Shared {
         }
     }
 
-    fn receive(&self, bytes: Option<Vec<u8>>) {
+    fn receive(&self, bytes: Option<Vec<u8>>, at: Duration) {
         let notice = match bytes {
-            Some(bytes) => self.engine.borrow_mut().receive(&bytes),
+            Some(bytes) => self.engine.borrow_mut().receive(&bytes, at),
             None => {
                 return self.ended(
                     "protocol",

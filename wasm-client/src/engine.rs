@@ -10,7 +10,7 @@ use std::{
 use split_core::{
     Digest, Manifest,
     manifest::{Codec, ImageFormat, Segment},
-    selection::{Answer, LatencyProfile, LinkEstimate, LinkSample, Selection, Selector},
+    selection::{Answer, LatencyProfile, LinkEstimate, LinkSample, Selection, Selector, Unanswered},
     session::{Event, SendError, Session},
     wire::{ClassProbability, InferResult, Welcome},
 };
@@ -260,9 +260,10 @@ impl Engine {
             let missing = self.device.missing(&self.manifest, point).ok()?;
             may_use(&self.manifest, &self.unusable, point, among).then(|| missing.iter().map(|it| it.bytes).sum())
         };
+        let (now, oldest) = ((self.clock)(), self.connection.as_ref().and_then(Connection::oldest));
         self.selection = self
             .selector
-            .select(&self.manifest, (self.clock)(), requirement, missing_bytes);
+            .select(&self.manifest, now, requirement, oldest, missing_bytes);
         self.selector.current()
     }
 
@@ -323,9 +324,8 @@ impl Engine {
         let Some(connection) = &self.connection else {
             return false;
         };
-        let oldest = connection.waiting.values().map(|it| it.sent).min();
         let since = match connection.session.welcome() {
-            Some(_) => oldest,
+            Some(_) => connection.oldest().map(|it| it.sent),
             None => Some(connection.opened),
         };
         since.is_some_and(|it| (self.clock)().saturating_sub(it) > ANSWER_LIMIT)
@@ -388,10 +388,10 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether a probe should go out now; if so, [`message`](Self::message) is to be sent.
+    /// Whether a probe should go out now; if so, [`message`](Self::message) is to be sent. One at a time: on a slow link they would queue.
     pub fn probe(&mut self) -> Result<bool, ClientError> {
         let now = (self.clock)();
-        let Some(connection) = self.connection.as_mut().filter(|it| it.session.has_credit()) else {
+        let Some(connection) = self.connection.as_mut().filter(|it| it.may_probe()) else {
             return Ok(false);
         };
         // The estimator counts a probe as sent, so it is asked only when one can go out.
@@ -416,9 +416,12 @@ impl Engine {
         &self.message
     }
 
-    /// Makes sense of one message of the edge worker. After an error the connection is of no use: close it.
-    pub fn receive(&mut self, bytes: &[u8]) -> Result<Notice, ClientError> {
+    /// Makes sense of one message of the edge worker, which arrived at `at`: maybe while a head ran, and that time is not the link's.
+    ///
+    /// After an error the connection is of no use: close it.
+    pub fn receive(&mut self, bytes: &[u8], at: Duration) -> Result<Notice, ClientError> {
         let now = (self.clock)();
+        let at = at.min(now);
         let connection = self.connection.as_mut().ok_or(ClientError::Offline)?;
         let event = connection.session.receive(bytes)?;
         let taken = |connection: &mut Connection, id| connection.waiting.remove(&id).ok_or(ClientError::Offline);
@@ -428,9 +431,9 @@ impl Engine {
                 let waiting = taken(connection, id)?;
                 let sample = LinkSample {
                     message_bytes: waiting.bytes,
-                    elapsed: now.saturating_sub(waiting.sent),
+                    elapsed: at.saturating_sub(waiting.sent),
                 };
-                self.selector.record_probe(now, sample);
+                self.selector.record_probe(at, sample);
                 Ok(Notice::Probed)
             }
             Event::Busy { id, retry_ms } => {
@@ -446,22 +449,22 @@ impl Engine {
             }),
             Event::Result(result) => {
                 let waiting = taken(connection, result.id)?;
-                self.finish(now, waiting, result)
+                self.finish(at, waiting, result)
             }
         }
     }
 
-    fn finish(&mut self, now: Duration, waiting: Waiting, result: InferResult) -> Result<Notice, ClientError> {
+    fn finish(&mut self, at: Duration, waiting: Waiting, result: InferResult) -> Result<Notice, ClientError> {
         let frame = waiting.frame.ok_or(ClientError::Offline)?;
         let answer = Answer {
             point: frame.point,
             message_bytes: waiting.bytes,
-            elapsed: now.saturating_sub(waiting.sent),
+            elapsed: at.saturating_sub(waiting.sent),
         };
         let micros = |it: u32| Duration::from_micros(u64::from(it));
         let stages = Stages {
             device: frame.stages,
-            network: self.selector.record_answer(now, answer, &result),
+            network: self.selector.record_answer(at, answer, &result),
             queue: micros(result.queue_us),
             decode: micros(result.decode_us),
             tail: micros(result.tail_us),
@@ -484,6 +487,19 @@ impl Waiting {
 }
 
 impl Connection {
+    fn oldest(&self) -> Option<Unanswered> {
+        let oldest = self.waiting.values().min_by_key(|it| it.sent)?;
+        Some(Unanswered {
+            point: oldest.frame.map(|it| it.point),
+            message_bytes: oldest.bytes,
+            sent: oldest.sent,
+        })
+    }
+
+    fn may_probe(&self) -> bool {
+        self.session.has_credit() && self.waiting.values().all(|it| it.frame.is_some())
+    }
+
     fn sent(&mut self, id: u8, frame: Option<Frame>, now: Duration, bytes: usize) {
         self.waiting.insert(
             id,
@@ -532,7 +548,7 @@ mod tests {
     fn answer(engine: &mut Engine, message: ServerMessage) -> Result<Notice, ClientError> {
         let mut bytes = Vec::new();
         message.encode(&mut bytes);
-        engine.receive(&bytes)
+        engine.receive(&bytes, fixture::clock())
     }
 
     fn welcome(engine: &mut Engine, credit: u8) {
@@ -568,6 +584,17 @@ mod tests {
         })
     }
 
+    /// Answers as many probes as the client sends at once; returns how many.
+    fn answer_probes(engine: &mut Engine) -> usize {
+        let mut count = 0;
+        while engine.probe().unwrap() {
+            let id = id_of(engine.message());
+            answer(engine, ServerMessage::ProbeAck { id }).unwrap();
+            count += 1;
+        }
+        count
+    }
+
     #[test]
     fn an_answer_finds_its_frame_and_splits_its_time() {
         let series = fixture::series();
@@ -584,6 +611,71 @@ mod tests {
         // The clock ticks once between sending and the answer, of which the edge needed 300 µs.
         assert_eq!(got.stages.network, Duration::from_micros(700));
         assert_eq!(got.stages.tail, Duration::from_micros(200));
+    }
+
+    #[test]
+    fn the_link_is_not_charged_for_what_an_answer_waits_here() {
+        let series = fixture::series();
+        let mut engine = engine(&series);
+        give(&mut engine, &series, POOL1);
+        welcome(&mut engine, 2);
+        engine.infer(41, POOL1, &fixture::frame(0)).unwrap();
+        let mut bytes = Vec::new();
+        result(id_of(engine.message())).encode(&mut bytes);
+        let at = fixture::clock();
+        // A head runs meanwhile.
+        (0..50).for_each(|_| {
+            fixture::clock();
+        });
+        let Notice::Result(got) = engine.receive(&bytes, at).unwrap() else {
+            panic!("a result is expected")
+        };
+        assert_eq!(got.stages.network, Duration::from_micros(700));
+    }
+
+    #[test]
+    fn the_link_is_probed_by_one_message_at_a_time() {
+        let series = fixture::series();
+        let mut engine = engine(&series);
+        welcome(&mut engine, 4);
+        for _ in 0..4 {
+            assert!(engine.link().is_none());
+            assert!(engine.probe().unwrap());
+            let id = id_of(engine.message());
+            assert!(!engine.probe().unwrap());
+            assert_eq!(
+                answer(&mut engine, ServerMessage::ProbeAck { id }).unwrap(),
+                Notice::Probed
+            );
+        }
+        assert!(engine.link().is_some());
+    }
+
+    #[test]
+    fn no_frame_queues_behind_an_answer_that_does_not_come() {
+        let series = fixture::series();
+        let mut engine = engine(&series);
+        for point in [POOL1, OUTPUT] {
+            give(&mut engine, &series, point);
+        }
+        welcome(&mut engine, 4);
+        answer_probes(&mut engine);
+        let fastest = Goal::LowestLatency {
+            at_least: 0.0,
+            among: Among::All,
+        };
+        engine.set_goal(fastest).unwrap();
+        let slow = Duration::from_millis(100);
+        (0..9).for_each(|_| engine.selector.record_device(OUTPUT, slow));
+        engine.infer(1, POOL1, &fixture::frame(0)).unwrap();
+        let id = id_of(engine.message());
+        assert_ne!(engine.choose(), Some(OUTPUT));
+        (0..500).for_each(|_| {
+            fixture::clock();
+        });
+        assert_eq!(engine.choose(), Some(OUTPUT));
+        answer(&mut engine, result(id)).unwrap();
+        assert_ne!(engine.choose(), Some(OUTPUT));
     }
 
     #[test]
@@ -618,16 +710,8 @@ mod tests {
         welcome(&mut engine, 8);
         assert_eq!(engine.choose(), Some(POOL1));
         assert!(engine.selection().is_none());
-        let mut probes = Vec::new();
-        while engine.probe().unwrap() {
-            probes.push(id_of(engine.message()));
-            if probes.len() == 8 {
-                break;
-            }
-        }
-        assert!(probes.len() >= 2);
-        for (number, id) in (0..).zip(probes) {
-            answer(&mut engine, ServerMessage::ProbeAck { id }).unwrap();
+        assert!(answer_probes(&mut engine) >= 2);
+        for number in 0..4 {
             engine.infer(number, POOL1, &fixture::frame(0)).unwrap();
             let id = id_of(engine.message());
             answer(&mut engine, result(id)).unwrap();

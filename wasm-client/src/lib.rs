@@ -10,7 +10,7 @@
 //! ```
 //!
 //! [`Engine`] and [`Device`] know neither browser nor clock and are tested natively. [`Client`] is the thin class that JavaScript
-//! sees: it owns the WebSocket, hands bytes over, and turns what comes back into JavaScript objects.
+//! sees: it uses the WebSocket that it is given, hands bytes over, and turns what comes back into JavaScript objects.
 
 mod client;
 mod device;

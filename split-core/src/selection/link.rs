@@ -212,7 +212,7 @@ mod tests {
         let mut probed = 0.0;
         for tick in seconds.start * 20..seconds.end * 20 {
             let now = Duration::from_millis(tick * 50);
-            let mut send = |estimator: &mut LinkEstimator, message_bytes: usize| {
+            let send = |estimator: &mut LinkEstimator, message_bytes: usize| {
                 let elapsed = link.round_trip + noise(tick) + message_bytes as f64 / link.rate;
                 let elapsed = Duration::from_secs_f64(elapsed);
                 estimator.record(now, LinkSample { message_bytes, elapsed });

@@ -19,7 +19,7 @@ pub use edge::EdgeEstimator;
 pub use link::{LinkEstimate, LinkEstimator, LinkSample};
 pub use profile::LatencyProfile;
 pub use select::{Candidate, Conditions, Prediction, Requirement, Selection, select};
-pub use selector::{Answer, Selector};
+pub use selector::{Answer, Selector, Unanswered};
 
 /// Median of the values; none of none. Reorders them.
 fn median(values: &mut [f64]) -> Option<f64> {

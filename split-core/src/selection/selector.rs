@@ -8,6 +8,8 @@ use super::{
 };
 use crate::{Manifest, manifest::Segment, wire::InferResult};
 
+/// An answer that is later than expected by more than this says that the link has become slower, before it is there.
+const LATE: Duration = Duration::from_millis(300);
 /// Frames whose bytes tell the present traffic.
 const TRAFFIC_WEIGHT: f64 = 0.1;
 
@@ -20,6 +22,17 @@ pub struct Answer {
     pub message_bytes: usize,
     /// From sending to the answer.
     pub elapsed: Duration,
+}
+
+/// A request whose answer has not come yet.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Unanswered {
+    /// Its operating point; none for a probe.
+    pub point: Option<usize>,
+    /// Size of its message in bytes.
+    pub message_bytes: usize,
+    /// When it was sent.
+    pub sent: Duration,
 }
 
 /// The estimators of one client, and the operating point in use.
@@ -140,6 +153,7 @@ impl Selector {
 
     /// Chooses the operating point for the next frame.
     ///
+    /// `oldest` is the oldest request without answer: a link that has gone silent counts as one whose round trip is as long as the silence.
     /// `missing_bytes` says what has still to be downloaded for a point's head; none, that the point may not be chosen. A changed requirement
     /// is followed without hysteresis. None if no point can be used at all: without a connection and without an `output` point.
     pub fn select(
@@ -147,6 +161,7 @@ impl Selector {
         manifest: &Manifest,
         now: Duration,
         requirement: Requirement,
+        oldest: Option<Unanswered>,
         missing_bytes: impl Fn(usize) -> Option<u64>,
     ) -> Option<Selection> {
         let candidate = |(index, &(head, tail)): (usize, &(u64, u64))| {
@@ -160,7 +175,7 @@ impl Selector {
         };
         let conditions = Conditions {
             candidates: self.work.iter().enumerate().map(candidate).collect(),
-            link: self.link(),
+            link: self.link().map(|it| self.at_least(it, now, oldest)),
             queue: self.edge.queue(now),
         };
         if self.requirement.replace(requirement) != Some(requirement) {
@@ -169,6 +184,22 @@ impl Selector {
         let selection = select(manifest, &conditions, requirement, self.current);
         self.current = selection.as_ref().map(|it| it.point);
         selection
+    }
+
+    /// The link, with a round trip no shorter than an answer has already been on its way.
+    fn at_least(&self, link: LinkEstimate, now: Duration, oldest: Option<Unanswered>) -> LinkEstimate {
+        let late = oldest.map_or(Duration::ZERO, |it| {
+            let point = it.point.and_then(|point| Some((point, self.work.get(point)?.1)));
+            let edge = point.map_or(Duration::ZERO, |(point, tail)| {
+                self.edge.queue(now) + self.edge.decode_and_tail(now, point as u16, tail)
+            });
+            let sending = Duration::from_secs_f64(it.message_bytes as f64 / link.rate_bytes_per_second);
+            now.saturating_sub(it.sent + sending + link.round_trip + edge)
+        });
+        LinkEstimate {
+            round_trip: link.round_trip + if late > LATE { late } else { Duration::ZERO },
+            ..link
+        }
     }
 
     fn record_traffic(&mut self, now: Duration, bytes: usize) {

@@ -45,7 +45,7 @@ interface Client {
   addSegment(sha256: string, bytes: Uint8Array): void;
   isReady(point: number): boolean;
   prepare(point: number): void;
-  connect(url: string): void;
+  connect(socket: WebSocket): void;
   infer(frame: number, point: number, rgba: Uint8Array): { timings: Stages } | undefined;
 }
 
@@ -79,7 +79,7 @@ class Binary {
     const open = binary.#event();
     const url = new URL('v1/infer', edge);
     url.protocol = 'ws:';
-    binary.#client.connect(url.href);
+    binary.#client.connect(new WebSocket(url));
     expect(await open, 'open');
     return binary;
   }

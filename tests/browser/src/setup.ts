@@ -7,7 +7,7 @@ import { run } from './programs.js';
 export default async function setup(): Promise<void> {
   await mkdir(MADE, { recursive: true });
   await Promise.all([
-    // Slow enough that a slow machine is idle between two frames: only then does the page see when an answer arrives, and can judge a fast link.
+    // Slow enough for a slow machine to keep up with.
     run('prepare', ['clip', '--to', CLIP, '--frames', '60', '--rate', '10']),
     run('toy', ['--to', TOY]),
     run('toy', ['--to', HEAVY, '--width', '256']),

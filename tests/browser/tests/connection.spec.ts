@@ -9,7 +9,8 @@ import type { Results, Told } from '../src/results.js';
 /** The operating points of the made-up series. */
 const DEVICE = [3];
 const EDGE = [0, 1, 2];
-const SLOW = { kilobitsPerSecond: 200, roundTripMs: 200 };
+/** Slower than any machine computes the whole network, five times slowed down or not. */
+const SLOW = { kilobitsPerSecond: 200, roundTripMs: 1000 };
 const FAST = { kilobitsPerSecond: 0, roundTripMs: 0 };
 
 /** A refused connection, as the browser logs it. */
@@ -33,50 +34,64 @@ test.describe('an edge worker that dies', () => {
       edge = await startEdge(HEAVY, { listen: address });
       await results.next({ count: 10, points: EDGE, withinMs: 15_000 });
       await expect(page.locator('#state')).toHaveText(/connected/);
-      expectOnceEach(await results.all());
+      expectInOrder(await results.all());
     } finally {
       await edge.kill();
     }
   });
 });
 
-// Which side is faster is measured, here on one machine for both: that takes a machine with nothing else to do.
-test('a link that gets slow moves everything to the device within three seconds, one that gets fast moves it back @timing', async ({
+test('a link that gets slow moves everything to the device within three seconds, one that gets fast moves it back', async ({
   page,
   results,
 }) => {
   const edge = await startEdge(HEAVY);
   const link = await Link.to(edge);
   try {
-    await openReady(page, link, results);
+    // Both sides share one machine here. A device made five times as slow loses against the edge however fast that machine is.
+    await openReady(page, link, results, { slower: 5 });
     await page.check('input[name="mode"][value="automatic"]');
-    await results.next({ count: 10, points: EDGE });
-    for (const [conditions, points, withinMs] of [
-      [SLOW, DEVICE, 3000],
-      // Only probes tell, twice a second, and the link estimate looks back four seconds.
-      [FAST, EDGE, 8000],
-      [SLOW, DEVICE, 3000],
+    await results.next({ count: 5, points: EDGE });
+    for (const [conditions, points] of [
+      [SLOW, DEVICE],
+      [FAST, EDGE],
+      [SLOW, DEVICE],
     ] as const) {
       await link.set(conditions);
-      await results.next({ count: 3, points, withinMs });
+      await results.next({ count: 2, points, withinMs: 3000 });
     }
-    expectOnceEach(await results.all());
+    expectInOrder(await results.all());
   } finally {
     await link.close();
     await edge.kill();
   }
 });
 
-/** Opens the page and lets it load everything that it may need later. */
-async function openReady(page: Page, server: { url: string }, results: Results): Promise<void> {
+test('an answer that arrives while the device computes is not taken for a late one', async ({ page, results }) => {
+  const edge = await startEdge(HEAVY);
+  try {
+    await openReady(page, edge, results, { slower: 10 });
+    const computed = await results.next({ count: 10, points: DEVICE });
+    const head = Math.min(...computed.map((it) => it.timings.head));
+    const roundTrip = async () => Number(/round trip ([\d.]+)\sms/.exec((await page.textContent('#reason')) ?? '')?.[1]);
+    // The link is a loopback interface; half a head is what chance would add to it.
+    await expect.poll(roundTrip).toBeLessThan(head / 4);
+  } finally {
+    await edge.kill();
+  }
+});
+
+/** Opens the page, on a device that is made slower, and lets it load everything that it may need later. */
+async function openReady(page: Page, server: { url: string }, results: Results, { slower = 1 } = {}): Promise<void> {
   await open(page, server);
   await results.take({ points: EDGE });
+  if (slower > 1) await page.selectOption('#slower-device', `${slower}`);
   await page.check('input[name="mode"][value="device"]');
-  await results.next({ count: 3, points: DEVICE });
+  await results.next({ count: 5, points: DEVICE });
 }
 
-/** No result came twice. One may overtake another: the device what is on the link, a short tail a long one. */
-function expectOnceEach(results: Told[]): void {
+/** No result came twice, and none after that of a later frame, although the device overtakes what is on the link. */
+function expectInOrder(results: Told[]): void {
   const frames = results.map((it) => it.frame);
-  expect(frames.filter((it, at) => frames.indexOf(it) !== at)).toEqual([]);
+  expect(frames.filter((it, at) => at > 0 && it <= (frames[at - 1] ?? 0))).toEqual([]);
 }

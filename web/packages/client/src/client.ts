@@ -136,8 +136,9 @@ export class SplitClient {
    * Runs a camera, a video or a canvas through the network, frame by frame, until it ends, the loop is left, `signal` fires or the
    * client is closed.
    *
-   * Frames are taken as fast as they are answered. Those that get no answer are left out; event `problem` tells why. Breaking out of
-   * the loop does not stop the camera: it is the caller's.
+   * Frames are taken as fast as they are answered, and results come in the order of the frames. Frames that get no answer are left out,
+   * event `problem` tells why; so is a result that comes after a later frame's. Breaking out of the loop does not stop the camera: it is
+   * the caller's.
    *
    * ```ts
    * for await (const result of client.stream(track)) console.log(result.label);

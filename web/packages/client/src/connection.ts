@@ -1,6 +1,6 @@
 import type { Client } from '../wasm/simd/split_client.js';
-import { asSplitError } from './errors.js';
 import type { Closed } from './events.js';
+import type { Sockets } from './sockets.js';
 import type { Problem, StateChange } from './types.js';
 
 /** The first pause before connecting again; every failure doubles it. */
@@ -12,6 +12,7 @@ const FIRST_WAIT_MS = 2000;
 /** Keeps the client connected, pausing longer and longer while that fails. */
 export class Connection {
   readonly #client: Client;
+  readonly #sockets: Sockets;
   readonly #url: string;
   readonly #token: string | undefined;
   readonly #onChange: (change: StateChange) => void;
@@ -21,8 +22,15 @@ export class Connection {
   /** Settles once it is known whether there is a connection to begin with. */
   readonly settled: Promise<void>;
 
-  constructor(client: Client, url: URL, token: string | undefined, onChange: (change: StateChange) => void) {
+  constructor(
+    client: Client,
+    sockets: Sockets,
+    url: URL,
+    token: string | undefined,
+    onChange: (change: StateChange) => void,
+  ) {
     this.#client = client;
+    this.#sockets = sockets;
     this.#url = url.href;
     this.#token = token;
     this.#onChange = onChange;
@@ -36,13 +44,7 @@ export class Connection {
   open(): void {
     this.#cancel();
     this.#onChange({ state: 'connecting' });
-    try {
-      this.#client.connect(this.#url, this.#token);
-    } catch (thrown) {
-      this.#client.close();
-      const { message } = asSplitError(thrown);
-      this.closed({ code: 'connection-lost', message, retry: true });
-    }
+    this.#client.connect(this.#sockets.open(this.#url), this.#token);
   }
 
   /** Connects now if the next attempt is due only later: the network has changed. */
@@ -72,9 +74,10 @@ export class Connection {
   }
 
   /** Says goodbye to the edge worker. */
-  close(): void {
+  async close(): Promise<void> {
     this.#cancel();
     this.#client.close();
+    await this.#sockets.closed();
   }
 
   #cancel(): void {

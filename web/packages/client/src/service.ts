@@ -11,6 +11,7 @@ import { Points } from './points.js';
 import { restoreProfile, saveProfile } from './profile.js';
 import { loadProgram, type Program } from './program.js';
 import type { Request, Response } from './protocol.js';
+import { Sockets } from './sockets.js';
 import type { Goal, Progress, Series, StateChange, Throttle } from './types.js';
 import { inferUrl, manifestUrl } from './urls.js';
 
@@ -21,7 +22,7 @@ type Start = Extract<Request, { type: 'start' }>;
 const TICK_MS = 200;
 /** How often what was learnt of this device is kept. */
 const SAVE_MS = 10_000;
-/** Frames that the page may have without answer while everything runs on the device: one is computed, one waits. */
+/** Frames that the page may have without answer beside those on the link: one is computed, one waits. */
 const LOCAL_LIMIT = 2;
 
 /** Everything that the web worker does for one page. */
@@ -39,18 +40,19 @@ export class Service {
 
   /** Loads program and manifest and connects. */
   static async start(start: Start, post: Post): Promise<Service> {
+    const sockets = new Sockets();
     const onBytes = counted((progress) => post({ type: 'progress', progress }));
     const [program, manifest] = await Promise.all([
       loadProgram(onBytes),
       // Asked for anew every time: the edge worker refuses whoever comes with an old one.
       download(manifestUrl(start.url), { cache: 'no-cache' }, onBytes),
     ]);
-    const service = new Service(program, manifest, start, post);
+    const service = new Service(program, manifest, sockets, start, post);
     await service.#begin();
     return service;
   }
 
-  private constructor(program: Program, manifest: Uint8Array, start: Start, post: Post) {
+  private constructor(program: Program, manifest: Uint8Array, sockets: Sockets, start: Start, post: Post) {
     const client = new program.Client(manifest, (event: ClientEvent) => this.#receive(event));
     if (start.goal) client.setGoal(start.goal);
     const series = client.series() as Series;
@@ -65,7 +67,8 @@ export class Service {
     this.#series = series;
     this.#points = points;
     this.#frames = new Frames({ client, points, canvas, post, pixels: start.pixels });
-    this.#connection = new Connection(client, inferUrl(start.url), start.token, (change) => this.#changed(change));
+    const onChange = (change: StateChange) => this.#changed(change);
+    this.#connection = new Connection(client, sockets, inferUrl(start.url), start.token, onChange);
   }
 
   /** Takes a frame. */
@@ -91,13 +94,12 @@ export class Service {
   async close(): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer);
     this.#frames.clear();
-    this.#connection.close();
-    await this.#save();
+    await Promise.all([this.#connection.close(), this.#save()]);
   }
 
   async #begin(): Promise<void> {
     this.#connection.open();
-    this.#every(TICK_MS, () => this.#client.tick());
+    this.#every(TICK_MS, () => this.#tick());
     self.addEventListener('online', () => this.#connection.hurry());
     await Promise.all([this.#excludeFormats(), this.#restore(), this.#connection.settled]);
     this.#post({ type: 'ready', series: this.#series });
@@ -106,6 +108,12 @@ export class Service {
     if (this.#change?.problem) this.#changed(this.#change);
     this.#every(TICK_MS, () => this.#points.prefetch());
     this.#every(SAVE_MS, () => this.#save());
+  }
+
+  #tick(): void {
+    this.#client.tick();
+    // A frame that waits for the link may by now be better off on the device.
+    this.#frames.wake();
   }
 
   #every(milliseconds: number, work: () => void | Promise<void>): void {
@@ -141,6 +149,7 @@ export class Service {
       case 'open':
         this.#credit = event.credit;
         this.#connection.opened();
+        this.#client.tick();
         break;
       case 'result':
         this.#frames.finish(event);
@@ -158,6 +167,8 @@ export class Service {
         if (!event.retry) this.#announcer.problem(event);
         break;
       case 'probed':
+        // The first probes follow each other at once.
+        this.#client.tick();
         break;
     }
     this.#frames.wake();
@@ -165,7 +176,7 @@ export class Service {
 
   #changed(change: StateChange): void {
     this.#change = change;
-    this.#post({ type: 'state', change, limit: Math.max(LOCAL_LIMIT, this.#credit) });
+    this.#post({ type: 'state', change, limit: LOCAL_LIMIT + this.#credit });
   }
 }
 

@@ -11,7 +11,7 @@ export interface Inference {
 }
 
 /**
- * The answers to the pictures of a feed, as they arrive.
+ * The answers to the pictures of a feed, in the order of the pictures: one that arrives after the answer to a later picture is left out.
  *
  * A picture is taken only when its frame can go out or whoever reads is ready for one more, so that nothing becomes stale in a queue. A
  * frame without answer is left out; only what no later frame can mend is thrown.
@@ -29,6 +29,8 @@ class Stream {
   readonly #feed: Feed;
   readonly #inference: Inference;
   readonly #results: Result[] = [];
+  /** The latest frame whose answer was taken. */
+  #latest = -1;
   #unanswered = 0;
   #ended = false;
   #error: SplitError | undefined;
@@ -73,13 +75,20 @@ class Stream {
     this.#inference
       .infer(picture)
       .then(
-        (result) => this.#results.push(result),
+        (result) => this.#take(result),
         (thrown) => this.#judge(asSplitError(thrown)),
       )
       .finally(() => {
         this.#unanswered -= 1;
         this.#changed();
       });
+  }
+
+  #take(result: Result): void {
+    // Frames go different ways: the device can overtake what is on the link.
+    if (result.frame < this.#latest) return;
+    this.#latest = result.frame;
+    this.#results.push(result);
   }
 
   #judge(error: SplitError): void {
