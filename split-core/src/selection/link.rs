@@ -6,7 +6,8 @@
 //! (*A rank-invariant method of linear and polynomial regression analysis*, 1950) and Sen (*Estimates of the regression coefficient based on
 //! Kendall's tau*, 1968), which stays right while up to 29 % of the samples are outliers.
 //!
-//! Both are medians over the last two seconds, so a link that has changed is followed one second later, when new samples are the majority.
+//! Both are medians over the last two seconds, so a link that has changed is followed one second later, when new samples are the majority; at
+//! once where the change is so large that two samples in a row leave no doubt.
 //!
 //! Frames' answers tell the round trip, but messages of one operating point hardly differ in size, and where all runs on the device there are
 //! none. When the samples at hand say too little, [`probe_bytes`](LinkEstimator::probe_bytes) asks for a probe: an empty one for the round trip, a
@@ -16,8 +17,10 @@ use std::{collections::VecDeque, time::Duration};
 
 use super::median;
 
-/// Samples older than this say nothing of the link any more.
+/// Samples older than this say nothing of the link any more…
 const WINDOW: Duration = Duration::from_secs(2);
+/// …unless there are no more than so many: on a link with a long round trip.
+const MIN_SAMPLES: usize = 4;
 /// Most samples kept; pairs grow with the square.
 const MAX_SAMPLES: usize = 24;
 /// Two samples tell the rate only if they differ by this many bytes.
@@ -37,6 +40,8 @@ const PROBE_OVERHEAD: f64 = 62.0;
 const RECENT: Duration = Duration::from_millis(190);
 /// The same for those that tell the rate: as often as the budget allows.
 const RECENT_LARGE: Duration = Duration::from_millis(350);
+/// Two samples in a row that are off by this much in the same direction are a change, and what was before says nothing any more.
+const JUMP_SECONDS: f64 = 0.3;
 /// The fastest rate told apart; also what a slope of zero or below (lost in noise) is taken for.
 const MAX_RATE: f64 = 125e6;
 
@@ -78,6 +83,12 @@ impl LinkEstimator {
     /// Takes an answer that arrived at `now`, any clock that does not run backwards.
     pub fn record(&mut self, now: Duration, sample: LinkSample) {
         self.forget(now);
+        if let Some((_, last)) = self.samples.back() {
+            let (before, this) = (self.surprise(last), self.surprise(&sample));
+            if before.abs().min(this.abs()) > JUMP_SECONDS && before * this > 0.0 {
+                self.samples.drain(..self.samples.len() - 1);
+            }
+        }
         if self.samples.len() == MAX_SAMPLES {
             self.samples.pop_front();
         }
@@ -125,9 +136,18 @@ impl LinkEstimator {
     }
 
     fn forget(&mut self, now: Duration) {
-        while self.samples.front().is_some_and(|it| now.saturating_sub(it.0) > WINDOW) {
+        let is_old = |it: &(Duration, LinkSample)| now.saturating_sub(it.0) > WINDOW;
+        while self.samples.len() > MIN_SAMPLES && self.samples.front().is_some_and(is_old) {
             self.samples.pop_front();
         }
+    }
+
+    /// By how many seconds a sample took longer than expected.
+    fn surprise(&self, sample: &LinkSample) -> f64 {
+        self.rate.map_or(0.0, |rate| {
+            let expected = self.round_trip.as_secs_f64() + sample.message_bytes as f64 / rate;
+            sample.elapsed.as_secs_f64() - expected
+        })
     }
 
     /// Whether a sample of at least so many bytes came lately.
@@ -279,6 +299,38 @@ mod tests {
                 assert!(error(&estimator, after.rate) < 0.1, "{:?}", estimator.estimate());
             }
         }
+    }
+
+    #[test]
+    fn a_jump_is_followed_at_the_second_sample_but_not_at_one_alone() {
+        for (before, after) in [(0.01, 1.0), (1.0, 0.01)] {
+            let mut estimator = LinkEstimator::default();
+            let link = Link {
+                round_trip: before,
+                ..Link::default()
+            };
+            run(&mut estimator, link, 0..5, |_| 0.0);
+            for expected in [before, after] {
+                let sample = LinkSample {
+                    message_bytes: 0,
+                    elapsed: Duration::from_secs_f64(after),
+                };
+                estimator.record(Duration::from_secs(5), sample);
+                let round_trip = estimator.estimate().unwrap().round_trip.as_secs_f64();
+                assert!((round_trip - expected).abs() < 1e-3, "{round_trip} s");
+            }
+        }
+    }
+
+    #[test]
+    fn a_round_trip_longer_than_the_window_is_found_too() {
+        let mut estimator = LinkEstimator::default();
+        for second in [0, 4, 8, 12].map(Duration::from_secs) {
+            let message_bytes = estimator.probe_bytes(second, 0.0).unwrap();
+            let elapsed = Duration::from_secs_f64(3.0 + message_bytes as f64 / 25e3);
+            estimator.record(second + elapsed, LinkSample { message_bytes, elapsed });
+        }
+        assert!(error(&estimator, 25e3) < 0.1, "{:?}", estimator.estimate());
     }
 
     #[test]
