@@ -73,7 +73,8 @@ test('an answer that arrives while the device computes is not taken for a late o
     await openReady(page, edge, results, { slower: 10 });
     const computed = await results.next({ count: 10, points: DEVICE });
     const head = Math.min(...computed.map((it) => it.timings.head));
-    const roundTrip = async () => Number(/round trip ([\d.]+)\sms/.exec((await page.textContent('#reason')) ?? '')?.[1]);
+    const roundTrip = async () =>
+      Number(/round trip ([\d.]+)\sms/.exec((await page.textContent('#reason')) ?? '')?.[1]);
     // The link is a loopback interface; half a head is what chance would add to it.
     await expect.poll(roundTrip).toBeLessThan(head / 4);
   } finally {
