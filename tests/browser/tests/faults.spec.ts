@@ -98,7 +98,10 @@ test.describe('an edge worker of another origin', () => {
     try {
       const { origin } = new URL(other.url);
       await page.goto(new URL(`?source=sample&edge=${other.url}`, edge.url).href);
-      await expectError(page, new RegExp(`open ${origin} instead.*connect-src.*--allow-origin ${new URL(edge.url).origin}`));
+      await expectError(
+        page,
+        new RegExp(`open ${origin} instead.*connect-src.*--allow-origin ${new URL(edge.url).origin}`),
+      );
     } finally {
       await other.kill();
     }
