@@ -30,6 +30,7 @@ mod layer;
 mod network;
 mod onnx;
 mod segment;
+mod stack;
 
 pub use archive::{ArchiveError, MAX_UNPACKED_BYTES};
 pub use layer::{Layer, LayerError};

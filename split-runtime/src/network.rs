@@ -2,10 +2,10 @@
 
 use split_core::Shape;
 use tract_core::internal::*;
-use tract_core::ops::cast::Cast;
 use tract_nnef::internal::{DatLoader, GraphNnefLoader, Nnef, Resource, ResourceLoader};
 
 use crate::archive::{ArchiveError, gunzip};
+use crate::stack::{self, Stack};
 
 /// A head, a tail or a whole network, optimised and ready to run.
 ///
@@ -14,8 +14,17 @@ use crate::archive::{ArchiveError, gunzip};
 pub struct Network {
     input: Shape,
     output: Shape,
-    /// `None` for the identity, the network of no segments.
-    state: Option<TypedSimpleState>,
+    pub(crate) engine: Engine,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Engine {
+    /// The network of no segments.
+    Identity,
+    /// The fast path in the browser, for networks of layers that follow one another.
+    Stack(Stack),
+    /// Any other network, and every one outside of the browser: there tract has kernels for the processor's wider vectors.
+    Tract(TypedSimpleState),
 }
 
 /// Why segments could not be made into a network.
@@ -79,17 +88,30 @@ impl Network {
     /// [`MAX_UNPACKED_BYTES`](crate::MAX_UNPACKED_BYTES). Whoever downloads a segment checks its SHA-256 first, so the graph inside is
     /// as trustworthy as the manifest that names it.
     pub fn load<'a>(input: Shape, segments: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, LoadError> {
+        Self::load_for(cfg!(target_arch = "wasm32"), input, segments)
+    }
+
+    pub(crate) fn load_for<'a>(
+        browser: bool,
+        input: Shape,
+        segments: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<Self, LoadError> {
         let mut joined = Joined::new(input)?;
         for (segment, bytes) in segments.into_iter().enumerate() {
             joined.append(segment, bytes)?;
         }
         let output = joined.shape;
-        let state = if joined.segments == 0 {
-            None
+        let stack = if browser {
+            joined.stack(input).map_err(optimize)?
         } else {
-            Some(joined.optimize().map_err(optimize)?)
+            None
         };
-        Ok(Self { input, output, state })
+        let engine = match stack {
+            _ if joined.segments == 0 => Engine::Identity,
+            Some(stack) => Engine::Stack(stack),
+            None => Engine::Tract(joined.optimize().map_err(optimize)?),
+        };
+        Ok(Self { input, output, engine })
     }
 
     /// Shape of one input, without the batch axis.
@@ -104,7 +126,7 @@ impl Network {
 
     /// Runs `batch` images, one after another in `input`, and writes their outputs one after another to `output`.
     ///
-    /// The graph is compiled for one image and run `batch` times: tract's convolutions go image by image in any case, and shapes
+    /// The network is prepared for one image and run `batch` times: tract's convolutions go image by image in any case, and shapes
     /// known beforehand let it choose better kernels than a symbolic batch axis does.
     pub fn run(&mut self, batch: usize, input: &[f32], output: &mut Vec<f32>) -> Result<(), RunError> {
         let values = self.input.values();
@@ -116,12 +138,14 @@ impl Network {
             });
         }
         output.clear();
-        let Some(state) = &mut self.state else {
-            output.extend_from_slice(input);
-            return Ok(());
-        };
         for image in input.chunks_exact(values) {
-            run_one(state, self.input, image, output).map_err(|it| RunError::Engine(format!("{it:#}")))?;
+            match &mut self.engine {
+                Engine::Identity => output.extend_from_slice(image),
+                Engine::Stack(stack) => stack.run(image, output),
+                Engine::Tract(state) => {
+                    run_one(state, self.input, image, output).map_err(|it| RunError::Engine(format!("{it:#}")))?;
+                }
+            }
         }
         Ok(())
     }
@@ -142,6 +166,7 @@ fn optimize(error: TractError) -> LoadError {
 /// The graph so far. Segments are joined before anything is optimised, so the seams leave no trace in the plan.
 struct Joined {
     model: TypedModel,
+    source: OutletId,
     last: OutletId,
     shape: Shape,
     segments: usize,
@@ -151,10 +176,11 @@ impl Joined {
     fn new(input: Shape) -> Result<Self, LoadError> {
         let mut model = TypedModel::default();
         let [c, h, w] = input.into();
-        let last = model.add_source("input", f32::fact([1, c, h, w])).map_err(optimize)?;
+        let source = model.add_source("input", f32::fact([1, c, h, w])).map_err(optimize)?;
         Ok(Self {
             model,
-            last,
+            source,
+            last: source,
             shape: input,
             segments: 0,
         })
@@ -196,17 +222,13 @@ impl Joined {
                 .map(|it| mapped.get(it).copied().context("a value is used before it is made"))
                 .collect::<TractResult<TVec<_>>>()?;
             let name = format!("segment{segment}.{}", node.name);
-            // tract folds the widening of a weight only up to a few megabytes; a larger one would be widened and packed anew in every run.
-            let widened = match (node.op_as::<Cast>(), node.inputs.as_slice()) {
-                (Some(cast), [weight]) => part
-                    .outlet_fact(*weight)?
-                    .konst
-                    .as_ref()
-                    .map(|it| it.cast_to_dt(cast.to)),
-                _ => None,
-            };
-            let outlets = match widened {
-                Some(weight) => tvec!(self.model.add_const(name, weight?.into_owned())?),
+            // tract folds only up to a few megabytes; a larger weight would be widened and packed anew in every run.
+            let outlets = match self.constant(node, &inputs)? {
+                Some(values) => {
+                    let add =
+                        |(slot, it): (_, TValue)| self.model.add_const(format!("{name}.{slot}"), it.into_arc_tensor());
+                    values.into_iter().enumerate().map(add).collect::<TractResult<_>>()?
+                }
                 None => self.model.wire_node(name, node.op.clone(), &inputs)?,
             };
             mapped.extend(
@@ -222,6 +244,15 @@ impl Joined {
             .context("the graph has no output")
     }
 
+    /// What a node makes of constants, if those are all it takes.
+    fn constant(&self, node: &TypedNode, inputs: &[OutletId]) -> TractResult<Option<TVec<TValue>>> {
+        let known = |it: &OutletId| Ok(self.model.outlet_fact(*it)?.konst.clone().map(IntoTValue::into_tvalue));
+        match inputs.iter().map(known).collect::<TractResult<Option<TVec<_>>>>()? {
+            Some(constants) if !constants.is_empty() => node.op.eval_out_of_plan(constants),
+            _ => Ok(None),
+        }
+    }
+
     fn last_shape(&self) -> TractResult<Shape> {
         let fact = self.model.outlet_fact(self.last)?;
         ensure!(
@@ -233,6 +264,11 @@ impl Joined {
             Some(&[1, c, h, w]) => Ok(Shape::new(c, h, w)?),
             _ => bail!("the output is {:?}, not [1, C, H, W]", fact.shape),
         }
+    }
+
+    /// The fast path, if it knows all layers.
+    fn stack(&self, input: Shape) -> TractResult<Option<Stack>> {
+        Ok(stack::steps(&self.model, self.source, self.last)?.map(|it| Stack::new(input, it)))
     }
 
     fn optimize(mut self) -> TractResult<TypedSimpleState> {

@@ -1,0 +1,131 @@
+//! Reads the layers of a [`Stack`](super::Stack) from tract's graph.
+
+use split_core::Shape;
+use tract_core::internal::*;
+use tract_core::ops::binary::TypedBinOp;
+use tract_core::ops::cast::Cast;
+use tract_core::ops::cnn::{Conv, KernelFormat, MaxPool, PaddingSpec, PoolSpec};
+use tract_core::ops::math::Max;
+
+use super::{Filter, Step};
+
+/// The layers between the graph's source and `last`, each with the shape that it makes. `None` where they are not convolutions,
+/// ReLU and max pools that follow one another.
+pub fn steps(model: &TypedModel, source: OutletId, last: OutletId) -> TractResult<Option<Vec<(Step, Shape)>>> {
+    let mut steps = Vec::new();
+    let mut current = source;
+    // Nodes stand in the order in which they were added, each after what it takes.
+    for node in &model.nodes {
+        if !node.inputs.contains(&current) {
+            continue;
+        }
+        let Some(shape) = shape(&node.outputs[0].fact) else {
+            return Ok(None);
+        };
+        if node.op_as::<Cast>().is_some_and(|it| it.to == f32::datum_type()) {
+            // A map is in f32 in any case.
+        } else if is_relu(model, node, current)? {
+            match steps.last_mut() {
+                Some((Step::Convolution(filter), _)) => filter.relu = true,
+                _ => return Ok(None),
+            }
+        } else {
+            match step(model, node)? {
+                Some(step) => steps.push((step, shape)),
+                None => return Ok(None),
+            }
+        }
+        current = OutletId::new(node.id, 0);
+    }
+    Ok((current == last).then_some(steps))
+}
+
+fn step(model: &TypedModel, node: &TypedNode) -> TractResult<Option<Step>> {
+    if let Some(op) = node.op_as::<Conv>() {
+        return Ok(filter(model, node, op)?.map(Step::Convolution));
+    }
+    let pool = node.op_as::<MaxPool>().map(|op| &op.pool_spec);
+    Ok(
+        pool.and_then(|spec| match (&spec.kernel_shape[..], stride(spec), padding(spec)) {
+            (&[kernel, columns], Some(stride), Some(0)) if kernel == columns => Some(Step::MaxPool { kernel, stride }),
+            _ => None,
+        }),
+    )
+}
+
+fn filter(model: &TypedModel, node: &TypedNode, op: &Conv) -> TractResult<Option<Filter>> {
+    let spec = &op.pool_spec;
+    let &[_, weight, bias] = &node.inputs[..] else {
+        return Ok(None);
+    };
+    let window = (&spec.kernel_shape[..], stride(spec), padding(spec));
+    let (&[height, width], Some(stride), Some(padding)) = window else {
+        return Ok(None);
+    };
+    let [weight, bias] = [constant(model, weight)?, constant(model, bias)?];
+    let (Some(weight), Some(bias)) = (weight, bias) else {
+        return Ok(None);
+    };
+    let [outputs, inputs] = [op.output_channels(), op.input_channels()];
+    let plain = op.group == 1 && op.q_params.is_none() && op.kernel_fmt == KernelFormat::OIHW;
+    let whole = weight.len() == outputs * inputs * height * width && bias.len() == outputs;
+    Ok((plain && whole).then_some(Filter {
+        outputs,
+        inputs,
+        kernel: [height, width],
+        stride,
+        padding,
+        weight,
+        bias,
+        relu: false,
+    }))
+}
+
+/// Whether the node is max(current, 0).
+fn is_relu(model: &TypedModel, node: &TypedNode, current: OutletId) -> TractResult<bool> {
+    let largest = node.op_as::<TypedBinOp>().is_some_and(|it| it.0.is::<Max>());
+    let other = node.inputs.iter().find(|it| **it != current);
+    match other {
+        Some(other) if largest => Ok(constant(model, *other)?.is_some_and(|it| it == [0.0])),
+        _ => Ok(false),
+    }
+}
+
+fn constant(model: &TypedModel, outlet: OutletId) -> TractResult<Option<Vec<f32>>> {
+    match &model.outlet_fact(outlet)?.konst {
+        Some(it) if it.datum_type() == f32::datum_type() => {
+            Ok(Some(it.try_as_plain_ram()?.as_slice::<f32>()?.to_vec()))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The step in both directions, if it is the same and no value between is left out.
+fn stride(spec: &PoolSpec) -> Option<usize> {
+    let together = spec.dilations.as_ref().is_none_or(|it| it.iter().all(|it| *it == 1));
+    match spec.strides.as_deref() {
+        _ if !together => None,
+        None => Some(1),
+        Some(&[y, x]) if y == x => Some(y),
+        Some(_) => None,
+    }
+}
+
+/// The padding, if it is the same on all sides.
+fn padding(spec: &PoolSpec) -> Option<usize> {
+    match &spec.padding {
+        PaddingSpec::Valid => Some(0),
+        PaddingSpec::Explicit(before, after) | PaddingSpec::ExplicitOnnxPool(before, after, false) => {
+            let first = *before.first()?;
+            before.iter().chain(after).all(|it| *it == first).then_some(first)
+        }
+        _ => None,
+    }
+}
+
+fn shape(fact: &TypedFact) -> Option<Shape> {
+    match fact.shape.as_concrete()? {
+        &[1, c, h, w] => Shape::new(c, h, w).ok(),
+        _ => None,
+    }
+}

@@ -1,0 +1,145 @@
+//! Convolutional networks in a browser: layers that follow one another, on kernels written for WebAssembly's vectors.
+//!
+//! tract's kernels are general; a head is nothing but convolutions with ReLU and max pools, for one image at a time. Maps have their channels
+//! last, so that every vector holds channels and nothing is rearranged on the way, and their padding in place. 3×3 convolutions
+//! take the [`winograd`] way, with the pool after them; the first layer, and whatever else there may be, the [`direct`] one.
+//! Batch norm is folded into the weights before segments are written.
+
+mod direct;
+mod graph;
+mod map;
+mod simd;
+mod winograd;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use split_core::Shape;
+
+pub use graph::steps;
+
+use direct::{Direct, max_pool};
+use map::{Map, input_channels};
+use simd::{BLOCK, Block};
+use winograd::Winograd;
+
+/// A convolution's parameters.
+#[derive(Debug)]
+pub struct Filter {
+    /// Output channels, O.
+    pub outputs: usize,
+    /// Input channels, I.
+    pub inputs: usize,
+    /// Rows and columns.
+    pub kernel: [usize; 2],
+    pub stride: usize,
+    /// Zeros added on each of the four sides.
+    pub padding: usize,
+    /// `[O, I, rows, columns]`.
+    pub weight: Vec<f32>,
+    /// `[O]`.
+    pub bias: Vec<f32>,
+    pub relu: bool,
+}
+
+impl Filter {
+    fn tap(&self, output: usize, input: usize, y: usize, x: usize) -> f32 {
+        let [height, width] = self.kernel;
+        self.weight[((output * self.inputs + input) * height + y) * width + x]
+    }
+
+    fn bias_blocks(&self) -> Vec<Block> {
+        let block = |it: &[f32]| std::array::from_fn(|channel| it.get(channel).copied().unwrap_or(0.0));
+        self.bias.chunks(BLOCK).map(block).collect()
+    }
+}
+
+/// One layer of a network that a [`Stack`] can run.
+#[derive(Debug)]
+pub enum Step {
+    Convolution(Filter),
+    MaxPool { kernel: usize, stride: usize },
+}
+
+#[derive(Debug)]
+enum Kernel {
+    Winograd(Winograd),
+    Direct(Direct),
+    MaxPool { kernel: usize, stride: usize },
+}
+
+/// Layers ready to run, and the maps between them. A clone shares the weights.
+#[derive(Clone, Debug)]
+pub struct Stack {
+    kernels: Arc<[Kernel]>,
+    /// Every layer's input, and the last one's output.
+    maps: Vec<Map>,
+    scratch: Vec<f32>,
+}
+
+impl Stack {
+    /// Prepares layers, each with the shape that it makes.
+    pub fn new(input: Shape, steps: Vec<(Step, Shape)>) -> Self {
+        let mut kernels: Vec<Kernel> = Vec::new();
+        let mut maps = Vec::new();
+        let mut shape = input;
+        let mut channels = input_channels(input.channels());
+        for (step, output) in steps {
+            match step {
+                Step::Convolution(filter) => {
+                    maps.push(Map::new(shape, channels, filter.padding));
+                    let minimal = filter.kernel == [3, 3] && filter.stride == 1 && filter.padding == 1;
+                    kernels.push(
+                        if minimal && channels.is_multiple_of(BLOCK) && shape.height().min(shape.width()) > 2 {
+                            Kernel::Winograd(Winograd::new(&filter, channels))
+                        } else {
+                            Kernel::Direct(Direct::new(&filter, channels))
+                        },
+                    );
+                    channels = filter.outputs.next_multiple_of(BLOCK);
+                }
+                Step::MaxPool { kernel: 2, stride: 2 } if ends_unpooled(&kernels) => {
+                    if let Some(Kernel::Winograd(convolution)) = kernels.last_mut() {
+                        convolution.pool = true;
+                    }
+                }
+                Step::MaxPool { kernel, stride } => {
+                    maps.push(Map::new(shape, channels, 0));
+                    kernels.push(Kernel::MaxPool { kernel, stride });
+                }
+            }
+            shape = output;
+        }
+        maps.push(Map::new(shape, channels, 0));
+        Self {
+            kernels: kernels.into(),
+            maps,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Runs one image, `[C, H, W]`, and appends what comes out, `[C, H, W]`.
+    pub fn run(&mut self, image: &[f32], output: &mut Vec<f32>) {
+        if let Some(first) = self.maps.first_mut() {
+            first.fill(image);
+        }
+        for (index, kernel) in self.kernels.iter().enumerate() {
+            if let [input, output] = &mut self.maps[index..=index + 1] {
+                match kernel {
+                    Kernel::Winograd(it) => it.run(input, output, &mut self.scratch),
+                    Kernel::Direct(it) => it.run(input, output),
+                    Kernel::MaxPool { kernel, stride } => max_pool(input, *kernel, *stride, output),
+                }
+            }
+        }
+        if let Some(last) = self.maps.last() {
+            last.append_to(output);
+        }
+    }
+}
+
+fn ends_unpooled(kernels: &[Kernel]) -> bool {
+    matches!(kernels.last(), Some(Kernel::Winograd(it)) if !it.pool)
+}
