@@ -5,6 +5,9 @@
 //! and [`Network::run`] runs it. A head is a network made of the segments before the split point, a tail one made of the rest;
 //! an empty run of segments is the identity, so that the `input` and `output` split points need no special case.
 //!
+//! Natively tract runs the graph. In the browser a network of layers that follow one another, which every head is, runs on the kernels of
+//! the `stack` module.
+//!
 //! ```
 //! use split_core::Shape;
 //! use split_runtime::{Layer, Network, write_segment};
