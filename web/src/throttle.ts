@@ -1,18 +1,43 @@
-/** Calls `work` now if it was not called for so long, else once that time is over: the last call is never lost. */
+/** Drawing takes at most so large a part of the time: a slow device has better things to do. */
+const SHARE = 0.1;
+
+/**
+ * Calls `work` now if it was not called for so long, else once that time is over: the last call is never lost. What it draws is
+ * counted, too: on a slow device it is called less often.
+ */
 export function throttled(milliseconds: () => number, work: () => void): () => void {
   let last = Number.NEGATIVE_INFINITY;
+  let cost = 0;
   let timer: ReturnType<typeof setTimeout> | undefined;
   const run = () => {
     timer = undefined;
     last = performance.now();
     work();
+    const worked = performance.now() - last;
+    painted((took) => {
+      cost = worked + took;
+    });
   };
   return () => {
     if (timer !== undefined) return;
-    const wait = last + milliseconds() - performance.now();
+    const wait = last + Math.max(milliseconds(), cost / SHARE) - performance.now();
     if (wait <= 0) run();
     else timer = setTimeout(run, wait);
   };
+}
+
+/** Tells how long the page took to lay out and paint what has been changed. */
+function painted(tell: (milliseconds: number) => void): void {
+  requestAnimationFrame(() => {
+    const began = performance.now();
+    // Browsers paint after the callbacks of a frame, and handle messages after that.
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => {
+      port1.close();
+      tell(performance.now() - began);
+    };
+    port2.postMessage(null);
+  });
 }
 
 /** Longer for those who prefer less motion. */
