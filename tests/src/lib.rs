@@ -2,12 +2,13 @@
 //!
 //! [`toy`] makes a small series that knows its own answers; [`client`] asks an edge worker without a browser; [`simulator`] runs the selector
 //! on recorded conditions; [`report`] holds what a measuring program found; [`link`] makes a connection slower; [`segments`] opens what a series
-//! ships, for other engines; [`pictures`] reads image folders.
+//! ships, for other engines; [`series`] reads a series from its folder; [`pictures`] reads image folders.
 
 pub mod client;
 pub mod link;
 pub mod pictures;
 pub mod report;
 pub mod segments;
+pub mod series;
 pub mod simulator;
 pub mod toy;

@@ -31,6 +31,8 @@ const problems = new Problems(element('error', HTMLElement));
 // Before anything else, so that a fault in what follows is told, too. Without an `error` it is only a warning.
 window.addEventListener('error', ({ error }) => error && problems.show('page', messageOf(error), RELOAD));
 window.addEventListener('unhandledrejection', ({ reason }) => problems.show('page', messageOf(reason), RELOAD));
+/** Loading has begun before the page is built. */
+let opening: Promise<SplitClient> | undefined = open();
 const session = new Session();
 const page = new Page(session);
 const player = new Player({ result: show, failed: tell });
@@ -46,21 +48,26 @@ let lastResult = performance.now();
 async function connect(): Promise<void> {
   problems.clear('client');
   try {
-    client = await SplitClient.connect({
-      pixels: options.pixels,
-      onProgress: (progress) => page.connection.load(progress),
-      ...(options.edge !== undefined && { url: options.edge }),
-      ...(options.token !== undefined && { token: options.token }),
-      ...(options.point !== undefined && { goal: { kind: 'fixed', point: options.point } }),
-    });
+    client = await (opening ?? open());
     begin(client);
   } catch (thrown) {
     page.connection.show({ state: 'offline' });
     page.wait('No network');
     problems.show('client', [messageOf(thrown), hint(thrown)].join(' ').trim(), remedy(thrown));
   } finally {
+    opening = undefined;
     page.connection.loaded();
   }
+}
+
+function open(): Promise<SplitClient> {
+  return SplitClient.connect({
+    pixels: options.pixels,
+    onProgress: (progress) => page.connection.load(progress),
+    ...(options.edge !== undefined && { url: options.edge }),
+    ...(options.token !== undefined && { token: options.token }),
+    ...(options.point !== undefined && { goal: { kind: 'fixed', point: options.point } }),
+  });
 }
 
 /** What the operators can do if the edge worker is on another server than the page. */

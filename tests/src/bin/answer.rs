@@ -1,9 +1,8 @@
 //! What a client and an edge worker must answer together, computed here by one program without either.
 
 use std::{
-    fs,
     io::{self, Cursor, Read},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use anyhow::{Context, Result};
@@ -13,10 +12,11 @@ use serde::Serialize;
 use split_core::{
     Manifest, Shape,
     codec::FeatureCodec,
-    manifest::{Codec, ImageFormat, OperatingPoint, Segment},
+    manifest::{Codec, ImageFormat, OperatingPoint},
     softmax,
 };
 use split_runtime::Network;
+use split_tests::series::Series;
 
 /// Two builds of the same network, for other processors, differ by less than this, relative to the feature.
 const ROUNDING: f32 = 1e-5;
@@ -49,9 +49,8 @@ struct Answer {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let json = fs::read(arguments.series.join("manifest.json")).context("cannot read the manifest")?;
-    let manifest = Manifest::parse(&json)?;
-    let mut way = Way::new(&arguments.series, &manifest, arguments.point)?;
+    let series = Series::open(&arguments.series)?;
+    let mut way = Way::new(&series, arguments.point)?;
     let mut input = io::stdin().lock();
     while let Some(frame) = next(&mut input)? {
         println!("{}", serde_json::to_string(&way.answer(&frame)?)?);
@@ -82,15 +81,16 @@ struct Way<'a> {
 }
 
 impl<'a> Way<'a> {
-    fn new(series: &Path, manifest: &'a Manifest, point: usize) -> Result<Self> {
+    fn new(series: &'a Series, point: usize) -> Result<Self> {
+        let manifest = &series.manifest;
         let point = manifest.operating_points.get(point).context("no such point")?;
-        let cut = manifest.cut(point).context("the point is not of this series")?;
+        let cut = series.cut(point)?;
         Ok(Self {
             manifest,
             point,
             features: cut.features,
-            head: network(series, manifest.input.shape, cut.head)?,
-            tail: network(series, cut.features, cut.tail)?,
+            head: series.network(manifest.input.shape, cut.head)?,
+            tail: series.network(cut.features, cut.tail)?,
         })
     }
 
@@ -142,12 +142,6 @@ fn pixels(format: ImageFormat, file: &[u8]) -> Result<Vec<u8>> {
     Ok(DynamicImage::into_rgba8(image).into_raw())
 }
 
-fn network(series: &Path, input: Shape, segments: &[Segment]) -> Result<Network> {
-    let read = |it: &Segment| fs::read(series.join(it.path())).with_context(|| format!("cannot read {}", it.path()));
-    let files = segments.iter().map(read).collect::<Result<Vec<_>>>()?;
-    Ok(Network::load(input, files.iter().map(Vec::as_slice))?)
-}
-
 #[cfg(test)]
 mod tests {
     use split_core::codec::{FeatureCodecSpec, Tables};
@@ -159,8 +153,9 @@ mod tests {
     fn answers_are_those_of_the_toy() {
         let (toy, folder) = (Toy::new(&Recipe::default()).unwrap(), tempfile::tempdir().unwrap());
         toy.write(folder.path()).unwrap();
+        let series = Series::open(folder.path()).unwrap();
         let answer = |point: u16, frame: &[u8]| {
-            let mut way = Way::new(folder.path(), &toy.manifest, point.into()).unwrap();
+            let mut way = Way::new(&series, point.into()).unwrap();
             way.answer(frame).unwrap()
         };
         let image = toy.payload(INPUT, 1).unwrap();

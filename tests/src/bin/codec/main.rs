@@ -1,8 +1,8 @@
 //! Codes the features of real pictures with the feature codec, PNG and zstd, and prints bytes and times beside each other.
 
+mod groups;
 mod peers;
 mod point;
-mod series;
 
 use std::{
     path::PathBuf,
@@ -11,11 +11,11 @@ use std::{
 
 use anyhow::{Result, ensure};
 use clap::Parser;
-use split_tests::{pictures, report::Report};
+use split_tests::{pictures, report::Report, series::Series};
 
 use crate::{
+    groups::Group,
     point::{Point, Row},
-    series::{Group, Series},
 };
 
 /// Codes the features of a series at every operating point that splits the network.
@@ -44,7 +44,7 @@ struct Arguments {
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let series = Series::open(&arguments.series)?;
-    let groups = series.groups()?;
+    let groups = groups::groups(&series)?;
     ensure!(
         !groups.is_empty(),
         "no operating point of the series splits its network"
@@ -70,7 +70,7 @@ fn main() -> Result<()> {
 
 /// All operating points of one head: it runs once a picture for all of them.
 fn measure(series: &Series, group: Group<'_>, training: &[Vec<u8>], test: &[Vec<u8>]) -> Result<Vec<Row>> {
-    let (mut head, input) = (series.head(&group)?, &series.manifest.input);
+    let (mut head, input) = (groups::head(series, &group)?, &series.manifest.input);
     let mut points = group
         .points
         .iter()

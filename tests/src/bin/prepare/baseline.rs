@@ -8,9 +8,10 @@ use split_core::{
     manifest::{Codec, OperatingPoint, Split, Variant},
     wire::ClientMessage,
 };
-use split_tests::pictures::{self, Picture};
-
-use crate::Series;
+use split_tests::{
+    pictures::{self, Picture},
+    series::Series,
+};
 
 const BITS: u8 = 8;
 

@@ -4,18 +4,12 @@ mod baseline;
 mod clip;
 mod onnx;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Parser;
-use split_core::{
-    Manifest, Shape,
-    manifest::{Cut, OperatingPoint, Segment, Split},
-};
-use split_runtime::Network;
+use split_core::manifest::{OperatingPoint, Split};
+use split_tests::series::Series;
 
 /// Makes files for the benchmarks in the browser.
 #[derive(Parser)]
@@ -63,37 +57,6 @@ fn main() -> Result<()> {
         Command::Clip(arguments) => clip::write(&arguments),
         Command::Thin { data, to, images } => baseline::thin(&data, &to, images),
         Command::Baseline { series, data, images } => baseline::calibrate(Series::open(&series)?, &data, images),
-    }
-}
-
-/// A series on disk.
-struct Series {
-    folder: PathBuf,
-    manifest: Manifest,
-}
-
-impl Series {
-    fn open(folder: &Path) -> Result<Self> {
-        let path = folder.join("manifest.json");
-        let json = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        Ok(Self {
-            folder: folder.to_owned(),
-            manifest: Manifest::parse(&json).with_context(|| path.display().to_string())?,
-        })
-    }
-
-    fn cut(&self, point: &OperatingPoint) -> Result<Cut<'_>> {
-        self.manifest.cut(point).context("a point that is not of this series")
-    }
-
-    fn read(&self, segment: &Segment) -> Result<Vec<u8>> {
-        let path = self.folder.join(segment.path());
-        fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
-    }
-
-    fn network(&self, input: Shape, segments: &[Segment]) -> Result<Network> {
-        let files = segments.iter().map(|it| self.read(it)).collect::<Result<Vec<_>>>()?;
-        Ok(Network::load(input, files.iter().map(Vec::as_slice))?)
     }
 }
 

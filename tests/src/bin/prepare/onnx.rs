@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, fs, path::Path};
 use anyhow::{Context, Result};
 use split_core::manifest::Segment;
 use split_runtime::write_onnx;
-use split_tests::segments::read_segment;
+use split_tests::{segments::read_segment, series::Series};
 
-use crate::{Series, head_name};
+use crate::head_name;
 
 /// Writes the head of every operating point, each once.
 pub fn write(series: &Series, folder: &Path) -> Result<()> {
