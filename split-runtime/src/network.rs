@@ -1,5 +1,7 @@
 //! Joins segments into one graph and runs it.
 
+use std::sync::LazyLock;
+
 use split_core::Shape;
 use tract_core::internal::*;
 use tract_nnef::internal::{DatLoader, GraphNnefLoader, Nnef, Resource, ResourceLoader};
@@ -192,7 +194,7 @@ impl Joined {
             segment,
             reason: format!("{it:#}"),
         };
-        let part = reader().model_for_read(&mut &tar[..]).map_err(graph)?;
+        let part = READER.model_for_read(&mut &tar[..]).map_err(graph)?;
         drop(tar);
         let expected = part.input_fact(0).map_err(graph)?.shape.clone();
         let [c, h, w]: [usize; 3] = self.shape.into();
@@ -277,13 +279,12 @@ impl Joined {
     }
 }
 
-/// Reads graph and tensors only: none of tract's other resources, such as archives within the archive.
-fn reader() -> Nnef {
-    Nnef {
-        resource_loaders: vec![GraphNnefLoader.into_boxed(), TensorLoader.into_boxed()],
-        ..Nnef::default()
-    }
-}
+/// Reads graph and tensors only: none of tract's other resources, such as archives within the archive. Made once, since tract parses NNEF's
+/// standard operators for it, which takes longer than a head.
+static READER: LazyLock<Nnef> = LazyLock::new(|| Nnef {
+    resource_loaders: vec![GraphNnefLoader.into_boxed(), TensorLoader.into_boxed()],
+    ..Nnef::default()
+});
 
 /// tract's tensor reader, behind a check that the file is as long as its header says, since tract allocates first.
 struct TensorLoader;
