@@ -2,8 +2,7 @@
 
 use super::Filter;
 use super::map::Map;
-use super::simd::{BLOCK, Block, F32x4, GROUP, load, multiply, store};
-use super::winograd::finish;
+use super::simd::{BLOCK, Block, F32x4, GROUP, finish, load, multiply, store};
 
 /// Filters of a layer, in the order in which they are used.
 #[derive(Debug)]

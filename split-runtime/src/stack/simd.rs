@@ -145,3 +145,14 @@ pub fn multiply(weights: &[Block], inputs: [&[f32]; GROUP], sums: &mut [Sums; GR
     }
     *sums = [sa, sb, sc, sd];
 }
+
+/// Adds the bias and cuts negative values off.
+#[inline(always)]
+pub fn finish([low, high]: Sums, bias: Sums, relu: bool) -> Sums {
+    let sums = [low.add(bias[0]), high.add(bias[1])];
+    if relu {
+        sums.map(|it| it.max(F32x4::splat(0.0)))
+    } else {
+        sums
+    }
+}

@@ -6,7 +6,7 @@
 
 use super::Filter;
 use super::map::Map;
-use super::simd::{BLOCK, Block, F32x4, GROUP, Sums, load, multiply, store};
+use super::simd::{BLOCK, Block, F32x4, GROUP, Sums, finish, load, multiply, store};
 
 /// Values of a transformed tile.
 const VALUES: usize = 16;
@@ -129,17 +129,6 @@ impl Winograd {
                 }
             }
         }
-    }
-}
-
-/// Adds the bias and cuts negative values off.
-#[inline(always)]
-pub fn finish([low, high]: Sums, bias: Sums, relu: bool) -> Sums {
-    let sums = [low.add(bias[0]), high.add(bias[1])];
-    if relu {
-        sums.map(|it| it.max(F32x4::splat(0.0)))
-    } else {
-        sums
     }
 }
 
