@@ -5,8 +5,8 @@
 //! and [`Network::run`] runs it. A head is a network made of the segments before the split point, a tail one made of the rest;
 //! an empty run of segments is the identity, so that the `input` and `output` split points need no special case.
 //!
-//! Natively tract runs the graph. In the browser a network of layers that follow one another, which every head is, runs on the kernels of
-//! the `stack` module.
+//! A network of layers that follow one another, which every head and tail of a series is, runs on the kernels of the `stack` module, any
+//! other on tract.
 //!
 //! ```
 //! use split_core::Shape;

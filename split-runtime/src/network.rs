@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use fearless_simd::Level;
 use split_core::Shape;
 use tract_core::internal::*;
 use tract_nnef::internal::{DatLoader, GraphNnefLoader, Nnef, Resource, ResourceLoader};
@@ -23,9 +24,9 @@ pub struct Network {
 pub(crate) enum Engine {
     /// The network of no segments.
     Identity,
-    /// The fast path in the browser, for networks of layers that follow one another.
+    /// The fast path, for networks of layers that follow one another.
     Stack(Stack),
-    /// Any other network, and every one outside of the browser: there tract has kernels for the processor's wider vectors.
+    /// Any other network.
     Tract(TypedSimpleState),
 }
 
@@ -90,11 +91,12 @@ impl Network {
     /// [`MAX_UNPACKED_BYTES`](crate::MAX_UNPACKED_BYTES). Whoever downloads a segment checks its SHA-256 first, so the graph inside is
     /// as trustworthy as the manifest that names it.
     pub fn load<'a>(input: Shape, segments: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, LoadError> {
-        Self::load_for(cfg!(target_arch = "wasm32"), input, segments)
+        Self::load_for(Some(Level::new()), input, segments)
     }
 
+    /// `level` is the vectors that a [`Stack`] may use; without it tract runs every network.
     pub(crate) fn load_for<'a>(
-        browser: bool,
+        level: Option<Level>,
         input: Shape,
         segments: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<Self, LoadError> {
@@ -103,10 +105,9 @@ impl Network {
             joined.append(segment, bytes)?;
         }
         let output = joined.shape;
-        let stack = if browser {
-            joined.stack(input).map_err(optimize)?
-        } else {
-            None
+        let stack = match level {
+            Some(level) => joined.stack(level, input).map_err(optimize)?,
+            None => None,
         };
         let engine = match stack {
             _ if joined.segments == 0 => Engine::Identity,
@@ -128,8 +129,8 @@ impl Network {
 
     /// Runs `batch` images, one after another in `input`, and writes their outputs one after another to `output`.
     ///
-    /// The network is prepared for one image and run `batch` times: tract's convolutions go image by image in any case, and shapes
-    /// known beforehand let it choose better kernels than a symbolic batch axis does.
+    /// The network is prepared for one image and run `batch` times: our kernels and tract's convolutions go image by image in any
+    /// case, and shapes known beforehand let tract choose better kernels than a symbolic batch axis does.
     pub fn run(&mut self, batch: usize, input: &[f32], output: &mut Vec<f32>) -> Result<(), RunError> {
         let values = self.input.values();
         if batch.checked_mul(values) != Some(input.len()) {
@@ -269,8 +270,8 @@ impl Joined {
     }
 
     /// The fast path, if it knows all layers.
-    fn stack(&self, input: Shape) -> TractResult<Option<Stack>> {
-        Ok(stack::steps(&self.model, self.source, self.last)?.map(|it| Stack::new(input, it)))
+    fn stack(&self, level: Level, input: Shape) -> TractResult<Option<Stack>> {
+        Ok(stack::steps(&self.model, self.source, self.last)?.map(|it| Stack::new(level, input, it)))
     }
 
     fn optimize(mut self) -> TractResult<TypedSimpleState> {

@@ -1,15 +1,17 @@
 //! Any other convolution, and max pooling, straight from their definitions.
 
+use fearless_simd::prelude::*;
+
 use super::Filter;
 use super::map::Map;
-use super::simd::{BLOCK, Block, F32x4, GROUP, finish, load, multiply, store};
+use super::simd::{BLOCK, GROUP, finish, load, multiply, store, zero};
 
 /// Filters of a layer, in the order in which they are used.
 #[derive(Debug)]
 pub struct Direct {
-    /// `[output block][row][column][input channel]`.
-    weights: Vec<Block>,
-    bias: Vec<Block>,
+    /// `[output block][row][column][input channel][output channel]`.
+    weights: Vec<f32>,
+    bias: Vec<f32>,
     /// Rows of the filter.
     height: usize,
     /// Values of the input under a row of the filter.
@@ -20,23 +22,20 @@ pub struct Direct {
 
 impl Direct {
     /// Orders filters for a map of `inputs` channels in memory.
-    pub fn new(filter: &Filter, inputs: usize) -> Self {
+    pub fn new(filter: &Filter, inputs: usize, lanes: usize) -> Self {
         let [height, width] = filter.kernel;
-        let blocks = filter.outputs.div_ceil(BLOCK);
-        let mut weights = vec![[0.0; BLOCK]; blocks * height * width * inputs];
-        for output in 0..filter.outputs {
+        let weights = filter.arrange(lanes, height * width * inputs, |output, place| {
             for input in 0..filter.inputs {
                 for y in 0..height {
                     for x in 0..width {
-                        let at = ((output / BLOCK * height + y) * width + x) * inputs + input;
-                        weights[at][output % BLOCK] = filter.tap(output, input, y, x);
+                        place((y * width + x) * inputs + input, filter.tap(output, input, y, x));
                     }
                 }
             }
-        }
+        });
         Self {
             weights,
-            bias: filter.bias_blocks(),
+            bias: filter.bias(lanes),
             height,
             run: width * inputs,
             stride: filter.stride,
@@ -45,46 +44,70 @@ impl Direct {
     }
 
     /// Convolves `input`, whose border is the padding.
-    pub fn run(&self, input: &Map, output: &mut Map) {
+    #[inline(always)]
+    pub fn run<S: Simd>(&self, simd: S, input: &Map, output: &mut Map) {
         let width = output.shape.width();
         let positions = output.shape.height() * width;
+        let vectors = self.bias.len() / S::f32s::LEN;
         for first in (0..positions).step_by(GROUP) {
             // A last group that is not full computes its last position several times.
             let at: [[usize; 2]; GROUP] = std::array::from_fn(|it| {
                 let position = (first + it).min(positions - 1);
                 [position / width, position % width]
             });
-            let starts = at.map(|[y, x]| self.stride * (y * input.row + x * input.channels));
-            let blocks = self.weights.chunks_exact(self.height * self.run);
-            for (block, (weights, bias)) in blocks.zip(&self.bias).enumerate() {
-                let mut sums = [[F32x4::splat(0.0); 2]; GROUP];
-                for (row, weights) in weights.chunks_exact(self.run).enumerate() {
-                    let inputs = starts.map(|it| &input.values[it + row * input.row..][..self.run]);
-                    multiply(weights, inputs, &mut sums);
+            for vector in (0..vectors).step_by(BLOCK) {
+                if vector + BLOCK <= vectors {
+                    self.block::<S, BLOCK>(simd, vector, at, input, output);
+                } else {
+                    self.block::<S, 1>(simd, vector, at, input, output);
                 }
-                for (sums, [y, x]) in sums.into_iter().zip(at) {
-                    let at = output.at(y, x) + block * BLOCK;
-                    if let Some(place) = output.values[at..].first_chunk_mut() {
-                        store(finish(sums, load(bias), self.relu), place);
-                    }
-                }
+            }
+        }
+    }
+
+    /// `V` vectors of output channels at a group of positions.
+    #[inline(always)]
+    fn block<S: Simd, const V: usize>(
+        &self,
+        simd: S,
+        vector: usize,
+        at: [[usize; 2]; GROUP],
+        input: &Map,
+        output: &mut Map,
+    ) {
+        let row = self.run * V * S::f32s::LEN;
+        let weights = &self.weights[vector * S::f32s::LEN * self.height * self.run..];
+        let starts = at.map(|[y, x]| self.stride * (y * input.row + x * input.channels));
+        let mut sums = [[zero(simd); V]; GROUP];
+        for (index, weights) in weights.chunks_exact(row).take(self.height).enumerate() {
+            let inputs = starts.map(|it| &input.values[it + index * input.row..][..self.run]);
+            multiply(simd, weights, inputs, &mut sums);
+        }
+        for (sums, at) in sums.into_iter().zip(at) {
+            let start = output.at(at);
+            for (index, sum) in sums.into_iter().enumerate() {
+                let channel = (vector + index) * S::f32s::LEN;
+                let bias = load(simd, &self.bias, channel);
+                let result = finish(simd, sum, bias, self.relu);
+                store::<S>(result, &mut output.values, start + channel);
             }
         }
     }
 }
 
 /// Keeps the largest value of every window, channel by channel.
+#[inline(always)]
 pub fn max_pool(input: &Map, kernel: usize, stride: usize, output: &mut Map) {
     let channels = input.channels;
     for y in 0..output.shape.height() {
         for x in 0..output.shape.width() {
-            let at = output.at(y, x);
+            let at = output.at([y, x]);
             let largest = &mut output.values[at..][..channels];
             largest.fill(f32::NEG_INFINITY);
             for dy in 0..kernel {
                 for dx in 0..kernel {
-                    let values = &input.values[input.at(y * stride + dy, x * stride + dx)..][..channels];
-                    for (largest, value) in largest.iter_mut().zip(values) {
+                    let at = input.at([y * stride + dy, x * stride + dx]);
+                    for (largest, value) in largest.iter_mut().zip(&input.values[at..][..channels]) {
                         *largest = largest.max(*value);
                     }
                 }

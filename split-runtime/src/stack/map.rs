@@ -2,8 +2,6 @@
 
 use split_core::Shape;
 
-use super::simd::BLOCK;
-
 /// A feature map in memory, `[rows, columns, channels]`.
 ///
 /// What lies around the map, and channels beyond its own, are zero and stay so: layers write inside only.
@@ -35,7 +33,7 @@ impl Map {
     }
 
     /// Where the channels at a position of the map begin.
-    pub fn at(&self, y: usize, x: usize) -> usize {
+    pub fn at(&self, [y, x]: [usize; 2]) -> usize {
         (y + self.border) * self.row + (x + self.border) * self.channels
     }
 
@@ -44,7 +42,7 @@ impl Map {
         let [_, height, width] = self.shape.into();
         for (channel, plane) in image.chunks_exact(height * width).enumerate() {
             for (y, row) in plane.chunks_exact(width).enumerate() {
-                let start = self.at(y, 0) + channel;
+                let start = self.at([y, 0]) + channel;
                 let places = self.values[start..].iter_mut().step_by(self.channels);
                 for (place, value) in places.zip(row) {
                     *place = *value;
@@ -58,18 +56,18 @@ impl Map {
         let [channels, height, width] = self.shape.into();
         for channel in 0..channels {
             for y in 0..height {
-                let start = self.at(y, 0) + channel;
+                let start = self.at([y, 0]) + channel;
                 output.extend(self.values[start..].iter().step_by(self.channels).take(width));
             }
         }
     }
 }
 
-/// Channels in memory of a network's input: few are left as they are, more fill blocks.
-pub fn input_channels(channels: usize) -> usize {
-    if channels < BLOCK {
+/// Channels in memory of a network's input: few are left as they are, more fill vectors.
+pub fn input_channels(channels: usize, lanes: usize) -> usize {
+    if channels < lanes {
         channels
     } else {
-        channels.next_multiple_of(BLOCK)
+        channels.next_multiple_of(lanes)
     }
 }

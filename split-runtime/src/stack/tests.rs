@@ -1,5 +1,6 @@
-//! The fast path of the browser against tract, on the same segments.
+//! The fast path against tract, on the same segments.
 
+use fearless_simd::Level;
 use split_core::Shape;
 
 use crate::{Layer, Network, write_segment};
@@ -35,25 +36,37 @@ fn pool(kernel: usize, stride: usize) -> Layer {
     Layer::MaxPool { kernel, stride }
 }
 
+/// Every kind of vector that this processor has.
+fn levels() -> Vec<Level> {
+    let best = Level::new();
+    #[cfg(target_arch = "x86_64")]
+    let others = [best.as_avx2().map(Level::Avx2), best.as_sse2().map(Level::Sse2)];
+    #[cfg(not(target_arch = "x86_64"))]
+    let others = [None; 0];
+    [best].into_iter().chain(others.into_iter().flatten()).collect()
+}
+
 /// Compares both engines; the first one has to be the stack.
 fn compare(input: Shape, layers: &[Layer]) {
     let segment = write_segment(input, layers).unwrap();
-    let load = |browser| Network::load_for(browser, input, [&segment.bytes[..]]).unwrap();
-    let [mut ours, mut tract] = [load(true), load(false)];
-    assert!(
-        matches!(ours.engine, crate::network::Engine::Stack(_)),
-        "{} layers on {input} are not recognised",
-        layers.len()
-    );
+    let load = |level| Network::load_for(level, input, [&segment.bytes[..]]).unwrap();
     // Two images, the second one smaller: nothing may be left of the first.
-    for (seed, scale) in [(1, 1.0), (2, 0.25)] {
-        let image: Vec<f32> = noise(input.values(), seed).iter().map(|it| it * scale).collect();
-        let [mut got, mut expected] = [Vec::new(), Vec::new()];
-        ours.run(1, &image, &mut got).unwrap();
-        tract.run(1, &image, &mut expected).unwrap();
+    let mut images = noise(2 * input.values(), 1);
+    images[input.values()..].iter_mut().for_each(|it| *it *= 0.25);
+    let mut expected = Vec::new();
+    load(None).run(2, &images, &mut expected).unwrap();
+    for level in levels() {
+        let mut ours = load(Some(level));
+        assert!(
+            matches!(ours.engine, crate::network::Engine::Stack(_)),
+            "{} layers on {input} are not recognised",
+            layers.len()
+        );
+        let mut got = Vec::new();
+        ours.run(2, &images, &mut got).unwrap();
         assert_eq!(got.len(), expected.len());
         for (at, (g, e)) in got.iter().zip(&expected).enumerate() {
-            assert!((g - e).abs() < 1e-4, "{input}, value {at}: {g} is not {e}");
+            assert!((g - e).abs() < 1e-4, "{input}, {level:?}, value {at}: {g} is not {e}");
         }
     }
 }
