@@ -13,7 +13,7 @@ pub struct CodecInput {
     sides: [u8; 3],
     dead: u8,
     costs: Vec<u8>,
-    map: Vec<u8>,
+    predictors: Vec<u8>,
 }
 
 impl CodecInput {
@@ -23,12 +23,16 @@ impl CodecInput {
         let [channels, height, width] = self.sides.map(|it| usize::from(it % 6) + 1);
         let shape = Shape::new(channels, height, width).ok()?;
         let symbols = 1 << bits;
-        let count = (self.costs.len() / symbols).clamp(1, 256);
+        let count = (self.costs.len() / symbols).clamp(1, 96);
         let mut costs = self.costs.clone();
         costs.resize(count * symbols, 9);
-        let entry = |it| self.map.get(it).map_or(0, |&it| (usize::from(it) % count) as u8);
-        let map = (0..channels * 27).map(entry).collect();
+        let mut predictors = self.predictors.clone();
+        predictors.resize(if predictors.is_empty() { 0 } else { channels * 42 }, 0);
+        for (channel, predictor) in predictors.chunks_exact_mut(42).enumerate() {
+            // References to channels that are there.
+            predictor[..6].iter_mut().for_each(|it| *it %= channel as u8 + 1);
+        }
         let steps = (0..channels).map(|it| if self.dead >> (it % 8) & 1 == 1 { 0.0 } else { 0.25 }).collect();
-        FeatureCodec::new(shape, &FeatureCodecSpec { bits, steps, tables: Tables { map, costs } }).ok()
+        FeatureCodec::new(shape, &FeatureCodecSpec { bits, steps, tables: Tables { predictors, costs } }).ok()
     }
 }

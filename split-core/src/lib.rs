@@ -11,8 +11,8 @@
 //! ```
 //! use split_core::{Shape, codec::{FeatureCodec, FeatureCodecSpec, Tables}};
 //!
-//! // Two channels of 2×2 features in 2 bits, with one table for all contexts: codes 0 to 3 cost about 0.5, 2, 4 and 4 bits.
-//! let tables = Tables { map: vec![0; 2 * 27], costs: vec![8, 32, 64, 64] };
+//! // Two channels of 2×2 features in 2 bits, with one table for all of them: codes 0 to 3 cost about 0.5, 2, 4 and 4 bits.
+//! let tables = Tables { predictors: vec![], costs: vec![8, 32, 64, 64] };
 //! let spec = FeatureCodecSpec { bits: 2, steps: vec![1.0, 0.5], tables };
 //! let codec = FeatureCodec::new(Shape::new(2, 2, 2)?, &spec)?;
 //!

@@ -349,10 +349,12 @@ mod tests {
         let check = |welcome| receive(&mut Session::new(digest()), ServerMessage::Welcome(welcome));
         assert_eq!(
             check(Welcome {
-                version: 2,
+                version: PROTOCOL_VERSION + 1,
                 ..welcome()
             }),
-            Err(SessionError::Version { got: 2 })
+            Err(SessionError::Version {
+                got: PROTOCOL_VERSION + 1
+            })
         );
         let got = Digest::from_bytes([2; 32]);
         let error = SessionError::Manifest {

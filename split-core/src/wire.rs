@@ -1,4 +1,4 @@
-//! Wire protocol, version 1: what goes in one binary WebSocket message.
+//! Wire protocol, version 2: what goes in one binary WebSocket message.
 //!
 //! A message is a `postcard` header; in [`ClientMessage::Infer`] the payload follows it without a length of its own, because
 //! the WebSocket delimits the message and the payload ends itself (see [`codec`](crate::codec)). So an `Infer` costs three bytes beside its payload (four
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::Digest;
 
 /// The protocol version that this code speaks.
-pub const PROTOCOL_VERSION: u16 = 1;
+pub const PROTOCOL_VERSION: u16 = 2;
 
 /// The longest text in a message, in bytes.
 const MAX_TEXT_BYTES: usize = 1024;
@@ -335,7 +335,7 @@ mod tests {
         ];
         vec![
             ServerMessage::Welcome(Welcome {
-                version: 1,
+                version: PROTOCOL_VERSION,
                 manifest: Digest::from_bytes([7; 32]),
                 max_message_bytes: 4096,
                 credit: 4,
@@ -393,9 +393,9 @@ mod tests {
         assert_eq!(bytes_of(&ClientMessage::Probe { id: 3, padding: 2 }), [2, 3, 2, 0, 0]);
         assert_eq!(bytes_of(&ClientMessage::Bye), [3]);
         let hello = bytes_of(&ClientMessage::Hello(hello()));
-        assert_eq!(hello, [&[0, 1][..], &[7; 32], &[1, 3], b"abc"].concat());
+        assert_eq!(hello, [&[0, 2][..], &[7; 32], &[1, 3], b"abc"].concat());
         let golden: [&[u8]; 5] = [
-            &[&[0, 1][..], &[7; 32], &[128, 32, 4]].concat(),
+            &[&[0, 2][..], &[7; 32], &[128, 32, 4]].concat(),
             &[1, 9, 2, 3, 0, 0, 64, 63, 5, 0, 0, 128, 62, 1, 172, 2, 240, 162, 4],
             &[2, 3],
             &[3, 4, 250, 1],

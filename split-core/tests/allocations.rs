@@ -46,8 +46,13 @@ fn only_the_first_payload_allocates() {
     let shape = Shape::new(8, 16, 16).unwrap();
     // Zeros cost nearly nothing and everything else as much as can be, so that payloads are of all lengths, the longest through the escape.
     let costs = [vec![0; 1], vec![255; 7]].concat();
+    // Every channel is predicted from all neighbours.
+    let predictors = (0..8).flat_map(|channel: u8| {
+        let references = (1..=6).map(move |back| if back <= channel { back } else { 0 });
+        references.chain([1; 36])
+    });
     let tables = Tables {
-        map: vec![0; 8 * 27],
+        predictors: predictors.collect(),
         costs,
     };
     let spec = FeatureCodecSpec {

@@ -103,7 +103,7 @@ fn what_a_server_sends() {
 #[test]
 fn a_payload() {
     let tables = Tables {
-        map: vec![0; 2 * 27],
+        predictors: vec![],
         costs: vec![8, 32, 64, 64],
     };
     let spec = FeatureCodecSpec {

@@ -222,7 +222,7 @@ fn manifest(name: &str, files: &[SegmentFile]) -> Result<Manifest> {
         Codec::Features(FeatureCodecSpec {
             bits: BITS,
             steps: vec![0.25; channels],
-            tables: Tables::uniform(BITS, channels),
+            tables: Tables::uniform(BITS),
         })
     };
     let image = Codec::Image {

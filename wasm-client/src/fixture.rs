@@ -66,7 +66,7 @@ fn manifest(shape: Shape, files: &[SegmentFile]) -> Manifest {
         bits: 4,
         steps: vec![1.0; 2],
         tables: Tables {
-            map: vec![0; 2 * 27],
+            predictors: vec![],
             costs: vec![64; 16],
         },
     };

@@ -7,6 +7,7 @@ use std::{
 };
 
 use rustix::process::Signal;
+use split_core::manifest::MANIFEST_FORMAT;
 use split_tests::{
     client::Client,
     toy::{POOL1, Recipe, Toy},
@@ -60,11 +61,11 @@ fn a_missing_segment_is_named() {
 #[test]
 fn a_manifest_of_another_version_is_refused() {
     let (toy, models) = series();
-    let json = String::from_utf8(toy.json)
-        .unwrap()
-        .replace("\"format\": 1", "\"format\": 2");
-    fs::write(models.path().join("manifest.json"), json).unwrap();
-    check_fails(command(models.path()), &["format 2", "one release"]);
+    let [own, other] = [MANIFEST_FORMAT, 99].map(|it| format!("\"format\": {it}"));
+    let json = String::from_utf8(toy.json).unwrap();
+    assert!(json.contains(&own));
+    fs::write(models.path().join("manifest.json"), json.replace(&own, &other)).unwrap();
+    check_fails(command(models.path()), &["format 99", "one release"]);
 }
 
 #[test]

@@ -1,30 +1,43 @@
-//! Tables from counted codes.
+//! Predictors and tables from codes.
 
 use super::{
-    entropy::Neighbours,
-    tables::{CONTEXTS, MAX_TABLES, Tables, cost},
+    predict::{CONTEXTS, CROSS, OWN, Predictor, Predictors, REFERENCES, UNIT, WEIGHTS},
+    tables::{Tables, cost},
 };
 use crate::Shape;
 
-/// Rounds of moving histograms between tables; the assignment is stable well before.
-const ROUNDS: usize = 30;
+/// Places at which a channel's predictor is fitted; it has 35 numbers to learn.
+const SAMPLES: usize = 20_000;
+/// Added to the variance of every neighbour, so that those that say nothing get no weight.
+const RIDGE: f64 = 1e-3;
+/// Furthest reference: the distance is one byte.
+const FURTHEST: usize = 255;
 
-/// Counts of codes for each (channel, context), gathered from calibration features.
-#[derive(Clone, Debug, PartialEq)]
+/// Counts of codes for each context.
+#[derive(Clone, Debug)]
 pub struct Histograms {
     shape: Shape,
+    predictors: Predictors,
     symbols: usize,
     counts: Vec<u32>,
 }
 
 impl Histograms {
-    /// Empty histograms for codes of `bits` bits (1 to 8) of features of one shape.
-    pub fn new(shape: Shape, bits: u8) -> Self {
-        let symbols = 1 << bits;
+    /// Empty histograms for codes of `bits` bits (1 to 8) under the contexts of these tables.
+    pub fn new(shape: Shape, bits: u8, tables: &Tables) -> Result<Self, super::TableError> {
+        Ok(Self::under(
+            shape,
+            1 << bits,
+            Predictors::parse(shape, &tables.predictors)?,
+        ))
+    }
+
+    fn under(shape: Shape, symbols: usize, predictors: Predictors) -> Self {
         Self {
             shape,
+            predictors,
             symbols,
-            counts: vec![0; shape.channels() * CONTEXTS * symbols],
+            counts: vec![0; CONTEXTS * symbols],
         }
     }
 
@@ -35,34 +48,15 @@ impl Histograms {
     /// If `codes` are not of the shape and width that the histograms were made for.
     pub fn add(&mut self, codes: &[u8]) {
         assert_eq!(codes.len(), self.shape.values(), "codes of another shape");
-        let (width, zeros) = (self.shape.width(), vec![0; self.shape.width()]);
+        let width = self.shape.width();
         for (index, line) in codes.chunks_exact(width).enumerate() {
-            let (channel, row) = (index / self.shape.height(), index % self.shape.height());
-            let neighbours = Neighbours::of(&codes[..index * width], &zeros, self.shape, [channel, row]);
-            let mut left = 0;
-            for (column, &code) in line.iter().enumerate() {
-                let context = neighbours.context(left, column);
-                self.counts[(channel * CONTEXTS + context) * self.symbols + usize::from(code)] += 1;
-                left = code;
-            }
+            let place = [index / self.shape.height(), index % self.shape.height()];
+            let counted = self.predictors.row(&codes[..index * width], place, |column, context| {
+                self.counts[context * self.symbols + usize::from(line[column])] += 1;
+                Some(line[column])
+            });
+            debug_assert!(counted.is_some());
         }
-    }
-
-    /// Adds the counts of other histograms of the same shape and width.
-    ///
-    /// # Panics
-    ///
-    /// If they are of another shape or width.
-    pub fn merge(&mut self, other: &Self) {
-        assert_eq!(
-            (self.shape, self.symbols),
-            (other.shape, other.symbols),
-            "histograms of another shape"
-        );
-        self.counts
-            .iter_mut()
-            .zip(&other.counts)
-            .for_each(|(to, from)| *to += from);
     }
 
     /// Empirical conditional entropy of all counted codes under the codec's contexts, in bits: what an ideal coder with ideal tables would spend.
@@ -80,75 +74,208 @@ impl Histograms {
         };
         self.counts.chunks_exact(self.symbols).map(entropy).sum()
     }
-}
 
-/// Clusters histograms into at most `tables` tables (1 to [`MAX_TABLES`]) that code them in the fewest bits.
-///
-/// k-means under the code length as distance (Banerjee et al., *Clustering with Bregman Divergences*, 2005), started from histograms
-/// ordered by their mean code; deterministic.
-pub fn calibrate(histograms: &Histograms, tables: usize) -> Tables {
-    let rows: Vec<&[u32]> = histograms.counts.chunks_exact(histograms.symbols).collect();
-    let mut used: Vec<usize> = (0..rows.len())
-        .filter(|&it| rows[it].iter().any(|&count| count > 0))
-        .collect();
-    used.sort_by(|&a, &b| mean(rows[a]).total_cmp(&mean(rows[b])));
-    let count = tables.clamp(1, MAX_TABLES).min(used.len().max(1));
-    let mut map = vec![0; rows.len()];
-    for (rank, &row) in used.iter().enumerate() {
-        map[row] = (rank * count / used.len()) as u8;
-    }
-    let mut costs = costs(&rows, &used, &map, count, histograms.symbols);
-    for _ in 0..ROUNDS {
-        let best = |row: usize| {
-            let bits = |table: &Vec<u8>| {
-                rows[row]
-                    .iter()
-                    .zip(table)
-                    .map(|(&n, &c)| u64::from(n) * u64::from(c))
-                    .sum::<u64>()
-            };
-            costs
-                .iter()
-                .enumerate()
-                .min_by_key(|(number, table)| (bits(table), *number))
-                .map_or(0, |it| it.0 as u8)
+    /// A table for each context up to the last one seen.
+    fn costs(&self) -> Vec<u8> {
+        let table = |counts: &[u32]| {
+            // Half a count for what was never seen: the estimator of Krichevsky and Trofimov (1981).
+            let counts: Vec<f64> = counts.iter().map(|&it| f64::from(it) + 0.5).collect();
+            let sum: f64 = counts.iter().sum();
+            counts.into_iter().map(|it| cost(it / sum)).collect::<Vec<u8>>()
         };
-        let moved: Vec<u8> = used.iter().map(|&row| best(row)).collect();
-        if used.iter().zip(&moved).all(|(&row, &table)| map[row] == table) {
-            break;
-        }
-        used.iter().zip(&moved).for_each(|(&row, &table)| map[row] = table);
-        costs = self::costs(&rows, &used, &map, count, histograms.symbols);
+        let seen = self.counts.iter().rposition(|&it| it > 0);
+        let tables = seen.map_or(1, |it| it / self.symbols + 1);
+        let counts = self.counts.chunks_exact(self.symbols);
+        counts.take(tables).flat_map(table).collect()
     }
+}
+
+/// Fits predictors and tables to the codes of calibration images, one image behind another, so that they cost the fewest bits.
+///
+/// Every channel is predicted by least squares from its own neighbours and from those channels before it that correlate most with it. Deterministic.
+///
+/// # Panics
+///
+/// If `codes` are not whole images of this shape, of `bits` bits (1 to 8).
+pub fn calibrate(shape: Shape, bits: u8, codes: &[u8]) -> Tables {
+    let images: Vec<&[u8]> = codes.chunks(shape.values()).collect();
+    let samples = Samples::of(shape, &images);
+    let channels = 0..shape.channels();
+    let predictors: Vec<u8> = channels
+        .flat_map(|channel| samples.fit(channel).to_bytes(channel))
+        .collect();
+    let parsed = Predictors::parse(shape, &predictors).unwrap_or_else(|_| unreachable!("made for this shape"));
+    let mut histograms = Histograms::under(shape, 1 << bits, parsed);
+    images.iter().for_each(|it| histograms.add(it));
     Tables {
-        map,
-        costs: costs.concat(),
+        predictors,
+        costs: histograms.costs(),
     }
 }
 
-/// The cost bytes of every table, from the sum of the histograms that use it.
-fn costs(rows: &[&[u32]], used: &[usize], map: &[u8], count: usize, symbols: usize) -> Vec<Vec<u8>> {
-    // Half a count for what was never seen: the estimator of Krichevsky and Trofimov (1981).
-    let mut sums = vec![vec![0.5; symbols]; count];
-    for &row in used {
-        let sum = &mut sums[usize::from(map[row])];
-        sum.iter_mut()
-            .zip(rows[row])
-            .for_each(|(to, &from)| *to += f64::from(from));
+/// Places spread over images and positions.
+struct Samples<'a> {
+    shape: Shape,
+    images: &'a [&'a [u8]],
+    /// Image and position.
+    places: Vec<[usize; 2]>,
+}
+
+impl<'a> Samples<'a> {
+    fn of(shape: Shape, images: &'a [&'a [u8]]) -> Self {
+        let positions = shape.positions();
+        let all = images.len() * positions;
+        // Odd, so that it comes to every position of maps whose sides are powers of two.
+        let step = (all / SAMPLES) | 1;
+        let places = (0..all)
+            .step_by(step)
+            .map(|it| [it / positions, it % positions])
+            .collect();
+        Self { shape, images, places }
     }
-    let table = |sum: Vec<f64>| {
-        let total: f64 = sum.iter().sum();
-        sum.into_iter().map(|it| cost(it / total)).collect()
+
+    fn fit(&self, channel: usize) -> Predictor {
+        let references = self.references(channel);
+        let used = OWN + references.len() * CROSS;
+        let size = used + 1;
+        let mut matrix = vec![0.0; size * size];
+        let mut right = vec![0.0; size];
+        let mut values = vec![1.0; size];
+        for &place in &self.places {
+            let code = self.neighbours(channel, &references, place, &mut values);
+            for (row, &value) in values.iter().enumerate().filter(|it| *it.1 != 0.0) {
+                right[row] += value * code;
+                let sums = &mut matrix[row * size..][..=row];
+                sums.iter_mut().zip(&values).for_each(|(sum, it)| *sum += value * it);
+            }
+        }
+        let ridge = RIDGE * self.places.len().max(1) as f64;
+        (0..size).for_each(|it| matrix[it * size + it] += ridge);
+        solve(&mut matrix, &mut right);
+        let scaled = |it: f64| (it * f64::from(UNIT)).round();
+        let mut weights = [0; WEIGHTS];
+        for (weight, it) in weights.iter_mut().zip(&right[..used]) {
+            *weight = scaled(*it) as i8;
+        }
+        Predictor {
+            references,
+            weights,
+            constant: scaled(right[used]) as i16,
+        }
+    }
+
+    /// The channels before this one that correlate most with it, at the same place.
+    fn references(&self, channel: usize) -> Vec<usize> {
+        let first = channel.saturating_sub(FURTHEST);
+        let code = |channel: usize, [image, position]: [usize; 2]| {
+            f64::from(self.images[image][channel * self.shape.positions() + position])
+        };
+        let n = self.places.len().max(1) as f64;
+        let moments = |a: usize, b: usize| {
+            let products = self.places.iter().map(|&it| code(a, it) * code(b, it));
+            products.sum::<f64>() / n
+        };
+        let mean = |a: usize| self.places.iter().map(|&it| code(a, it)).sum::<f64>() / n;
+        let own = mean(channel);
+        let correlation = |other: usize| {
+            let mean = mean(other);
+            let variance = moments(other, other) - mean * mean;
+            (moments(channel, other) - own * mean).abs() / variance.max(1e-9).sqrt()
+        };
+        let mut ranked: Vec<(f64, usize)> = (first..channel).map(|it| (correlation(it), it)).collect();
+        ranked.retain(|it| it.0 > 0.0);
+        ranked.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        ranked.into_iter().take(REFERENCES).map(|it| it.1).collect()
+    }
+
+    /// Writes the neighbours of a place in the order of a predictor's weights, and returns its code.
+    fn neighbours(
+        &self,
+        channel: usize,
+        references: &[usize],
+        [image, position]: [usize; 2],
+        values: &mut [f64],
+    ) -> f64 {
+        let [_, height, width]: [usize; 3] = self.shape.into();
+        let (y, x) = (position / width, position % width);
+        let at = |channel: usize, dy: isize, dx: isize| {
+            let row = y.checked_add_signed(dy).filter(|&it| it < height);
+            let column = x.checked_add_signed(dx).filter(|&it| it < width);
+            let code = row
+                .zip(column)
+                .map(|(row, column)| self.images[image][channel * self.shape.positions() + row * width + column]);
+            f64::from(code.unwrap_or(0))
+        };
+        let own = [(0, -1), (-1, -1), (-1, 0), (-1, 1)].map(|(dy, dx)| at(channel, dy, dx));
+        let cross = references
+            .iter()
+            .flat_map(|&reference| [(0, -1), (0, 0), (0, 1), (-1, 0), (1, 0)].map(|(dy, dx)| at(reference, dy, dx)));
+        for (value, it) in values.iter_mut().zip(own.into_iter().chain(cross)) {
+            *value = it;
+        }
+        at(channel, 0, 0)
+    }
+}
+
+/// Solves a symmetric positive definite system in place by Cholesky's decomposition; of `matrix` the lower half is read.
+fn solve(matrix: &mut [f64], right: &mut [f64]) {
+    let size = right.len();
+    let dot = |matrix: &[f64], a: usize, b: usize, count: usize| -> f64 {
+        let (a, b) = (&matrix[a * size..][..count], &matrix[b * size..][..count]);
+        a.iter().zip(b).map(|(a, b)| a * b).sum()
     };
-    sums.into_iter().map(table).collect()
+    for row in 0..size {
+        for column in 0..row {
+            let rest = matrix[row * size + column] - dot(matrix, row, column, column);
+            matrix[row * size + column] = rest / matrix[column * size + column];
+        }
+        let rest = matrix[row * size + row] - dot(matrix, row, row, row);
+        matrix[row * size + row] = rest.max(f64::MIN_POSITIVE).sqrt();
+        let known: f64 = (0..row).map(|it| matrix[row * size + it] * right[it]).sum();
+        right[row] = (right[row] - known) / matrix[row * size + row];
+    }
+    for row in (0..size).rev() {
+        let known: f64 = (row + 1..size).map(|it| matrix[it * size + row] * right[it]).sum();
+        right[row] = (right[row] - known) / matrix[row * size + row];
+    }
 }
 
-fn mean(counts: &[u32]) -> f64 {
-    let sum: f64 = counts.iter().map(|&it| f64::from(it)).sum();
-    counts
-        .iter()
-        .enumerate()
-        .map(|(code, &it)| code as f64 * f64::from(it))
-        .sum::<f64>()
-        / sum
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_system_is_solved() {
+        let mut matrix = vec![4.0, 0.0, 0.0, 2.0, 5.0, 0.0, -2.0, 1.0, 6.0];
+        // [[4, 2, −2], [2, 5, 1], [−2, 1, 6]] · [1, −2, 3]
+        let mut right = vec![-6.0, -5.0, 14.0];
+        solve(&mut matrix, &mut right);
+        for (got, expected) in right.iter().zip([1.0, -2.0, 3.0]) {
+            assert!((got - expected).abs() < 1e-12, "{right:?}");
+        }
+    }
+
+    #[test]
+    fn a_copy_of_another_channel_is_predicted_from_it() {
+        let shape = Shape::new(4, 4, 4).unwrap();
+        let mut state = 1_u32;
+        let mut noise = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8 % 8
+        };
+        let mut codes = Vec::new();
+        for _ in 0..200 {
+            let start = codes.len();
+            codes.extend((0..48).map(|_| noise()));
+            codes.extend_from_within(start + 16..start + 32);
+        }
+        let tables = calibrate(shape, 3, &codes);
+        let mut histograms = Histograms::new(shape, 3, &tables).unwrap();
+        codes.chunks(64).for_each(|it| histograms.add(it));
+        let bits = histograms.entropy_bits() / 200.0;
+        assert!(
+            (144.0 * 0.97..144.0 * 1.02).contains(&bits),
+            "{bits} bits for three channels of 16 codes of 3"
+        );
+    }
 }

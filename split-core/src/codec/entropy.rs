@@ -14,7 +14,8 @@ use constriction::{
 
 use super::{
     DecodeError, EncodeError,
-    tables::{CONTEXTS, PRECISION, TableError, Tables},
+    predict::Predictors,
+    tables::{PRECISION, TableError, Tables},
 };
 use crate::Shape;
 
@@ -31,24 +32,25 @@ pub(super) struct Coder {
     shape: Shape,
     bits: u8,
     live: Vec<bool>,
-    map: Vec<u8>,
+    predictors: Predictors,
     /// Cumulative frequencies of every table, then of the uniform one.
     cumulative: Vec<u32>,
-    /// One row.
-    zeros: Vec<u8>,
+    /// How many tables there are, besides the uniform one.
+    tables: usize,
 }
 
 impl Coder {
     pub(super) fn new(shape: Shape, bits: u8, live: Vec<bool>, tables: &Tables) -> Result<Self, TableError> {
-        let mut cumulative = tables.cumulative(bits, shape.channels())?;
+        let mut cumulative = tables.cumulative(bits)?;
+        let count = cumulative.len() / ((1 << bits) + 1);
         cumulative.extend((0..=1_u32 << bits).map(|it| it << (PRECISION - usize::from(bits))));
         Ok(Self {
             shape,
             bits,
             live,
-            map: tables.map.clone(),
+            predictors: Predictors::parse(shape, &tables.predictors)?,
             cumulative,
-            zeros: vec![0; shape.width()],
+            tables: count,
         })
     }
 
@@ -87,16 +89,14 @@ impl Coder {
         if !put(&ESCAPE, u8::from(escape)) {
             return false;
         }
-        let width = self.shape.width();
         for (channel, row) in self.live_rows() {
             let (done, rest) = codes.split_at(self.start_of(channel, row));
-            let neighbours = Neighbours::of(done, &self.zeros, self.shape, [channel, row]);
-            let mut left = 0;
-            for (column, &code) in rest[..width].iter().enumerate() {
-                if !put(self.table(escape, channel, neighbours.context(left, column)), code) {
-                    return false;
-                }
-                left = code;
+            let each = |column: usize, context| {
+                let code = rest[column];
+                put(self.table(escape, context), code).then_some(code)
+            };
+            if self.predictors.row(done, [channel, row], each).is_none() {
+                return false;
             }
         }
         finish(encoder).is_ok()
@@ -127,15 +127,13 @@ impl Coder {
     fn decode_all(&self, decoder: &mut RangeDecoder<u32, u64, Words<'_>>, codes: &mut [u8]) -> Option<()> {
         let mut get = |table: &[u32]| decoder.decode_symbol(Table(table)).ok();
         let escape = get(&ESCAPE)? == 1;
-        let width = self.shape.width();
         for (channel, row) in self.live_rows() {
             let (done, rest) = codes.split_at_mut(self.start_of(channel, row));
-            let neighbours = Neighbours::of(done, &self.zeros, self.shape, [channel, row]);
-            let mut left = 0;
-            for (column, code) in rest[..width].iter_mut().enumerate() {
-                left = get(self.table(escape, channel, neighbours.context(left, column)))?;
-                *code = left;
-            }
+            self.predictors.row(done, [channel, row], |column, context| {
+                let code = get(self.table(escape, context))?;
+                rest[column] = code;
+                Some(code)
+            })?;
         }
         Some(())
     }
@@ -151,43 +149,15 @@ impl Coder {
     }
 
     #[inline]
-    fn table(&self, escape: bool, channel: usize, context: usize) -> &[u32] {
+    fn table(&self, escape: bool, context: usize) -> &[u32] {
         let entries = (1 << self.bits) + 1;
-        let start = if escape {
-            self.cumulative.len() - entries
+        let number = if escape {
+            self.tables
         } else {
-            usize::from(self.map[channel * CONTEXTS + context]) * entries
+            context.min(self.tables - 1)
         };
+        let start = number * entries;
         &self.cumulative[start..start + entries]
-    }
-}
-
-/// What the codes of one row are predicted from, outside the tensor zero.
-pub(super) struct Neighbours<'a> {
-    /// The row above, of the same channel.
-    above: &'a [u8],
-    /// The same row in the channel before.
-    before: &'a [u8],
-}
-
-impl<'a> Neighbours<'a> {
-    /// Of one row of one channel; `done` are all codes before it, `zeros` a row of zeros.
-    pub(super) fn of(done: &'a [u8], zeros: &'a [u8], shape: Shape, [channel, row]: [usize; 2]) -> Self {
-        let back = |exists: bool, by: usize| match exists {
-            true => &done[done.len() - by..][..shape.width()],
-            false => zeros,
-        };
-        Self {
-            above: back(row > 0, shape.width()),
-            before: back(channel > 0, shape.positions()),
-        }
-    }
-
-    /// The context of a code, below [`CONTEXTS`], from the code to its left, 0 at the beginning of a row, and its column.
-    #[inline]
-    pub(super) fn context(&self, left: u8, column: usize) -> usize {
-        let [left, above, before] = [left, self.above[column], self.before[column]].map(|it| usize::from(it.min(2)));
-        left + 3 * above + 9 * before
     }
 }
 

@@ -3,11 +3,7 @@
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use serde::{Deserialize, Serialize};
 
-/// Most tables of one operating point: a map entry is one byte.
-pub const MAX_TABLES: usize = 256;
-
-/// Contexts of one channel: three neighbours, each 0, 1, or 2 and more.
-pub(super) const CONTEXTS: usize = 27;
+use super::predict::CONTEXTS;
 
 /// Probabilities are multiples of 2⁻¹⁶.
 pub(super) const PRECISION: usize = 16;
@@ -20,51 +16,43 @@ const FRACTIONS: [u32; COST_STEPS as usize] = [
     65536, 62757, 60097, 57549, 55109, 52772, 50535, 48393, 46341, 44376, 42495, 40693, 38968, 37316, 35734, 34219,
 ];
 
-/// Probability tables and the map from (channel, context) to table.
+/// What predicts codes, and a probability table for each context that follows.
 ///
 /// One table is `2^bits` bytes: byte `k` states that a code costs `k / 16` bits (so 0 to 15.9). The probabilities are
 /// `2^(−k/16)`, normalised. On disk both parts are base64 strings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tables {
-    /// For each channel, for each of its 27 contexts, the number of its table.
+    /// For each channel the 42 bytes of its predictor: how many channels back its six references are (0: no more), 34 weights as
+    /// signed multiples of 1/64, and the constant in 1/64 in two little-endian bytes. Or nothing: then all codes use the first table.
     #[serde(with = "base64_bytes")]
-    pub map: Vec<u8>,
-    /// The tables, one behind another.
+    pub predictors: Vec<u8>,
+    /// The tables, one behind another. The last one serves its context and all that follow.
     #[serde(with = "base64_bytes")]
     pub costs: Vec<u8>,
 }
 
 impl Tables {
-    /// One table for all channels and contexts, in which every code of `bits` bits (1 to 8) costs the same.
+    /// One table for all codes, in which every code of `bits` bits (1 to 8) costs the same.
     ///
     /// What a codec starts with before anything is known of its features.
-    pub fn uniform(bits: u8, channels: usize) -> Self {
+    pub fn uniform(bits: u8) -> Self {
         let cost = u32::from(bits) * COST_STEPS;
         Self {
-            map: vec![0; channels * CONTEXTS],
+            predictors: Vec::new(),
             costs: vec![cost as u8; 1 << bits],
         }
     }
 
     /// The cumulative frequencies of every table: `2^bits + 1` numbers each, from 0 to 2¹⁶.
-    pub(super) fn cumulative(&self, bits: u8, channels: usize) -> Result<Vec<u32>, TableError> {
+    pub(super) fn cumulative(&self, bits: u8) -> Result<Vec<u32>, TableError> {
         let symbols = 1_usize << bits;
         let count = self.costs.len() / symbols;
-        if count == 0 || count > MAX_TABLES || !self.costs.len().is_multiple_of(symbols) {
+        if count == 0 || count > CONTEXTS || !self.costs.len().is_multiple_of(symbols) {
             return Err(TableError::Costs {
                 symbols,
                 got: self.costs.len(),
             });
-        }
-        if self.map.len() != channels * CONTEXTS {
-            return Err(TableError::Map {
-                expected: channels * CONTEXTS,
-                got: self.map.len(),
-            });
-        }
-        if let Some(&table) = self.map.iter().find(|&&it| usize::from(it) >= count) {
-            return Err(TableError::Number { count, got: table });
         }
         Ok(self.costs.chunks_exact(symbols).flat_map(cumulative).collect())
     }
@@ -105,29 +93,29 @@ pub(super) fn cost(probability: f64) -> u8 {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TableError {
-    /// The costs are not a whole number of tables, 1 to [`MAX_TABLES`].
-    #[error("{got} cost bytes, expected 1 to {MAX_TABLES} tables of {symbols}")]
+    /// The costs are not a whole number of tables, 1 to one for each context.
+    #[error("{got} cost bytes, expected 1 to {CONTEXTS} tables of {symbols}")]
     Costs {
         /// Codes of one table.
         symbols: usize,
         /// Bytes in the manifest.
         got: usize,
     },
-    /// The map must have one entry for each channel and context.
-    #[error("table map of {got} entries, expected {expected}")]
-    Map {
-        /// Channels times contexts.
+    /// Every channel must have a predictor, or none.
+    #[error("predictors of {got} bytes, expected {expected} or none")]
+    Predictors {
+        /// Bytes of as many predictors as there are channels.
         expected: usize,
-        /// Entries in the manifest.
+        /// Bytes in the manifest.
         got: usize,
     },
-    /// The map names a table that is not there.
-    #[error("table {got} of {count}")]
-    Number {
-        /// How many tables there are.
-        count: usize,
-        /// The number in the map.
-        got: u8,
+    /// A predictor looks at a channel that is not there.
+    #[error("channel {channel} is predicted from {back} channels back")]
+    Reference {
+        /// The channel.
+        channel: usize,
+        /// How far back.
+        back: u8,
     },
 }
 

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The manifest format that this code reads and writes.
-pub const MANIFEST_FORMAT: u32 = 1;
+pub const MANIFEST_FORMAT: u32 = 2;
 
 /// SHA-256 of a file's bytes: the identity of a manifest or a segment. Hexadecimal in text, 32 bytes on the wire.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -27,7 +27,7 @@ fn manifest() -> Manifest {
         bits: 1,
         steps: vec![1.0; 4],
         tables: Tables {
-            map: vec![0; 4 * 27],
+            predictors: vec![],
             costs: vec![16, 16],
         },
     });

@@ -252,7 +252,7 @@ mod tests {
             bits: 1,
             steps: vec![1.0],
             tables: Tables {
-                map: vec![0; 27],
+                predictors: vec![],
                 costs: vec![16, 16],
             },
         };

@@ -191,7 +191,7 @@ mod tests {
         let spec = FeatureCodecSpec {
             bits: 4,
             steps: vec![0.25],
-            tables: Tables::uniform(4, 1),
+            tables: Tables::uniform(4),
         };
         let certain = |feature| {
             let codec = FeatureCodec::new(Shape::new(1, 1, 2).unwrap(), &spec).unwrap();

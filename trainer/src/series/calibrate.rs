@@ -14,7 +14,7 @@ use anyhow::bail;
 use clap::Args;
 use rayon::prelude::*;
 use split_core::Shape;
-use split_core::codec::{FeatureCodec, FeatureCodecSpec, Histograms, Tables, calibrate};
+use split_core::codec::{FeatureCodec, FeatureCodecSpec, Tables, calibrate};
 use split_core::manifest::{Codec, ImageFormat, OperatingPoint, Split, Variant};
 
 use super::measure::{Measured, Setting, features, measure};
@@ -49,9 +49,6 @@ pub struct Arguments {
     /// Only this variant. May be given again.
     #[arg(long = "variant")]
     variants: Vec<String>,
-    /// Most probability tables of one codec; more make smaller messages and a larger manifest.
-    #[arg(long, default_value_t = 48)]
-    tables: usize,
 }
 
 /// Runs `trainer calibrate`. The manifest is written after each variant, so an interrupted run loses one at most.
@@ -84,7 +81,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let chosen = |it: &&Variant| arguments.variants.is_empty() || arguments.variants.contains(&it.name);
     let variants: Vec<Variant> = series.manifest.variants.iter().filter(chosen).cloned().collect();
     for variant in variants {
-        let points = calibrate_variant(&series, &variant, &images, arguments.tables)?;
+        let points = calibrate_variant(&series, &variant, &images)?;
         for point in &points {
             let OperatingPoint {
                 split,
@@ -109,16 +106,11 @@ struct Images {
     test: Dataset,
 }
 
-fn calibrate_variant(
-    series: &Series,
-    variant: &Variant,
-    images: &Images,
-    tables: usize,
-) -> anyhow::Result<Vec<OperatingPoint>> {
+fn calibrate_variant(series: &Series, variant: &Variant, images: &Images) -> anyhow::Result<Vec<OperatingPoint>> {
     let mut points = Vec::new();
     if let Some((split, spec)) = trained_quantizer(series, variant) {
         let features = Features::of(series, variant, split, &images.train)?;
-        let codec = Codec::Features(features.fit(spec.bits, spec.steps.clone(), tables)?);
+        let codec = Codec::Features(features.fit(spec.bits, spec.steps.clone())?);
         points.extend(measured(series, variant, split, vec![codec], &images.test)?);
         return Ok(points);
     }
@@ -129,9 +121,9 @@ fn calibrate_variant(
     for split_point in &series.manifest.split_points {
         let split = Split::At(split_point.name.clone());
         let features = Features::of(series, variant, &split, &images.train)?;
-        let fit = |(bits, steps)| features.fit(bits, steps, tables).map(Codec::Features);
-        let quantizers = search(series, variant, &split, &images.train.thinned(SEARCH_IMAGES), tables)?;
-        let codecs = quantizers.into_iter().map(fit).collect::<anyhow::Result<_>>()?;
+        let fit = |(bits, steps)| features.fit(bits, steps).map(Codec::Features);
+        let quantizers = search(series, variant, &split, &images.train.thinned(SEARCH_IMAGES))?;
+        let codecs = quantizers.into_par_iter().map(fit).collect::<anyhow::Result<_>>()?;
         points.extend(best(series, variant, &split, codecs, images)?);
     }
     points.extend(measured(
@@ -165,21 +157,15 @@ fn trained_quantizer<'a>(series: &'a Series, variant: &Variant) -> Option<(&'a S
 }
 
 /// Bits and steps of the quantisers on the hull of bytes against task loss.
-fn search(
-    series: &Series,
-    variant: &Variant,
-    split: &Split,
-    data: &Dataset,
-    tables: usize,
-) -> anyhow::Result<Vec<(u8, Vec<f32>)>> {
+fn search(series: &Series, variant: &Variant, split: &Split, data: &Dataset) -> anyhow::Result<Vec<(u8, Vec<f32>)>> {
     let features = Features::of(series, variant, split, data)?;
     let mut quantizers = Vec::new();
     for bits in WIDTHS {
         let steps = features.steps(bits);
         quantizers.extend(FACTORS.map(|factor| (bits, steps.iter().map(|it| it * factor).collect::<Vec<f32>>())));
     }
-    let fit = |(bits, steps): &(u8, Vec<f32>)| features.fit(*bits, steps.clone(), tables).map(Codec::Features);
-    let codecs = quantizers.iter().map(fit).collect::<anyhow::Result<Vec<_>>>()?;
+    let fit = |(bits, steps): &(u8, Vec<f32>)| features.fit(*bits, steps.clone()).map(Codec::Features);
+    let codecs = quantizers.par_iter().map(fit).collect::<anyhow::Result<Vec<_>>>()?;
     let found: Vec<(f64, f64)> = run_all(series, variant, split, &codecs, data)?
         .iter()
         .map(|it| (it.mean_message_bytes, it.loss))
@@ -305,33 +291,20 @@ impl Features {
         quantizer::steps(&self.values, self.shape.channels(), self.shape.positions(), bits)
     }
 
-    /// Fits probability tables to these features under a quantiser.
-    fn fit(&self, bits: u8, steps: Vec<f32>, tables: usize) -> anyhow::Result<FeatureCodecSpec> {
-        let plain = Tables::uniform(bits, self.shape.channels());
+    /// Fits predictors and probability tables to these features under a quantiser.
+    fn fit(&self, bits: u8, steps: Vec<f32>) -> anyhow::Result<FeatureCodecSpec> {
         let mut spec = FeatureCodecSpec {
             bits,
             steps,
-            tables: plain,
+            tables: Tables::uniform(bits),
         };
         let codec = FeatureCodec::new(self.shape, &spec)?;
-        let empty = || (Histograms::new(self.shape, bits), Vec::new());
-        let counted = self
-            .values
-            .par_chunks(self.shape.values() * 64)
-            .map(|images| {
-                images
-                    .chunks_exact(self.shape.values())
-                    .try_fold(empty(), |(mut counts, mut codes), image| {
-                        codec.quantize(image, &mut codes)?;
-                        counts.add(&codes);
-                        Ok::<_, anyhow::Error>((counts, codes))
-                    })
-            })
-            .try_reduce(empty, |mut a, b| {
-                a.0.merge(&b.0);
-                Ok(a)
-            })?;
-        spec.tables = calibrate(&counted.0, tables);
+        let (mut all, mut codes) = (Vec::with_capacity(self.values.len()), Vec::new());
+        for image in self.values.chunks_exact(self.shape.values()) {
+            codec.quantize(image, &mut codes)?;
+            all.extend_from_slice(&codes);
+        }
+        spec.tables = calibrate(self.shape, bits, &all);
         Ok(spec)
     }
 }

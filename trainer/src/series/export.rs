@@ -238,11 +238,10 @@ fn measure_variant(series: &mut Series, named: &Named, data: &Dataset) -> anyhow
 /// The trained quantiser with a table that codes every value alike, until the codec is calibrated.
 fn plain_codec(quantizer: &FeatureQuantizer) -> anyhow::Result<FeatureCodecSpec> {
     let bits = u8::try_from(quantizer.bits).context("quantiser")?;
-    let channels = quantizer.steps.len();
     Ok(FeatureCodecSpec {
         bits,
         steps: quantizer.steps.clone(),
-        tables: Tables::uniform(bits, channels),
+        tables: Tables::uniform(bits),
     })
 }
 

@@ -101,7 +101,7 @@ impl Point {
             codec: FeatureCodec::new(shape, spec)?,
             png: Png::new(live.len(), [shape.height(), shape.width()], spec.bits),
             zstd: Layout::of(spec.bits).into_iter().map(Zstd::new).collect(),
-            histograms: Histograms::new(shape, spec.bits),
+            histograms: Histograms::new(shape, spec.bits, &spec.tables)?,
             plain: vec![0; shape.channels() << spec.bits],
             live,
             images: 0,

@@ -98,7 +98,7 @@ fn spec(series: &Series, point: &OperatingPoint, training: &[Picture]) -> Result
     Ok(FeatureCodecSpec {
         bits: BITS,
         steps: largest.iter().map(|it| (it / top).max(1e-6)).collect(),
-        tables: Tables::uniform(BITS, cut.features.channels()),
+        tables: Tables::uniform(BITS),
     })
 }
 

@@ -29,7 +29,7 @@ fn manifest() -> Manifest {
         Codec::Features(FeatureCodecSpec {
             bits: 2,
             steps: vec![0.5; channels],
-            tables: Tables::uniform(2, channels),
+            tables: Tables::uniform(2),
         })
     };
     let frame = |quality| Codec::Image {
