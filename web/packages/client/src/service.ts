@@ -41,6 +41,7 @@ export class Service {
   /** Loads program and manifest and connects. */
   static async start(start: Start, post: Post): Promise<Service> {
     const sockets = new Sockets();
+    sockets.openAhead(inferUrl(start.url).href);
     const onBytes = counted((progress) => post({ type: 'progress', progress }));
     const [program, manifest] = await Promise.all([
       loadProgram(onBytes),

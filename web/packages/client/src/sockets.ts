@@ -12,6 +12,8 @@ export type SocketRequest = Uint8Array | null;
 
 /** How long a goodbye may take. */
 const GOODBYE_MS = 500;
+/** How long a connection may wait for its first message: edge workers give up after 10 s. */
+const SILENT_MS = 5000;
 
 /**
  * Opens WebSockets in a web worker of their own, which computes nothing.
@@ -25,12 +27,17 @@ export class Sockets {
     name: 'split-inference-sockets',
   });
   #latest: RemoteSocket | undefined;
+  #ahead: { socket: RemoteSocket; began: number } | undefined;
+
+  /** Starts connecting for the first {@link open}, while that which will talk is still being loaded. */
+  openAhead(url: string): void {
+    this.#ahead = { socket: this.#connect(url), began: performance.now() };
+  }
 
   /** Starts connecting. */
   open(url: string): MessageSocket {
-    const { port1, port2 } = new MessageChannel();
-    this.#worker.postMessage(url, [port2]);
-    this.#latest = new RemoteSocket(port1);
+    this.#latest = this.#takeAhead() ?? this.#connect(url);
+    this.#latest.listen();
     return this.#latest;
   }
 
@@ -38,6 +45,20 @@ export class Sockets {
   async closed(): Promise<void> {
     const enough = new Promise<void>((resolve) => setTimeout(resolve, GOODBYE_MS));
     await Promise.race([this.#latest?.closed, enough]);
+  }
+
+  #takeAhead(): RemoteSocket | undefined {
+    const ahead = this.#ahead;
+    this.#ahead = undefined;
+    if (!ahead || performance.now() - ahead.began < SILENT_MS) return ahead?.socket;
+    ahead.socket.close();
+    return undefined;
+  }
+
+  #connect(url: string): RemoteSocket {
+    const { port1, port2 } = new MessageChannel();
+    this.#worker.postMessage(url, [port2]);
+    return new RemoteSocket(port1);
   }
 }
 
@@ -56,7 +77,11 @@ class RemoteSocket implements MessageSocket {
     this.closed = new Promise((resolve) => {
       this.#settle = resolve;
     });
-    port.onmessage = ({ data }: MessageEvent<SocketEvent>) => this.#receive(data);
+  }
+
+  /** Begins to report, with what has happened so far; never from within this call. */
+  listen(): void {
+    this.#port.onmessage = ({ data }: MessageEvent<SocketEvent>) => this.#receive(data);
   }
 
   send(message: Uint8Array): void {
