@@ -119,6 +119,8 @@ struct Samples<'a> {
     images: &'a [&'a [u8]],
     /// Image and position.
     places: Vec<[usize; 2]>,
+    /// Every channel's codes there.
+    codes: Vec<Vec<f64>>,
 }
 
 impl<'a> Samples<'a> {
@@ -127,11 +129,20 @@ impl<'a> Samples<'a> {
         let all = images.len() * positions;
         // Odd, so that it comes to every position of maps whose sides are powers of two.
         let step = (all / SAMPLES) | 1;
-        let places = (0..all)
+        let places: Vec<[usize; 2]> = (0..all)
             .step_by(step)
             .map(|it| [it / positions, it % positions])
             .collect();
-        Self { shape, images, places }
+        let codes = (0..shape.channels()).map(|channel| {
+            let code = |&[image, position]: &[usize; 2]| f64::from(images[image][channel * positions + position]);
+            places.iter().map(code).collect()
+        });
+        Self {
+            shape,
+            images,
+            codes: codes.collect(),
+            places,
+        }
     }
 
     fn fit(&self, channel: usize) -> Predictor {
@@ -167,20 +178,17 @@ impl<'a> Samples<'a> {
     /// The channels before this one that correlate most with it, at the same place.
     fn references(&self, channel: usize) -> Vec<usize> {
         let first = channel.saturating_sub(FURTHEST);
-        let code = |channel: usize, [image, position]: [usize; 2]| {
-            f64::from(self.images[image][channel * self.shape.positions() + position])
-        };
         let n = self.places.len().max(1) as f64;
-        let moments = |a: usize, b: usize| {
-            let products = self.places.iter().map(|&it| code(a, it) * code(b, it));
+        let mean = |channel: usize| self.codes[channel].iter().sum::<f64>() / n;
+        let product = |a: usize, b: usize| {
+            let products = self.codes[a].iter().zip(&self.codes[b]).map(|(a, b)| a * b);
             products.sum::<f64>() / n
         };
-        let mean = |a: usize| self.places.iter().map(|&it| code(a, it)).sum::<f64>() / n;
         let own = mean(channel);
         let correlation = |other: usize| {
             let mean = mean(other);
-            let variance = moments(other, other) - mean * mean;
-            (moments(channel, other) - own * mean).abs() / variance.max(1e-9).sqrt()
+            let variance = product(other, other) - mean * mean;
+            (product(channel, other) - own * mean).abs() / variance.max(1e-9).sqrt()
         };
         let mut ranked: Vec<(f64, usize)> = (first..channel).map(|it| (correlation(it), it)).collect();
         ranked.retain(|it| it.0 > 0.0);
