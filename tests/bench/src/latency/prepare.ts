@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { run } from '../machine.js';
@@ -39,7 +39,8 @@ export async function prepare({ programs, series: folder, checkpoint, data, work
   make('clip', '--data', data, '--to', clip, '--size', `${series.size}`, '--rate', `${CLIP_RATE}`);
   const unpruned = join(work, 'unpruned');
   const manifest = join(unpruned, 'manifest.json');
-  if (!existsSync(manifest) || statSync(manifest).mtimeMs < statSync(checkpoint).mtimeMs) {
+  const current = existsSync(manifest) && formatOf(manifest) === formatOf(join(folder, 'manifest.json'));
+  if (!current || statSync(manifest).mtimeMs < statSync(checkpoint).mtimeMs) {
     const few = join(work, 'data');
     make('thin', '--data', data, '--to', few);
     const exported = ['--checkpoint', checkpoint, '--series', unpruned, '--data', few];
@@ -47,4 +48,9 @@ export async function prepare({ programs, series: folder, checkpoint, data, work
     make('baseline', '--series', unpruned, '--data', few);
   }
   return { series, unpruned: await Series.open(unpruned), onnx, clip };
+}
+
+/** An older release's manifests are of another format. */
+function formatOf(manifest: string): unknown {
+  return JSON.parse(readFileSync(manifest, 'utf8')).format;
 }
