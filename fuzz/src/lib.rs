@@ -3,7 +3,7 @@
 use arbitrary::Arbitrary;
 use split_core::{
     Shape,
-    codec::{FeatureCodec, FeatureCodecSpec, Tables},
+    codec::{CONTEXTS, FeatureCodec, FeatureCodecSpec, PREDICTOR_BYTES, REFERENCES, Tables},
 };
 
 /// A codec of at most 8×6×6 features; most of its specs are valid, so that the fuzzer spends its time behind the checks.
@@ -23,14 +23,14 @@ impl CodecInput {
         let [channels, height, width] = self.sides.map(|it| usize::from(it % 6) + 1);
         let shape = Shape::new(channels, height, width).ok()?;
         let symbols = 1 << bits;
-        let count = (self.costs.len() / symbols).clamp(1, 96);
+        let count = (self.costs.len() / symbols).clamp(1, CONTEXTS);
         let mut costs = self.costs.clone();
         costs.resize(count * symbols, 9);
         let mut predictors = self.predictors.clone();
-        predictors.resize(if predictors.is_empty() { 0 } else { channels * 42 }, 0);
-        for (channel, predictor) in predictors.chunks_exact_mut(42).enumerate() {
+        predictors.resize(if predictors.is_empty() { 0 } else { channels * PREDICTOR_BYTES }, 0);
+        for (channel, predictor) in predictors.chunks_exact_mut(PREDICTOR_BYTES).enumerate() {
             // References to channels that are there.
-            predictor[..6].iter_mut().for_each(|it| *it %= channel as u8 + 1);
+            predictor[..REFERENCES].iter_mut().for_each(|it| *it %= channel as u8 + 1);
         }
         let steps = (0..channels).map(|it| if self.dead >> (it % 8) & 1 == 1 { 0.0 } else { 0.25 }).collect();
         FeatureCodec::new(shape, &FeatureCodecSpec { bits, steps, tables: Tables { predictors, costs } }).ok()

@@ -1,8 +1,8 @@
 //! Predictors and tables from codes.
 
 use super::{
-    predict::{CONTEXTS, CROSS, OWN, Predictor, Predictors, REFERENCES, UNIT, WEIGHTS},
-    tables::{Tables, cost},
+    predict::{CONTEXTS, CROSS, OWN, Offset, Predictor, Predictors, REFERENCES, UNIT, WEIGHTS},
+    tables::{TableError, Tables, cost},
 };
 use crate::Shape;
 
@@ -24,15 +24,12 @@ pub struct Histograms {
 
 impl Histograms {
     /// Empty histograms for codes of `bits` bits (1 to 8) under the contexts of these tables.
-    pub fn new(shape: Shape, bits: u8, tables: &Tables) -> Result<Self, super::TableError> {
-        Ok(Self::under(
-            shape,
-            1 << bits,
-            Predictors::parse(shape, &tables.predictors)?,
-        ))
+    pub fn new(shape: Shape, bits: u8, tables: &Tables) -> Result<Self, TableError> {
+        Ok(Self::under(shape, bits, Predictors::parse(shape, &tables.predictors)?))
     }
 
-    fn under(shape: Shape, symbols: usize, predictors: Predictors) -> Self {
+    fn under(shape: Shape, bits: u8, predictors: Predictors) -> Self {
+        let symbols = 1 << bits;
         Self {
             shape,
             predictors,
@@ -100,15 +97,11 @@ impl Histograms {
 pub fn calibrate(shape: Shape, bits: u8, codes: &[u8]) -> Tables {
     let images: Vec<&[u8]> = codes.chunks(shape.values()).collect();
     let samples = Samples::of(shape, &images);
-    let channels = 0..shape.channels();
-    let predictors: Vec<u8> = channels
-        .flat_map(|channel| samples.fit(channel).to_bytes(channel))
-        .collect();
-    let parsed = Predictors::parse(shape, &predictors).unwrap_or_else(|_| unreachable!("made for this shape"));
-    let mut histograms = Histograms::under(shape, 1 << bits, parsed);
+    let predictors = Predictors::new(shape, (0..shape.channels()).map(|it| samples.fit(it)).collect());
+    let mut histograms = Histograms::under(shape, bits, predictors);
     images.iter().for_each(|it| histograms.add(it));
     Tables {
-        predictors,
+        predictors: histograms.predictors.to_bytes(),
         costs: histograms.costs(),
     }
 }
@@ -119,8 +112,31 @@ struct Samples<'a> {
     images: &'a [&'a [u8]],
     /// Image and position.
     places: Vec<[usize; 2]>,
-    /// Every channel's codes there.
-    codes: Vec<Vec<f64>>,
+    channels: Vec<Channel>,
+}
+
+/// A channel's codes at the sampled places.
+struct Channel {
+    codes: Vec<f64>,
+    mean: f64,
+    /// Standard deviation, at least a little.
+    deviation: f64,
+}
+
+impl Channel {
+    fn new(codes: Vec<f64>) -> Self {
+        let mean = codes.iter().sum::<f64>() / codes.len().max(1) as f64;
+        let variance = mean_product(&codes, &codes) - mean * mean;
+        Self {
+            codes,
+            mean,
+            deviation: variance.max(1e-9).sqrt(),
+        }
+    }
+}
+
+fn mean_product(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>() / a.len().max(1) as f64
 }
 
 impl<'a> Samples<'a> {
@@ -133,27 +149,27 @@ impl<'a> Samples<'a> {
             .step_by(step)
             .map(|it| [it / positions, it % positions])
             .collect();
-        let codes = (0..shape.channels()).map(|channel| {
+        let channels = (0..shape.channels()).map(|channel| {
             let code = |&[image, position]: &[usize; 2]| f64::from(images[image][channel * positions + position]);
-            places.iter().map(code).collect()
+            Channel::new(places.iter().map(code).collect())
         });
         Self {
             shape,
             images,
-            codes: codes.collect(),
+            channels: channels.collect(),
             places,
         }
     }
 
     fn fit(&self, channel: usize) -> Predictor {
         let references = self.references(channel);
-        let used = OWN + references.len() * CROSS;
+        let used = OWN.len() + references.len() * CROSS.len();
         let size = used + 1;
         let mut matrix = vec![0.0; size * size];
         let mut right = vec![0.0; size];
         let mut values = vec![1.0; size];
-        for &place in &self.places {
-            let code = self.neighbours(channel, &references, place, &mut values);
+        for (&place, code) in self.places.iter().zip(&self.channels[channel].codes) {
+            self.neighbours(channel, &references, place, &mut values);
             for (row, &value) in values.iter().enumerate().filter(|it| *it.1 != 0.0) {
                 right[row] += value * code;
                 let sums = &mut matrix[row * size..][..=row];
@@ -178,17 +194,11 @@ impl<'a> Samples<'a> {
     /// The channels before this one that correlate most with it, at the same place.
     fn references(&self, channel: usize) -> Vec<usize> {
         let first = channel.saturating_sub(FURTHEST);
-        let n = self.places.len().max(1) as f64;
-        let mean = |channel: usize| self.codes[channel].iter().sum::<f64>() / n;
-        let product = |a: usize, b: usize| {
-            let products = self.codes[a].iter().zip(&self.codes[b]).map(|(a, b)| a * b);
-            products.sum::<f64>() / n
-        };
-        let own = mean(channel);
+        let own = &self.channels[channel];
+        // Up to a factor that is the same for all of them.
         let correlation = |other: usize| {
-            let mean = mean(other);
-            let variance = product(other, other) - mean * mean;
-            (product(channel, other) - own * mean).abs() / variance.max(1e-9).sqrt()
+            let other = &self.channels[other];
+            (mean_product(&own.codes, &other.codes) - own.mean * other.mean).abs() / other.deviation
         };
         let mut ranked: Vec<(f64, usize)> = (first..channel).map(|it| (correlation(it), it)).collect();
         ranked.retain(|it| it.0 > 0.0);
@@ -196,32 +206,25 @@ impl<'a> Samples<'a> {
         ranked.into_iter().take(REFERENCES).map(|it| it.1).collect()
     }
 
-    /// Writes the neighbours of a place in the order of a predictor's weights, and returns its code.
-    fn neighbours(
-        &self,
-        channel: usize,
-        references: &[usize],
-        [image, position]: [usize; 2],
-        values: &mut [f64],
-    ) -> f64 {
+    /// Writes the neighbours of a place in the order of a predictor's weights.
+    fn neighbours(&self, channel: usize, references: &[usize], [image, position]: [usize; 2], values: &mut [f64]) {
         let [_, height, width]: [usize; 3] = self.shape.into();
         let (y, x) = (position / width, position % width);
-        let at = |channel: usize, dy: isize, dx: isize| {
-            let row = y.checked_add_signed(dy).filter(|&it| it < height);
-            let column = x.checked_add_signed(dx).filter(|&it| it < width);
+        let at = |channel: usize, [down, right]: Offset| {
+            let row = y.checked_add_signed(down).filter(|&it| it < height);
+            let column = x.checked_add_signed(right).filter(|&it| it < width);
             let code = row
                 .zip(column)
                 .map(|(row, column)| self.images[image][channel * self.shape.positions() + row * width + column]);
             f64::from(code.unwrap_or(0))
         };
-        let own = [(0, -1), (-1, -1), (-1, 0), (-1, 1)].map(|(dy, dx)| at(channel, dy, dx));
+        let own = OWN.map(|it| at(channel, it));
         let cross = references
             .iter()
-            .flat_map(|&reference| [(0, -1), (0, 0), (0, 1), (-1, 0), (1, 0)].map(|(dy, dx)| at(reference, dy, dx)));
+            .flat_map(|&reference| CROSS.map(|it| at(reference, it)));
         for (value, it) in values.iter_mut().zip(own.into_iter().chain(cross)) {
             *value = it;
         }
-        at(channel, 0, 0)
     }
 }
 

@@ -47,6 +47,7 @@ mod tables;
 use serde::{Deserialize, Serialize};
 
 pub use calibrate::{Histograms, calibrate};
+pub use predict::{CONTEXTS, PREDICTOR_BYTES, REFERENCES};
 pub use tables::{TableError, Tables};
 
 use crate::Shape;

@@ -4,19 +4,21 @@ use super::tables::TableError;
 use crate::Shape;
 
 /// Channels that a code is predicted from, besides its own.
-pub(super) const REFERENCES: usize = 6;
+pub const REFERENCES: usize = 6;
+/// A neighbour: how many rows below and columns to the right of a code.
+pub(super) type Offset = [isize; 2];
 /// Neighbours in the code's own channel: left, and above-left, above, above-right.
-pub(super) const OWN: usize = 4;
+pub(super) const OWN: [Offset; 4] = [[0, -1], [-1, -1], [-1, 0], [-1, 1]];
 /// Neighbours in a reference, all of which are known: left, same place, right, above, below.
-pub(super) const CROSS: usize = 5;
-/// Weights of one channel.
-pub(super) const WEIGHTS: usize = OWN + REFERENCES * CROSS;
+pub(super) const CROSS: [Offset; 5] = [[0, -1], [0, 0], [0, 1], [-1, 0], [1, 0]];
+/// Weights of one channel: those of its own neighbours, then of each reference's.
+pub(super) const WEIGHTS: usize = OWN.len() + REFERENCES * CROSS.len();
 /// Bytes of one predictor: how many channels back each reference is (0: none), the weights, and the constant, little-endian.
-pub(super) const PREDICTOR_BYTES: usize = REFERENCES + WEIGHTS + 2;
+pub const PREDICTOR_BYTES: usize = REFERENCES + WEIGHTS + 2;
 /// Weights and expected codes are multiples of 1/64.
 pub(super) const UNIT: i32 = 64;
-/// Contexts: an expected code of less than a quarter has its own for every 1/64, then every octave has eight, up to 256.
-pub(super) const CONTEXTS: usize = 16 + 8 * 10;
+/// Contexts, and so the most tables: an expected code of less than a quarter has its own for every 1/64, then every octave has eight, up to 256.
+pub const CONTEXTS: usize = 16 + 8 * 10;
 /// Columns that are predicted together.
 const COLUMNS: usize = 32;
 
@@ -38,7 +40,7 @@ pub(super) struct Predictor {
 
 impl Predictor {
     /// As the manifest has it.
-    pub fn to_bytes(&self, channel: usize) -> [u8; PREDICTOR_BYTES] {
+    fn to_bytes(&self, channel: usize) -> [u8; PREDICTOR_BYTES] {
         let mut bytes = [0; PREDICTOR_BYTES];
         for (byte, reference) in bytes.iter_mut().zip(&self.references) {
             *byte = (channel - reference) as u8;
@@ -66,6 +68,17 @@ impl Predictor {
 }
 
 impl Predictors {
+    /// One for each channel.
+    pub fn new(shape: Shape, channels: Vec<Predictor>) -> Self {
+        Self { shape, channels }
+    }
+
+    /// As the manifest has them.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let each = self.channels.iter().enumerate();
+        each.flat_map(|(channel, it)| it.to_bytes(channel)).collect()
+    }
+
     /// Reads them from a manifest; no bytes are no predictors.
     pub fn parse(shape: Shape, bytes: &[u8]) -> Result<Self, TableError> {
         if !bytes.is_empty() && bytes.len() != shape.channels() * PREDICTOR_BYTES {
@@ -109,18 +122,19 @@ impl Predictors {
         Some(())
     }
 
-    /// Everything but the left neighbour's part, for some columns of a row.
+    /// Everything but the left neighbour's part, for some columns of a row. The neighbours are those of [`OWN`] and [`CROSS`], row by row: a loop
+    /// over them that looked at each one's row took half as long again on small maps.
     fn expect(&self, predictor: &Predictor, done: &[u8], row: usize, start: usize, expected: &mut [i32]) {
         let [_, height, width]: [usize; 3] = self.shape.into();
         expected.fill(i32::from(predictor.constant));
-        let (own, cross) = predictor.weights.split_at(OWN);
+        let (own, cross) = predictor.weights.split_at(OWN.len());
         if row > 0 {
             let above = &done[done.len() - width..];
             for (weight, offset) in own[1..].iter().zip([-1, 0, 1]) {
                 add(expected, above, start, offset, *weight);
             }
         }
-        for (reference, weights) in predictor.references.iter().zip(cross.chunks_exact(CROSS)) {
+        for (reference, weights) in predictor.references.iter().zip(cross.chunks_exact(CROSS.len())) {
             let plane = &done[reference * self.shape.positions()..][..self.shape.positions()];
             let line = |row: usize| &plane[row * width..][..width];
             for (weight, offset) in weights.iter().zip([-1, 0, 1]) {
@@ -202,9 +216,15 @@ mod tests {
                 _ => 0,
             }
         };
-        let own = [[0, -1], [-1, -1], [-1, 0], [-1, 1]].map(|it| (1, it));
-        let cross = [[0, -1], [0, 0], [0, 1], [-1, 0], [1, 0]].map(|it| (0, it));
-        for (index, (channel, offset)) in own.into_iter().chain(cross).enumerate() {
+        let own = [[0, -1], [-1, -1], [-1, 0], [-1, 1]];
+        let cross = [[0, -1], [0, 0], [0, 1], [-1, 0], [1, 0]];
+        assert_eq!(
+            (own, cross),
+            (OWN, CROSS),
+            "the neighbours that predictors are fitted for"
+        );
+        let neighbours = own.map(|it| (1, it)).into_iter().chain(cross.map(|it| (0, it)));
+        for (index, (channel, offset)) in neighbours.enumerate() {
             let mut predictor = Predictor {
                 references: vec![0],
                 weights: [0; WEIGHTS],
