@@ -7,6 +7,7 @@ import { least } from './statistics.js';
 
 /** The parts of a manifest that are used here. */
 interface Manifest {
+  format: number;
   input: { shape: [number, number, number] };
   unpruned: { accuracy: number };
   measured_on: { name: string; images: number };
@@ -50,6 +51,11 @@ export class Series {
 
   static async open(folder: string): Promise<Series> {
     return new Series(folder, JSON.parse(await readFile(join(folder, 'manifest.json'), 'utf8')));
+  }
+
+  /** Version of the manifest's format. */
+  get format(): number {
+    return this.#manifest.format;
   }
 
   get size(): number {

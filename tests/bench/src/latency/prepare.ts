@@ -39,7 +39,7 @@ export async function prepare({ programs, series: folder, checkpoint, data, work
   make('clip', '--data', data, '--to', clip, '--size', `${series.size}`, '--rate', `${CLIP_RATE}`);
   const unpruned = join(work, 'unpruned');
   const manifest = join(unpruned, 'manifest.json');
-  const current = existsSync(manifest) && formatOf(manifest) === formatOf(join(folder, 'manifest.json'));
+  const current = existsSync(manifest) && formatOf(manifest) === series.format;
   if (!current || statSync(manifest).mtimeMs < statSync(checkpoint).mtimeMs) {
     const few = join(work, 'data');
     make('thin', '--data', data, '--to', few);
@@ -50,7 +50,7 @@ export async function prepare({ programs, series: folder, checkpoint, data, work
   return { series, unpruned: await Series.open(unpruned), onnx, clip };
 }
 
-/** An older release's manifests are of another format. */
-function formatOf(manifest: string): unknown {
+/** Read without the rest, which is another's in an older release's manifest. */
+function formatOf(manifest: string): number {
   return JSON.parse(readFileSync(manifest, 'utf8')).format;
 }
