@@ -91,6 +91,8 @@ function begin(client: SplitClient): void {
   client.on('problem', report);
   changed({ state: client.state });
   goals.show(client.series, options.point);
+  // What the controls say counts: they may have been changed while the client was loading, or kept by the browser from an earlier visit.
+  client.setGoal(goals.goal);
   slow(throttles.slower);
   page.use(client);
   lastResult = performance.now();

@@ -56,3 +56,28 @@ test('the modes use the points that they are named after', async ({ page, edge, 
     });
   }
 });
+
+test('what is chosen while the page is loading holds from the first frame on', async ({ page, edge, series, results }) => {
+  let release = () => {};
+  const chosen = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  await page.route('**/manifest.json', async (route) => {
+    await chosen;
+    await route.continue();
+  });
+  const point = series.points.findIndex((it) => it.split !== 'input' && it.split !== 'output');
+  await open(page, edge, { point });
+  await page.check('input[name="mode"][value="device"]');
+  await page.locator('#floor').fill('100');
+  release();
+  await results.take({ count: 10 });
+  // Nothing of a picture has left the device: a frame that was sent would have been answered, too.
+  const splits = (await results.all()).map((it) => series.points[it.point]?.split);
+  expect(splits.filter((it) => it !== 'output')).toEqual([]);
+  await expect(page.locator('input[name="mode"][value="device"]')).toBeChecked();
+  await expect(page.locator('#point')).toHaveValue('auto');
+  // As far as this series goes.
+  const most = await page.locator('#floor').getAttribute('max');
+  await expect(page.locator('#floor')).toHaveValue(`${most}`);
+});

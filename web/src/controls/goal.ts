@@ -15,6 +15,10 @@ export class GoalControls {
   readonly #ceiling = element('ceiling', HTMLInputElement);
   readonly #point = element('point', HTMLSelectElement);
   readonly #onChange: (goal: Goal) => void;
+  /** What people have changed, maybe before there was a series. */
+  readonly #touched = new Set<EventTarget | null>();
+  /** The floor to start with, which the slider shows rounded. */
+  #defaultFloor: number | undefined;
 
   /** `onChange` is told every new goal. */
   constructor(onChange: (goal: Goal) => void) {
@@ -24,15 +28,19 @@ export class GoalControls {
     this.#showBounds();
   }
 
-  /** Sets the controls to what a series has. */
+  /** Sets the controls to what a series has; what people chose before there was one stays. */
   show(series: Series, point: number | undefined): void {
     const accuracies = series.points.map((it) => it.accuracy);
     this.#floor.min = `${Math.floor(Math.min(...accuracies))}`;
     // Rounded down, so that the most accurate point is always among those that will do.
     this.#floor.max = `${Math.floor(Math.max(...accuracies) * 10) / 10}`;
-    if (series.defaultGoal.kind === 'lowestLatency') this.#floor.value = `${series.defaultGoal.atLeast}`;
+    const { defaultGoal } = series;
+    if (defaultGoal.kind === 'lowestLatency' && !this.#touched.has(this.#floor)) {
+      this.#defaultFloor = defaultGoal.atLeast;
+      this.#floor.value = `${defaultGoal.atLeast}`;
+    }
     fillPoints(this.#point, series);
-    this.#point.value = point === undefined ? AUTO : `${point}`;
+    this.#point.value = point === undefined || this.#touched.size > 0 ? AUTO : `${point}`;
     this.#showBounds();
   }
 
@@ -42,10 +50,11 @@ export class GoalControls {
     const among = this.#among();
     return this.#checked('goal') === 'accuracy'
       ? { kind: 'highestAccuracy', atMost: this.#ceiling.valueAsNumber, among }
-      : { kind: 'lowestLatency', atLeast: this.#floor.valueAsNumber, among };
+      : { kind: 'lowestLatency', atLeast: this.#atLeast(), among };
   }
 
   #changed(control: EventTarget | null): void {
+    this.#touched.add(control);
     // Whoever moves a bound means that goal, and whoever changes a goal no longer wants the point chosen by hand.
     if (control === this.#floor) this.#check('goal', 'latency');
     if (control === this.#ceiling) this.#check('goal', 'accuracy');
@@ -65,6 +74,11 @@ export class GoalControls {
     setText(element('ceiling-value', HTMLElement), milliseconds);
     this.#floor.setAttribute('aria-valuetext', percent);
     this.#ceiling.setAttribute('aria-valuetext', milliseconds);
+  }
+
+  #atLeast(): number {
+    const { valueAsNumber } = this.#floor;
+    return this.#touched.has(this.#floor) ? valueAsNumber : (this.#defaultFloor ?? valueAsNumber);
   }
 
   #among(): Among {
