@@ -11,6 +11,7 @@ import { Player } from './player.js';
 import {
   elsewhere,
   explain,
+  isLoss,
   messageOf,
   needsReload,
   Problems,
@@ -25,6 +26,8 @@ import type { Source } from './sources/source.js';
 
 /** Without a result for so long, something is wrong. */
 const STALL_MS = 5000;
+/** A problem that passes is shown for so long after it was told, so that one can read it: longer than it takes the client to tell it again. */
+const PASSING_MS = 6000;
 
 const options = readOptions(location);
 const problems = new Problems(element('error', HTMLElement));
@@ -40,8 +43,8 @@ const sources = new SourceControls(problems, look);
 const goals = new GoalControls((goal) => client?.setGoal(goal));
 const throttles = new SlowerControls(slow);
 let client: SplitClient | undefined;
-/** Whether the problem shown is over once frames are answered again. */
-let passing = false;
+/** From when on the problem shown is over if frames are answered. */
+let overAt = Number.POSITIVE_INFINITY;
 let lastResult = performance.now();
 
 /** Loads everything; a page that cannot do so says why and offers to try again. */
@@ -118,8 +121,10 @@ function look(source: Source | undefined): void {
 
 function show(result: Result): void {
   lastResult = performance.now();
-  if (passing) problems.clear('client');
-  passing = false;
+  if (lastResult > overAt) {
+    problems.clear('client');
+    overAt = Number.POSITIVE_INFINITY;
+  }
   problems.clear('stall');
   session.add(result, throttles.slower);
   page.show(result);
@@ -137,7 +142,8 @@ function changed(change: StateChange): void {
 }
 
 function report(problem: Problem): void {
-  passing = passes(problem.code);
+  if (isLoss(problem.code)) return;
+  overAt = passes(problem.code) ? performance.now() + PASSING_MS : Number.POSITIVE_INFINITY;
   page.connection.loaded();
   problems.show('client', explain(problem), needsReload(problem.code) ? RELOAD : undefined);
 }

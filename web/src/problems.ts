@@ -46,14 +46,18 @@ export const RELOAD: Remedy = { label: 'Load the page anew', run: () => location
 const PASSING: ReadonlySet<ErrorCode> = new Set([
   'busy',
   'no-credit',
-  'connection-lost',
-  'offline',
   'edge-failed',
   'edge-shutting-down',
   'download-failed',
   'no-usable-point',
   'not-ready',
+  'source-not-ready',
 ]);
+
+/** Whether the state of the connection tells the same. */
+export function isLoss(code: ErrorCode): boolean {
+  return code === 'connection-lost' || code === 'offline';
+}
 
 /** Whether a problem is over once frames are answered again. */
 export function passes(code: ErrorCode): boolean {

@@ -2,6 +2,7 @@ import type { Page, Route } from '@playwright/test';
 
 import { startEdge } from '../src/edge.js';
 import { expect, open, test } from '../src/fixtures.js';
+import { PACKAGE } from '../src/places.js';
 
 /** What the browser itself logs of requests that fail. */
 const NETWORK = /Failed to load resource|WebSocket connection to/;
@@ -132,4 +133,30 @@ test('a file that is no picture is told, and the next one is shown', async ({ pa
   await page.setInputFiles('#file', { name: 'picture.png', mimeType: 'image/png', buffer: picture });
   await results.next();
   await expect(page.locator('#error')).toBeEmpty();
+});
+
+test('a picture that cannot be taken is told, until one can', async ({ page, edge, results }) => {
+  await open(page, edge, { source: 'sample' });
+  await results.take({ count: 1 });
+  const resize = (side: number) =>
+    page.evaluate((side) => {
+      const picture = document.querySelector<HTMLCanvasElement>('canvas#picture');
+      if (picture) picture.width = side;
+    }, side);
+  await resize(0);
+  await expectError(page, /no picture can be taken/);
+  await resize(320);
+  await results.next();
+  await expect(page.locator('#error')).toBeEmpty({ timeout: 10_000 });
+});
+
+test('what is wrong with every frame is told now and then', async () => {
+  const { Repeats } = await import(`${PACKAGE}/dist/repeats.js`);
+  const repeats = new Repeats();
+  const isNew = (code: string, now: number) => repeats.isNew({ code, message: 'no capacity' }, now);
+  expect(isNew('busy', 1000)).toBe(true);
+  for (let now = 1000; now < 6000; now += 100) expect(isNew('busy', now)).toBe(false);
+  expect(isNew('no-credit', 5999)).toBe(true);
+  expect(isNew('busy', 6000)).toBe(true);
+  expect(isNew('busy', 6001)).toBe(false);
 });

@@ -4,12 +4,11 @@ import type { Problem, Selection } from './types.js';
 /** Predictions move a little with every frame: how often that is told. */
 const PERIOD_MS = 500;
 
-/** Tells the page what is new, not the same thing again and again. */
+/** Tells the page which operating point is in use, and what is wrong. */
 export class Announcer {
   readonly #post: (response: Response) => void;
   #selection = '';
   #told = 0;
-  #problem = '';
   /** The latest problem from before anyone could listen; undefined as a whole once someone can. */
   #early: { problem?: Problem } | undefined = {};
 
@@ -28,11 +27,8 @@ export class Announcer {
     this.#post({ type: 'selection', selection });
   }
 
-  /** Something is wrong. */
+  /** Something is wrong; the page knows whether it has told the same just now. */
   problem({ code, message }: Problem): void {
-    const text = `${code} ${message}`;
-    if (text === this.#problem) return;
-    this.#problem = text;
     if (this.#early) this.#early.problem = { code, message };
     else this.#post({ type: 'problem', problem: { code, message } });
   }
@@ -42,10 +38,5 @@ export class Announcer {
     const problem = this.#early?.problem;
     this.#early = undefined;
     if (problem) this.#post({ type: 'problem', problem });
-  }
-
-  /** Nothing is wrong any more. */
-  fine(): void {
-    this.#problem = '';
   }
 }

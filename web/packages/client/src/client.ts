@@ -1,8 +1,9 @@
 import { Emitter } from './emitter.js';
-import { asSplitError, SplitError } from './errors.js';
+import { asSplitError, type ErrorCode, SplitError } from './errors.js';
 import { checkBrowser } from './features.js';
 import { feed } from './feeds.js';
 import { epochMs, type Request, type Response } from './protocol.js';
+import { Repeats } from './repeats.js';
 import { discard, grab, type Picture, transferables } from './sources.js';
 import { answers } from './streams.js';
 import { checkedThrottle } from './throttle.js';
@@ -13,6 +14,7 @@ import type {
   FrameSource,
   Goal,
   InferOptions,
+  Problem,
   Result,
   Selection,
   Series,
@@ -21,6 +23,9 @@ import type {
   Throttle,
 } from './types.js';
 import { edgeUrl } from './urls.js';
+
+/** Why frames go without an answer although nothing is wrong. */
+const INTENDED: ReadonlySet<ErrorCode> = new Set(['aborted', 'closed', 'superseded']);
 
 /** Whoever waits for one answer of the web worker. */
 interface Waiting<Answer> {
@@ -43,6 +48,7 @@ const FIRST_LIMIT = 2;
 export class SplitClient {
   readonly #worker: Worker;
   readonly #events = new Emitter<ClientEvents>();
+  readonly #repeats = new Repeats();
   readonly #frames = new Map<number, Waiting<Result>>();
   /** Aborted when the client ends, with the reason as `SplitError`. */
   readonly #lifetime = new AbortController();
@@ -115,7 +121,7 @@ export class SplitClient {
    * looked at; the others are rejected with `superseded`.
    *
    * @param source The picture; a `VideoFrame` or `ImageBitmap` is taken over and closed, whatever happens.
-   * @throws {@link SplitError} for a frame that gets no answer.
+   * @throws {@link SplitError} for a frame that gets no answer; event `problem` tells why, too, where something is wrong.
    */
   async infer(source: FrameSource, { signal }: InferOptions = {}): Promise<Result> {
     const began = epochMs();
@@ -126,6 +132,10 @@ export class SplitClient {
       taken = picture;
       this.#throwIfEnded(signal);
       return await this.#ask(picture, began, signal);
+    } catch (thrown) {
+      const error = asSplitError(thrown);
+      if (!INTENDED.has(error.code)) this.#tell(error);
+      throw error;
     } finally {
       // Does nothing to what the web worker has by now.
       discard(taken);
@@ -244,7 +254,7 @@ export class SplitClient {
         this.#events.emit('selection', response.selection);
         break;
       case 'problem':
-        this.#events.emit('problem', response.problem);
+        this.#tell(response.problem);
         break;
       case 'result':
         this.#settle(response.result.frame)?.resolve(response.result);
@@ -268,6 +278,10 @@ export class SplitClient {
     throwIfAborted(signal);
   }
 
+  #tell({ code, message }: Problem): void {
+    if (this.#repeats.isNew({ code, message }, performance.now())) this.#events.emit('problem', { code, message });
+  }
+
   /** Ends at the caller's wish: a web worker that has started says goodbye to the edge worker and ends itself. */
   #close(reason: SplitError): void {
     if (this.#lifetime.signal.aborted) return;
@@ -284,7 +298,7 @@ export class SplitClient {
     if (this.#lifetime.signal.aborted) return;
     this.#worker.terminate();
     this.#finish(error);
-    if (!this.#starting) this.#events.emit('problem', { code: error.code, message: error.message });
+    if (!this.#starting) this.#tell(error);
     this.#starting?.reject(error);
   }
 

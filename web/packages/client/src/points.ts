@@ -97,7 +97,6 @@ export class Points {
       .then(
         () => {
           if (!this.#known.includes(index)) this.#known.push(index);
-          this.#announcer.fine();
           return undefined;
         },
         (thrown) => {

@@ -251,7 +251,7 @@ export interface ClientEvents {
   selection: Selection;
   /** A result arrived, whoever asked for it. */
   stats: Result;
-  /** Something is wrong, but the client goes on. */
+  /** Something is wrong, but the client goes on: also why a frame got no answer. The same is told every five seconds at most. */
   problem: Problem;
   /** More of the network is being loaded. */
   progress: Progress;
