@@ -3,6 +3,9 @@ import { SplitError } from './errors.js';
 /** A download of which nothing arrives for so long is given up. */
 const STALL_MS = 20_000;
 
+/** Why a download is given up. */
+const SILENT = 'nothing arrives any more';
+
 /** Fetches a file, telling how many bytes came with each chunk. */
 export async function download(url: URL, init: RequestInit, onBytes?: (bytes: number) => void): Promise<Uint8Array> {
   const watch = new Watch();
@@ -17,7 +20,7 @@ export async function download(url: URL, init: RequestInit, onBytes?: (bytes: nu
     }
   } catch (cause) {
     if (cause instanceof SplitError) throw cause;
-    throw failed(url, watch.signal.aborted ? 'nothing arrives any more' : 'the download broke off', cause);
+    throw failed(url, watch.signal.aborted ? SILENT : 'the download broke off', cause);
   } finally {
     watch.end();
   }
@@ -52,7 +55,7 @@ async function request(url: URL, init: RequestInit): Promise<Response> {
   try {
     response = await fetch(url, init);
   } catch (cause) {
-    throw failed(url, 'the server cannot be reached', cause);
+    throw failed(url, init.signal?.aborted ? SILENT : 'the server cannot be reached', cause);
   }
   if (!response.ok) throw failed(url, `the server answered ${response.status} ${response.statusText}`.trim());
   return response;
