@@ -10,6 +10,9 @@ const NETWORK = /Failed to load resource|WebSocket connection to/;
 /** And of those that the page's policy forbids. */
 const FORBIDDEN = /Content Security Policy|Failed to fetch/;
 
+/** Longer than a download is waited for of which nothing arrives. */
+const GIVEN_UP_MS = 30_000;
+
 /** The page must say so, and so that one can read it. */
 async function expectError(page: Page, text: RegExp): Promise<void> {
   const error = page.locator('#error');
@@ -81,6 +84,20 @@ test.describe('files of the edge worker', () => {
     await open(page, edge);
     await expectError(page, /another manifest.*anew|reload/);
   });
+});
+
+test('a link on which nothing arrives is told', async ({ page, edge, context }) => {
+  const stalled = async (page: Page, files: string, text: RegExp) => {
+    // Never answered.
+    await page.route(files, () => {});
+    await open(page, edge);
+    await expect(page.locator('#error')).toHaveText(text, { timeout: GIVEN_UP_MS });
+    await page.unrouteAll({ behavior: 'ignoreErrors' });
+  };
+  await Promise.all([
+    stalled(page, '**/*.wasm', /program cannot be loaded: nothing arrives/),
+    stalled(await context.newPage(), '**/manifest.json', /manifest.*: nothing arrives/),
+  ]);
 });
 
 /** Flips one bit in the middle. */

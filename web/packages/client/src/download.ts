@@ -3,8 +3,8 @@ import { SplitError } from './errors.js';
 /** A download of which nothing arrives for so long is given up. */
 const STALL_MS = 20_000;
 
-/** Why a download is given up. */
-const SILENT = 'nothing arrives any more';
+/** Why what is watched was given up. */
+export const SILENT = 'nothing arrives any more';
 
 /** Fetches a file, telling how many bytes came with each chunk. */
 export async function download(url: URL, init: RequestInit, onBytes?: (bytes: number) => void): Promise<Uint8Array> {
@@ -27,8 +27,8 @@ export async function download(url: URL, init: RequestInit, onBytes?: (bytes: nu
   return joined(parts);
 }
 
-/** Aborts what shows no sign of life. */
-class Watch {
+/** Gives up what shows no sign of life. */
+export class Watch {
   readonly #controller = new AbortController();
   #timer: ReturnType<typeof setTimeout> | undefined;
 
@@ -36,13 +36,23 @@ class Watch {
     this.alive();
   }
 
+  /** Aborted when it gives up. */
   get signal(): AbortSignal {
     return this.#controller.signal;
   }
 
-  alive(): void {
+  /** Waits for so long from now on. */
+  alive(milliseconds = STALL_MS): void {
     this.end();
-    this.#timer = setTimeout(() => this.#controller.abort(), STALL_MS);
+    this.#timer = setTimeout(() => this.#controller.abort(), milliseconds);
+  }
+
+  /** Settles like the work, or fails when the watch gives up: for work that takes no signal. */
+  over<Done>(work: Promise<Done>): Promise<Done> {
+    return new Promise((resolve, reject) => {
+      this.signal.addEventListener('abort', () => reject(this.signal.reason));
+      work.then(resolve, reject);
+    });
   }
 
   end(): void {
