@@ -152,6 +152,21 @@ test('a file that is no picture is told, and the next one is shown', async ({ pa
   await expect(page.locator('#error')).toBeEmpty();
 });
 
+test.describe('a web worker for connections that cannot be loaded', () => {
+  test.use({ expected: [NETWORK] });
+
+  test('is told, and tried again while frames run on the device', async ({ page, edge, series, results }) => {
+    await page.route('**/socket-worker*', (route) => route.abort());
+    await open(page, edge);
+    await expectError(page, /holds the connection failed/);
+    const local = [...series.points.keys()].filter((it) => series.points[it]?.split === 'output');
+    await results.take({ count: 5, points: local });
+    await expect(page.locator('#state')).toHaveText(/offline|connecting/);
+    await page.unroute('**/socket-worker*');
+    await expect(page.locator('#state')).toHaveText('connected', { timeout: 20_000 });
+  });
+});
+
 test('a picture that cannot be taken is told, until one can', async ({ page, edge, results }) => {
   await open(page, edge, { source: 'sample' });
   await results.take({ count: 1 });

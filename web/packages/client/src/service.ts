@@ -18,6 +18,14 @@ import { inferUrl, manifestUrl } from './urls.js';
 type Post = (response: Response) => void;
 type Start = Extract<Request, { type: 'start' }>;
 
+/** What a service is made of. */
+interface Parts {
+  program: Program;
+  manifest: Uint8Array;
+  sockets: Sockets;
+  announcer: Announcer;
+}
+
 /** How often the client looks after its connection. */
 const TICK_MS = 200;
 /** How often what was learnt of this device is kept. */
@@ -40,7 +48,8 @@ export class Service {
 
   /** Loads program and manifest and connects. */
   static async start(start: Start, post: Post): Promise<Service> {
-    const sockets = new Sockets();
+    const announcer = new Announcer(post);
+    const sockets = new Sockets((error) => announcer.problem(error));
     sockets.openAhead(inferUrl(start.url).href);
     const onBytes = counted((progress) => post({ type: 'progress', progress }));
     const [program, manifest] = await Promise.all([
@@ -48,16 +57,15 @@ export class Service {
       // Asked for anew every time: the edge worker refuses whoever comes with an old one.
       download(manifestUrl(start.url), { cache: 'no-cache' }, onBytes),
     ]);
-    const service = new Service(program, manifest, sockets, start, post);
+    const service = new Service({ program, manifest, sockets, announcer }, start, post);
     await service.#begin();
     return service;
   }
 
-  private constructor(program: Program, manifest: Uint8Array, sockets: Sockets, start: Start, post: Post) {
+  private constructor({ program, manifest, sockets, announcer }: Parts, start: Start, post: Post) {
     const client = new program.Client(manifest, (event: ClientEvent) => this.#receive(event));
     if (start.goal) client.setGoal(start.goal);
     const series = client.series() as Series;
-    const announcer = new Announcer(post);
     const onProgress = (progress: Progress) => post({ type: 'progress', progress });
     const heads = new Heads(client, manifestUrl(start.url), onProgress);
     const points = new Points(client, series, heads, announcer, (error) => this.#frames.loaded(error));

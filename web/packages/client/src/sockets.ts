@@ -1,4 +1,5 @@
 import type { MessageSocket } from '../wasm/simd/split_client.js';
+import { SplitError } from './errors.js';
 
 /** What happens to a socket, as its web worker tells. */
 export type SocketEvent =
@@ -10,6 +11,8 @@ export type SocketEvent =
 /** A message to be sent, or null: the socket is to be closed. */
 export type SocketRequest = Uint8Array | null;
 
+/** Code of a connection that broke without a goodbye: RFC 6455, section 7.4.1. */
+const ABNORMAL = 1006;
 /** How long a goodbye may take. */
 const GOODBYE_MS = 500;
 /** How long a connection may wait for its first message: edge workers give up after 10 s. */
@@ -22,12 +25,16 @@ const SILENT_MS = 5000;
  * device that is a head's time, which would pass for the link's.
  */
 export class Sockets {
-  readonly #worker = new Worker(new URL('./socket-worker.js', import.meta.url), {
-    type: 'module',
-    name: 'split-inference-sockets',
-  });
+  readonly #onFailure: (error: SplitError) => void;
+  /** None after a failure, until a connection needs it. */
+  #worker: Worker | undefined;
   #latest: RemoteSocket | undefined;
   #ahead: { socket: RemoteSocket; began: number } | undefined;
+
+  /** `onFailure` is told why the web worker failed; its connections have ended then, and the next one starts another. */
+  constructor(onFailure: (error: SplitError) => void) {
+    this.#onFailure = onFailure;
+  }
 
   /** Starts connecting for the first {@link open}, while that which will talk is still being loaded. */
   openAhead(url: string): void {
@@ -57,8 +64,30 @@ export class Sockets {
 
   #connect(url: string): RemoteSocket {
     const { port1, port2 } = new MessageChannel();
+    this.#worker ??= this.#start();
     this.#worker.postMessage(url, [port2]);
     return new RemoteSocket(port1);
+  }
+
+  #start(): Worker {
+    const worker = new Worker(new URL('./socket-worker.js', import.meta.url), {
+      type: 'module',
+      name: 'split-inference-sockets',
+    });
+    worker.onerror = (event) => {
+      event.preventDefault();
+      this.#fail(event.message || 'its script cannot be loaded');
+    };
+    return worker;
+  }
+
+  #fail(why: string): void {
+    this.#worker?.terminate();
+    this.#worker = undefined;
+    this.#ahead = undefined;
+    const message = `the web worker that holds the connection failed: ${why}`;
+    this.#onFailure(new SplitError('worker-failed', message));
+    this.#latest?.lose(message);
   }
 }
 
@@ -92,6 +121,12 @@ class RemoteSocket implements MessageSocket {
 
   close(): void {
     this.#port.postMessage(null);
+  }
+
+  /** To be told that there is no web worker any more that could close it. */
+  lose(reason: string): void {
+    this.#port.close();
+    this.#receive({ type: 'close', code: ABNORMAL, reason });
   }
 
   #receive(event: SocketEvent): void {
