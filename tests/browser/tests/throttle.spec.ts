@@ -80,16 +80,20 @@ test('measurements say what was slower on purpose', async ({ page, edge, results
 test('a throttle that makes no sense is refused', async () => {
   const { checkedThrottle } = await import(`${PACKAGE}/dist/throttle.js`);
   const link = { bytesPerSecond: 25_000, roundTripMs: 0 };
-  for (const good of [{}, { device: 1 }, { link }, { link, device: 100 }]) expect(checkedThrottle(good)).toEqual(good);
+  const slowest = { bytesPerSecond: 2000, roundTripMs: 4000 };
+  for (const good of [{}, { device: 1 }, { link }, { link: slowest, device: 100 }]) {
+    expect(checkedThrottle(good)).toEqual(good);
+  }
   for (const bad of [
     { device: 0.5 },
     { device: 101 },
     { device: Number.NaN },
     { link: { ...link, bytesPerSecond: 0 } },
+    { link: { ...link, bytesPerSecond: 1999 } },
     { link: { ...link, bytesPerSecond: Number.POSITIVE_INFINITY } },
     { link: { ...link, roundTripMs: -1 } },
     { link: { ...link, roundTripMs: 5000 } },
-    { link: { bytesPerSecond: 1 } },
+    { link: { bytesPerSecond: 2000 } },
   ]) {
     expect(() => checkedThrottle(bad), JSON.stringify(bad)).toThrow(
       expect.objectContaining({ code: 'throttle-invalid' }),

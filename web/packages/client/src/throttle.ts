@@ -5,6 +5,8 @@ import type { LinkThrottle, Throttle } from './types.js';
 const SLOWEST_DEVICE = 100;
 /** An edge worker that is silent for five seconds counts as gone. */
 const LONGEST_ROUND_TRIP_MS = 4000;
+/** In the second that is left of them, a probe of the link takes 1.4 kB. */
+const SLOWEST_BYTES_PER_SECOND = 2000;
 
 /** A throttle that makes sense, without what else the object may hold; throws otherwise. */
 export function checkedThrottle({ link, device }: Throttle): Throttle {
@@ -15,8 +17,9 @@ export function checkedThrottle({ link, device }: Throttle): Throttle {
 }
 
 function checkedLink({ bytesPerSecond, roundTripMs }: LinkThrottle): LinkThrottle {
-  if (!(bytesPerSecond > 0 && bytesPerSecond < Number.POSITIVE_INFINITY)) {
-    throw invalid(`link.bytesPerSecond must be a number above 0, not ${bytesPerSecond}`);
+  if (!(bytesPerSecond >= SLOWEST_BYTES_PER_SECOND && bytesPerSecond < Number.POSITIVE_INFINITY)) {
+    const why = 'a slower link would count as lost';
+    throw invalid(`link.bytesPerSecond must be at least ${SLOWEST_BYTES_PER_SECOND}, not ${bytesPerSecond}: ${why}`);
   }
   if (!(roundTripMs >= 0 && roundTripMs <= LONGEST_ROUND_TRIP_MS)) {
     throw invalid(`link.roundTripMs must be from 0 to ${LONGEST_ROUND_TRIP_MS}, not ${roundTripMs}`);

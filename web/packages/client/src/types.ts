@@ -40,7 +40,7 @@ export interface ConnectOptions {
 
 /** A link that is slower than the real one, the same in both directions. */
 export interface LinkThrottle {
-  /** Rate at which messages go out and come in, one after the other. */
+  /** Rate at which messages go out and come in, one after the other; at least 2000. */
   bytesPerSecond: number;
   /** Time to the edge worker and back, from 0 to 4000. */
   roundTripMs: number;
