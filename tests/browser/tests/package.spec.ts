@@ -5,6 +5,8 @@ import { join } from 'node:path';
 import { startEdge } from '../src/edge.js';
 import { expect, test } from '../src/fixtures.js';
 import { PACKAGE, place } from '../src/places.js';
+import type { Server } from '../src/programs.js';
+import type { Series } from '../src/series.js';
 
 /** Everything that others may build on: taking a name away breaks them. */
 const VALUES = ['SplitClient', 'SplitError'];
@@ -63,14 +65,8 @@ test('the package exports these names and no others', async () => {
 });
 
 test('the example without a bundler recognises a file and the camera', async ({ page, series }) => {
-  const folder = await mkdtemp(join(tmpdir(), 'plain-'));
-  for (const file of EXAMPLE) await cp(`${place('web/examples/plain')}/${file}`, `${folder}/${file}`);
-  for (const part of ['dist', 'wasm']) {
-    await cp(`${PACKAGE}/${part}`, `${folder}/split-inference/${part}`, { recursive: true });
-  }
-  const edge = await startEdge(series.folder, { web: folder });
-  try {
-    await page.goto(edge.url);
+  await withExample(series, async ({ url }) => {
+    await page.goto(url);
     const label = page.locator('#label');
     await expect(label).toHaveText('Ready');
     const picture = await page.screenshot();
@@ -81,11 +77,51 @@ test('the example without a bundler recognises a file and the camera', async ({ 
     await expect(label).toHaveText('Ready');
     await page.click('#start');
     await expect(label).toHaveText(recognised);
+  });
+});
+
+test('a stream ends with its video, also when that is over already', async ({ page, series }) => {
+  await withExample(series, async ({ url }) => {
+    await page.goto(url);
+    const counts = await page.evaluate(async () => {
+      const { SplitClient } = await import('/split-inference/dist/index.js' as string);
+      const client = await SplitClient.connect();
+      const canvas = document.createElement('canvas');
+      canvas.getContext('2d')?.fillRect(0, 0, 1, 1);
+      const stream = canvas.captureStream();
+      const video = document.createElement('video');
+      video.muted = true;
+      video.srcObject = stream;
+      await video.play();
+      const count = async () => {
+        let results = 0;
+        for await (const _ of client.stream(video)) {
+          results += 1;
+          for (const track of stream.getTracks()) track.stop();
+        }
+        return results;
+      };
+      return [await count(), video.ended, await count()];
+    });
+    expect(counts).toEqual([1, true, 0]);
+  });
+});
+
+/** Serves the example without a bundler, with the package beside it. */
+async function withExample(series: Series, use: (edge: Server) => Promise<void>): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), 'plain-'));
+  for (const file of EXAMPLE) await cp(`${place('web/examples/plain')}/${file}`, `${folder}/${file}`);
+  for (const part of ['dist', 'wasm']) {
+    await cp(`${PACKAGE}/${part}`, `${folder}/split-inference/${part}`, { recursive: true });
+  }
+  const edge = await startEdge(series.folder, { web: folder });
+  try {
+    await use(edge);
   } finally {
     await edge.kill();
     await rm(folder, { recursive: true });
   }
-});
+}
 
 test('the example has less than 40 lines', async () => {
   const files = EXAMPLE.map((it) => readFile(`${place('web/examples/plain')}/${it}`, 'utf8'));

@@ -74,6 +74,8 @@ function ofVideo(video: HTMLVideoElement): Feed {
   const inner = ofCallback(video, callback);
   const end = () => inner.close();
   video.addEventListener('ended', end);
+  // One that is over does not say so again.
+  if (video.ended) end();
   return {
     next: () => inner.next(),
     close: () => {
