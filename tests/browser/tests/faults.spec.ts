@@ -1,8 +1,11 @@
+import { readFile } from 'node:fs/promises';
+
 import type { Page, Route } from '@playwright/test';
 
 import { startEdge } from '../src/edge.js';
 import { expect, open, test } from '../src/fixtures.js';
 import { PACKAGE } from '../src/places.js';
+import type { Series } from '../src/series.js';
 
 /** What the browser itself logs of requests that fail. */
 const NETWORK = /Failed to load resource|WebSocket connection to/;
@@ -12,6 +15,13 @@ const FORBIDDEN = /Content Security Policy|Failed to fetch/;
 
 /** Longer than a download is waited for of which nothing arrives. */
 const GIVEN_UP_MS = 30_000;
+
+/** The parts of a manifest that are used here. */
+interface Manifest {
+  split_points: { name: string; segments: number }[];
+  variants: { name: string; segments: { sha256: string }[] }[];
+  operating_points: { variant: string; split: string }[];
+}
 
 /** The page must say so, and so that one can read it. */
 async function expectError(page: Page, text: RegExp): Promise<void> {
@@ -67,6 +77,15 @@ test.describe('files of the edge worker', () => {
     await expectError(page, /segments.*404/);
   });
 
+  test('a segment that is missing does not keep others from being used', async ({ page, edge, series, results }) => {
+    const { point, missing } = await ownSegment(series);
+    await page.route(`**/segments/${missing}*`, (route) => route.fulfill({ status: 404 }));
+    await open(page, edge, { point });
+    await expectError(page, /segments.*404/);
+    const local = [...series.points.keys()].filter((it) => series.points[it]?.split === 'output');
+    await results.take({ count: 5, points: local });
+  });
+
   test('a manifest of another format is told', async ({ page, edge }) => {
     await manifestBecomes(page, (it) => it.replace(/"format":\s*\d+/, '"format": 99'));
     await open(page, edge);
@@ -99,6 +118,20 @@ test('a link on which nothing arrives is told', async ({ page, edge, context }) 
     stalled(await context.newPage(), '**/manifest.json', /manifest.*: nothing arrives/),
   ]);
 });
+
+/** An operating point whose head has a segment that is part of nothing that runs on the device alone, and the SHA-256 of that. */
+async function ownSegment({ folder }: Series): Promise<{ point: number; missing: string }> {
+  const manifest: Manifest = JSON.parse(await readFile(`${folder}/manifest.json`, 'utf8'));
+  const variants = new Map(manifest.variants.map((it) => [it.name, it.segments.map((it) => it.sha256)]));
+  const local = manifest.operating_points.filter((it) => it.split === 'output');
+  const shared = new Set(local.flatMap((it) => variants.get(it.variant) ?? []));
+  for (const [point, { variant, split }] of manifest.operating_points.entries()) {
+    const length = manifest.split_points.find((it) => it.name === split)?.segments ?? 0;
+    const missing = variants.get(variant)?.slice(0, length).find((it) => !shared.has(it));
+    if (missing) return { point, missing };
+  }
+  throw new Error('all heads of this series are parts of networks that run on the device alone');
+}
 
 /** Flips one bit in the middle. */
 async function damage(route: Route): Promise<void> {

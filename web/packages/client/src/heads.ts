@@ -28,11 +28,17 @@ export class Heads {
 
   /** Makes an operating point's head ready. Calls that come while it is being loaded wait for the same download. */
   load(point: number): Promise<void> {
-    const failed = this.#failed.get(point);
-    if (failed && failed.until > performance.now()) return Promise.reject(failed.error);
+    const failed = this.failure(point);
+    if (failed) return Promise.reject(failed);
     const loading = this.#loading.get(point) ?? this.#start(point);
     this.#loading.set(point, loading);
     return loading;
+  }
+
+  /** Why an operating point's head could not be loaded, as long as that is not tried again. */
+  failure(point: number): SplitError | undefined {
+    const failed = this.#failed.get(point);
+    return failed && failed.until > performance.now() ? failed.error : undefined;
   }
 
   async #start(point: number): Promise<void> {

@@ -65,7 +65,8 @@ export class Points {
     if (this.#loading.size > 0) return;
     const selection = this.#client.choose() as Selection | undefined;
     const wanted = [selection?.point, this.#refuge(), selection?.runnerUp?.point];
-    const next = wanted.find((it) => it !== undefined && !this.#client.isReady(it));
+    // What cannot be had now must not keep the refuge away.
+    const next = wanted.find((it) => it !== undefined && !this.#client.isReady(it) && !this.#heads.failure(it));
     if (next !== undefined) this.#load(next);
     if (selection && this.#client.isReady(selection.point)) this.#announcer.selection(selection);
   }
