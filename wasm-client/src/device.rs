@@ -16,6 +16,8 @@ pub type Clock = fn() -> Duration;
 
 /// Runs before a head is called warm: the first touches fresh memory, the second lets the JavaScript engine's optimising compiler in.
 const WARM_UP_RUNS: usize = 2;
+/// Runs timed together at most: even a head of 10 µs has then filled eight ticks of a clock that ticks once a millisecond.
+const MOST_TIMED_RUNS: u32 = 1000;
 
 /// Downloaded segments and the heads made of them.
 #[derive(Debug)]
@@ -115,8 +117,14 @@ impl Device {
         cut(manifest, point).is_ok_and(|cut| cut.head.is_empty() || self.heads.contains_key(&name(&cut)))
     }
 
-    /// Joins the head of an operating point and warms it up. Returns the time of one warm run; none if there is nothing to run.
-    pub fn prepare(&mut self, manifest: &Manifest, point: usize) -> Result<Option<Duration>, ClientError> {
+    /// Joins the head of an operating point and warms it up. Returns the mean time of a warm run, over as many as take `enough` together; none if
+    /// there is nothing to run.
+    pub fn prepare(
+        &mut self,
+        manifest: &Manifest,
+        point: usize,
+        enough: Duration,
+    ) -> Result<Option<Duration>, ClientError> {
         let cut = cut(manifest, point)?;
         if cut.head.is_empty() {
             return Ok(None);
@@ -129,8 +137,13 @@ impl Device {
         for _ in 0..WARM_UP_RUNS {
             self.run(manifest, point, &black)?;
         }
-        let (stages, _) = self.run(manifest, point, &black)?;
-        Ok(Some(stages.total()))
+        let start = (self.clock)();
+        let (mut runs, mut elapsed) = (0, Duration::ZERO);
+        while runs == 0 || elapsed < enough && runs < MOST_TIMED_RUNS {
+            self.run(manifest, point, &black)?;
+            (runs, elapsed) = (runs + 1, (self.clock)().saturating_sub(start));
+        }
+        Ok(Some(elapsed / runs))
     }
 
     /// Brings one RGBA frame to its payload, or to its answer at the `output` split point.
@@ -245,7 +258,7 @@ mod tests {
     fn ready(series: &Series, point: usize) -> Device {
         let mut device = Device::new(fixture::clock);
         series.give_segments(&mut device, point);
-        device.prepare(&series.manifest, point).unwrap();
+        device.prepare(&series.manifest, point, Duration::ZERO).unwrap();
         device
     }
 
@@ -316,7 +329,8 @@ mod tests {
         let mut empty = Device::new(fixture::clock);
         assert_eq!(code(&mut empty, POOL1, &fixture::frame(0)), "not-ready");
         assert_eq!(code(&mut empty, 99, &fixture::frame(0)), "no-such-point");
-        assert_eq!(empty.prepare(&series.manifest, POOL1).unwrap_err().code(), "not-ready");
+        let unprepared = empty.prepare(&series.manifest, POOL1, Duration::ZERO);
+        assert_eq!(unprepared.unwrap_err().code(), "not-ready");
         assert_eq!(code(&mut ready(&series, POOL1), POOL1, &[0; 12]), "frame-size");
         assert!(empty.is_ready(&series.manifest, INPUT));
     }

@@ -19,6 +19,7 @@ use crate::{
     device::{Clock, Device, DeviceStages, Product, cut, is_local},
     error::{ClientError, error_code},
     goal::{Among, DEFAULT_LOSS, Goal},
+    timing::Timing,
 };
 
 /// An answer that takes longer than this will not come: the connection counts as lost.
@@ -31,6 +32,7 @@ pub struct Engine {
     digest: Digest,
     clock: Clock,
     device: Device,
+    timing: Timing,
     selector: Selector,
     goal: Goal,
     selection: Option<Selection>,
@@ -127,6 +129,7 @@ impl Engine {
             digest,
             clock,
             device: Device::new(clock),
+            timing: Timing::new(clock),
             selector: Selector::new(&manifest),
             goal: Goal::default_for(&manifest),
             selection: None,
@@ -164,7 +167,7 @@ impl Engine {
 
     /// Joins and warms up the operating point's head, and learns how long it takes here.
     pub fn prepare(&mut self, point: usize) -> Result<(), ClientError> {
-        if let Some(elapsed) = self.device.prepare(&self.manifest, point)? {
+        if let Some(elapsed) = self.device.prepare(&self.manifest, point, self.timing.enough())? {
             self.selector.record_device(point, elapsed);
         }
         Ok(())
@@ -336,7 +339,9 @@ impl Engine {
     /// Returns the answer if everything runs here; otherwise [`message`](Self::message) is to be sent and the answer comes by [`receive`](Self::receive).
     pub fn infer(&mut self, frame: u32, point: usize, rgba: &[u8]) -> Result<Option<FrameResult>, ClientError> {
         let (stages, product) = self.device.run(&self.manifest, point, rgba)?;
-        self.selector.record_device(point, stages.total());
+        if let Some(elapsed) = self.timing.mean(point, stages.total()) {
+            self.selector.record_device(point, elapsed);
+        }
         let stages = Stages {
             device: stages,
             ..Stages::default()
@@ -372,7 +377,9 @@ impl Engine {
                 got: "an image file",
             });
         };
-        self.selector.record_device(point, encode);
+        if let Some(elapsed) = self.timing.mean(point, encode) {
+            self.selector.record_device(point, elapsed);
+        }
         let connection = self.connection.as_mut().ok_or(ClientError::Offline)?;
         let id = connection.session.infer(point as u16, image, &mut self.message)?;
         let stages = DeviceStages {
@@ -766,6 +773,21 @@ mod tests {
             panic!("a failure is expected")
         };
         assert_eq!((frame, code), (2, "protocol"));
+    }
+
+    #[test]
+    fn short_heads_have_their_time_on_a_coarse_clock_too() {
+        let series = fixture::series();
+        let mut engine = Engine::new(&series.manifest.to_json().unwrap(), fixture::coarse_clock).unwrap();
+        give(&mut engine, &series, OUTPUT);
+        let macs = series.manifest.variants[0].macs();
+        // A run takes three of the clock's calls, between two of which a tenth of a millisecond passes, and the warming up counts a few more.
+        for frame in 0..200 {
+            let micros = engine.profile().predict(macs).as_micros();
+            assert!((150..=600).contains(&micros), "{micros} µs before frame {frame}");
+            engine.infer(frame, OUTPUT, &fixture::frame(0)).unwrap();
+        }
+        assert!(engine.profile().runs(macs) >= 4);
     }
 
     #[test]

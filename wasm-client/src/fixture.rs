@@ -139,6 +139,11 @@ pub fn clock() -> Duration {
     Duration::from_millis(NOW.with(|it| it.replace(it.get() + 1)))
 }
 
+/// Ticks once a millisecond, ten calls.
+pub fn coarse_clock() -> Duration {
+    Duration::from_millis(clock().as_millis() as u64 / 10)
+}
+
 impl Series {
     pub fn file(&self, digest: Digest) -> Vec<u8> {
         let file = self.files.iter().find(|it| Digest::of(&it.bytes) == digest);

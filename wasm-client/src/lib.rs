@@ -22,6 +22,7 @@ mod goal;
 mod scope;
 mod socket;
 mod throttle;
+mod timing;
 mod view;
 
 pub use client::Client;

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::median;
 
@@ -18,6 +18,10 @@ const RECENT: usize = 7;
 const RUNS: usize = 15;
 /// Coding a frame as an image, until it was measured: what a browser's encoder takes for a small one.
 const UNKNOWN_IMAGE_SECONDS: f64 = 0.003;
+/// No head takes longer.
+const LONGEST: Duration = Duration::from_secs(3600);
+/// No device is faster or slower than its usual by more.
+const MOST_FACTOR: f64 = 1e3;
 /// Until anything ran: 1 GMAC/s, a slow phone in WebAssembly.
 const UNKNOWN_SECONDS_PER_MAC: f64 = 1e-9;
 
@@ -26,7 +30,8 @@ const UNKNOWN_SECONDS_PER_MAC: f64 = 1e-9;
 /// Serialisable, so that the browser can keep it per device and manifest and start right on the next visit.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LatencyProfile {
-    /// By work in MACs: the latest runs in seconds, each divided by the device's factor at its time.
+    /// By work in MACs: the latest runs in seconds, each divided by the device's factor at its time. Invariant: finite, positive, one at least.
+    #[serde(deserialize_with = "possible_runs")]
     runs: HashMap<u64, VecDeque<f64>>,
     /// Latest runs of any head over what was expected of them.
     #[serde(skip)]
@@ -34,11 +39,14 @@ pub struct LatencyProfile {
 }
 
 impl LatencyProfile {
-    /// Takes the time of one warm run of a head of so many MACs (frame to payload).
+    /// Takes the time of one warm run of a head of so many MACs (frame to payload). Zero, which is a clock that did not move, says nothing.
     pub fn record(&mut self, macs: u64, elapsed: Duration) {
-        let elapsed = elapsed.as_secs_f64();
+        if elapsed.is_zero() {
+            return;
+        }
+        let elapsed = elapsed.min(LONGEST).as_secs_f64();
         let usual = self.usual(macs);
-        if self.runs.contains_key(&macs) && usual > 0.0 {
+        if self.runs.contains_key(&macs) {
             push(&mut self.recent, elapsed / usual, RECENT);
         }
         let factor = self.factor();
@@ -47,7 +55,8 @@ impl LatencyProfile {
 
     /// How long a head of so many MACs takes now.
     pub fn predict(&self, macs: u64) -> Duration {
-        Duration::from_secs_f64((self.usual(macs) * self.factor()).clamp(0.0, 3600.0))
+        let seconds = self.usual(macs) * self.factor();
+        Duration::try_from_secs_f64(seconds).map_or(LONGEST, |it| it.min(LONGEST))
     }
 
     /// How many runs of this head were recorded, at most 15.
@@ -58,7 +67,8 @@ impl LatencyProfile {
     /// Present slowness of the device against its usual: 2 when everything takes twice as long.
     pub fn factor(&self) -> f64 {
         let mut recent: Vec<f64> = self.recent.iter().copied().collect();
-        median(&mut recent).filter(|_| self.recent.len() >= 3).unwrap_or(1.0)
+        let factor = median(&mut recent).filter(|_| self.recent.len() >= 3).unwrap_or(1.0);
+        factor.clamp(1.0 / MOST_FACTOR, MOST_FACTOR)
     }
 
     fn usual(&self, macs: u64) -> f64 {
@@ -94,6 +104,18 @@ impl LatencyProfile {
         }
         mean.1 + above / below * (macs - mean.0)
     }
+}
+
+/// What was kept of an earlier visit, less what cannot be the time of a run.
+fn possible_runs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HashMap<u64, VecDeque<f64>>, D::Error> {
+    let mut runs = HashMap::<u64, VecDeque<f64>>::deserialize(deserializer)?;
+    let most = LONGEST.as_secs_f64() * MOST_FACTOR;
+    for times in runs.values_mut() {
+        times.retain(|&it| it > 0.0 && it <= most);
+        times.truncate(RUNS);
+    }
+    runs.retain(|_, times| !times.is_empty());
+    Ok(runs)
 }
 
 fn push(values: &mut VecDeque<f64>, value: f64, limit: usize) {
@@ -147,6 +169,38 @@ mod tests {
         let mut profile = profile();
         profile.record(1_000_000, Duration::from_millis(80));
         assert!(close(profile.predict(5_000_000), 5100.0));
+    }
+
+    #[test]
+    fn no_time_at_all_is_no_measure() {
+        let mut profile = profile();
+        (0..100).for_each(|_| profile.record(1_000_000, Duration::ZERO));
+        assert!(close(profile.predict(1_000_000), 1100.0));
+        let mut unknown = LatencyProfile::default();
+        unknown.record(1_000_000, Duration::ZERO);
+        assert_eq!(unknown, LatencyProfile::default());
+    }
+
+    #[test]
+    fn times_beyond_measure_stay_numbers() {
+        let mut profile = profile();
+        for elapsed in [Duration::from_nanos(1), Duration::MAX, Duration::from_nanos(1)] {
+            (0..20).for_each(|_| profile.record(1_000_000, elapsed));
+            assert!((1.0 / MOST_FACTOR..=MOST_FACTOR).contains(&profile.factor()));
+            assert!(profile.predict(u64::MAX) <= LONGEST);
+        }
+    }
+
+    #[test]
+    fn of_a_damaged_profile_only_what_can_be_true_is_kept() {
+        let mut damaged = LatencyProfile::default();
+        let times = [0.0, -1.0, f64::NAN, f64::INFINITY, 1e300];
+        damaged.runs.insert(1, times.into());
+        damaged.runs.insert(2, VecDeque::new());
+        damaged.runs.insert(3, times.into_iter().chain([0.5; 99]).collect());
+        let kept: LatencyProfile = postcard::from_bytes(&postcard::to_allocvec(&damaged).unwrap()).unwrap();
+        assert_eq!((kept.runs(1), kept.runs(2), kept.runs(3)), (0, 0, RUNS));
+        assert!(close(kept.predict(3), 5e5));
     }
 
     #[test]
