@@ -10,8 +10,9 @@
 //! once where the change is so large that two samples in a row leave no doubt.
 //!
 //! Frames' answers tell the round trip, but messages of one operating point hardly differ in size, and where all runs on the device there are
-//! none. When the samples at hand say too little, [`probe_bytes`](LinkEstimator::probe_bytes) asks for a probe: an empty one for the round trip, a
-//! padded one for the rate, within a budget of 4 kB/s or 1 % of the bytes in use, whichever is more.
+//! none. When the samples at hand say too little, [`probe_bytes`](LinkEstimator::probe_bytes) asks for a probe: an empty one for the round trip,
+//! and for the rate whichever end the sizes lack, an empty one, a padded one or both, within a budget of 4 kB/s or 1 % of the bytes in use,
+//! whichever is more.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -27,6 +28,8 @@ const MAX_SAMPLES: usize = 24;
 const MIN_SPREAD_BYTES: f64 = 1024.0;
 /// Pairs needed before their median is believed.
 const MIN_PAIRS: usize = 3;
+/// Samples at either end of the sizes that frames between them do not push out: enough for [`MIN_PAIRS`].
+const MIN_END: usize = 2;
 /// Probing budget without other traffic, in bytes per second.
 const PROBE_BYTES_PER_SECOND: f64 = 4000.0;
 /// Share of other traffic that probes may add.
@@ -90,7 +93,7 @@ impl LinkEstimator {
             }
         }
         if self.samples.len() == MAX_SAMPLES {
-            self.samples.pop_front();
+            self.samples.remove(self.expendable());
         }
         self.samples.push_back((now, sample));
         if let Some(slope) = self.slope() {
@@ -127,9 +130,12 @@ impl LinkEstimator {
                 PADDING
             }
         } else {
-            let large_due = !self.is_known(now, RECENT_LARGE, MIN_SPREAD_BYTES) && self.allowance.covers(PADDING);
-            let small_due = !self.is_known(now, RECENT, 0.0) && self.allowance.covers(0);
-            large_due.then_some(PADDING).or(small_due.then_some(0))?
+            let missing = if self.recent(now, RECENT).next().is_none() {
+                Some(0)
+            } else {
+                self.missing_end(now)
+            };
+            missing.filter(|&it| self.allowance.covers(it))?
         };
         self.allowance.spend(padding);
         Some(padding)
@@ -150,10 +156,38 @@ impl LinkEstimator {
         })
     }
 
-    /// Whether a sample of at least so many bytes came lately.
-    fn is_known(&self, now: Duration, lately: Duration, bytes: f64) -> bool {
-        let mut recent = self.samples.iter().filter(|it| now.saturating_sub(it.0) < lately);
-        recent.any(|it| it.1.message_bytes as f64 >= bytes)
+    /// Sizes of the samples that came lately.
+    fn recent(&self, now: Duration, lately: Duration) -> impl Iterator<Item = f64> {
+        let recent = self.samples.iter().filter(move |it| now.saturating_sub(it.0) < lately);
+        recent.map(|it| it.1.message_bytes as f64)
+    }
+
+    /// Padding of the probe without which the latest samples tell no rate. The cheaper end first: frames may be the other.
+    fn missing_end(&self, now: Duration) -> Option<usize> {
+        let sizes = || self.recent(now, RECENT_LARGE);
+        let least = sizes().reduce(f64::min)?;
+        let most = sizes().fold(PADDING as f64, f64::max);
+        if most - least < MIN_SPREAD_BYTES {
+            Some(0)
+        } else {
+            let large = sizes().any(|it| it - least >= MIN_SPREAD_BYTES);
+            (!large).then_some(PADDING)
+        }
+    }
+
+    /// Place of the oldest sample that is not one of the last at its end of the sizes.
+    fn expendable(&self) -> usize {
+        let sizes = || self.samples.iter().map(|it| it.1.message_bytes as f64);
+        let least = sizes().fold(f64::INFINITY, f64::min);
+        let most = sizes().fold(0.0, f64::max);
+        let is_small = |it: f64| most - it >= MIN_SPREAD_BYTES;
+        let is_large = |it: f64| it - least >= MIN_SPREAD_BYTES;
+        let spared = [
+            sizes().filter(|&it| is_small(it)).count() <= MIN_END,
+            sizes().filter(|&it| is_large(it)).count() <= MIN_END,
+        ];
+        let needed = |it: f64| is_small(it) && spared[0] || is_large(it) && spared[1];
+        sizes().position(|it| !needed(it)).unwrap_or_default()
     }
 
     fn slope(&self) -> Option<f64> {
@@ -204,20 +238,25 @@ fn cost(padding: usize) -> f64 {
 mod tests {
     use super::*;
 
-    /// A link, and the frames that go over it: of 40 bytes, 20 a second.
+    /// A link, and the frames that go over it: their messages' size, and how many there are a second.
     #[derive(Clone, Copy)]
     struct Link {
         rate: f64,
         round_trip: f64,
-        frames: bool,
+        frames: Option<usize>,
+        per_second: u64,
     }
+
+    /// A splitting point's.
+    const SMALL: Option<usize> = Some(40);
 
     impl Default for Link {
         fn default() -> Self {
             Self {
                 rate: 137.5e3,
                 round_trip: 0.05,
-                frames: true,
+                frames: SMALL,
+                per_second: 20,
             }
         }
     }
@@ -230,15 +269,15 @@ mod tests {
         noise: impl Fn(u64) -> f64,
     ) -> f64 {
         let mut probed = 0.0;
-        for tick in seconds.start * 20..seconds.end * 20 {
-            let now = Duration::from_millis(tick * 50);
+        for tick in seconds.start * link.per_second..seconds.end * link.per_second {
+            let now = Duration::from_secs(tick) / link.per_second as u32;
             let send = |estimator: &mut LinkEstimator, message_bytes: usize| {
                 let elapsed = link.round_trip + noise(tick) + message_bytes as f64 / link.rate;
                 let elapsed = Duration::from_secs_f64(elapsed);
                 estimator.record(now, LinkSample { message_bytes, elapsed });
             };
-            if link.frames {
-                send(estimator, 40);
+            if let Some(bytes) = link.frames {
+                send(estimator, bytes);
             }
             if let Some(padding) = estimator.probe_bytes(now, 800.0) {
                 probed += cost(padding);
@@ -254,7 +293,7 @@ mod tests {
 
     #[test]
     fn finds_rate_and_round_trip_of_a_steady_link() {
-        for (rate, frames) in [(25e3, true), (137.5e3, false), (731e3, true)] {
+        for (rate, frames) in [(25e3, SMALL), (137.5e3, None), (731e3, SMALL)] {
             let mut estimator = LinkEstimator::default();
             let link = Link {
                 rate,
@@ -279,16 +318,18 @@ mod tests {
     /// Splitting and on the device alone, where only probes tell.
     #[test]
     fn follows_a_link_that_changes_within_two_seconds_either_way() {
-        for frames in [true, false] {
+        for frames in [SMALL, None] {
             let fast = Link {
                 rate: 731e3,
                 round_trip: 0.01,
                 frames,
+                ..Link::default()
             };
             let slow = Link {
                 rate: 25e3,
                 round_trip: 0.2,
                 frames,
+                ..Link::default()
             };
             for (before, after) in [(fast, slow), (slow, fast)] {
                 let mut estimator = LinkEstimator::default();
@@ -297,6 +338,32 @@ mod tests {
                 let round_trip = estimator.estimate().unwrap().round_trip.as_secs_f64();
                 assert!((round_trip - after.round_trip).abs() < 5e-3, "{round_trip} s");
                 assert!(error(&estimator, after.rate) < 0.1, "{:?}", estimator.estimate());
+            }
+        }
+    }
+
+    /// Frames that differ from neither end of the probes by enough, or from one only.
+    #[test]
+    fn a_rate_that_changes_is_followed_whatever_the_size_of_the_frames() {
+        for (bytes, per_second) in [424, 900, 1025, 1900, 20_000]
+            .into_iter()
+            .flat_map(|it| [(it, 20), (it, 60)])
+        {
+            let link = |rate| Link {
+                rate,
+                frames: Some(bytes),
+                per_second,
+                ..Link::default()
+            };
+            for (before, after) in [(731e3, 50e3), (50e3, 731e3)] {
+                let mut estimator = LinkEstimator::default();
+                run(&mut estimator, link(before), 0..10, |_| 0.0);
+                run(&mut estimator, link(after), 10..13, |_| 0.0);
+                assert!(
+                    error(&estimator, after) < 0.1,
+                    "{bytes} bytes: {:?}",
+                    estimator.estimate()
+                );
             }
         }
     }
@@ -335,7 +402,7 @@ mod tests {
 
     #[test]
     fn probes_keep_to_their_budget() {
-        for frames in [true, false] {
+        for frames in [SMALL, None, Some(900), Some(1900)] {
             let link = Link {
                 frames,
                 ..Link::default()
