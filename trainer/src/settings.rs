@@ -156,16 +156,32 @@ impl Settings {
             Task::Step1(step) => {
                 ensure!(step.multiple > 0, "--multiple must not be zero");
                 ensure!(
+                    step.rounds > 0,
+                    "--rounds must not be zero: each removes filters, without one nothing is pruned; to learn only, use `train --parent`"
+                );
+                check_round_batches(step.round_batches)?;
+                ensure!(
                     step.fewer_macs.is_finite() && step.fewer_macs >= 1.0,
                     "--fewer-macs is a factor of at least 1, not {}",
                     step.fewer_macs
                 );
             }
-            // Without an epoch there would be no quantiser, and nothing to split at.
-            Task::Step2(_) => ensure!(learning.epochs > 0, "step 2 needs at least one of --epochs"),
+            Task::Step2(step) => {
+                // Without an epoch there would be no quantiser, and nothing to split at.
+                ensure!(learning.epochs > 0, "step 2 needs at least one of --epochs");
+                check_round_batches(step.round_batches)?;
+            }
         }
         Ok(())
     }
+}
+
+fn check_round_batches(batches: u64) -> anyhow::Result<()> {
+    ensure!(
+        batches > 0,
+        "--round-batches must not be zero: filters are ranked by what a round learns from its batches"
+    );
+    Ok(())
 }
 
 impl Learning {

@@ -43,6 +43,11 @@ fn numbers_that_no_run_can_be_made_with_are_named_by_their_flags() {
     let step1 = "prune step1 --data pictures --parent parent.safetensors --run run";
     scene.fails(&format!("{step1} --multiple 0"), &["--multiple"]);
     scene.fails(&format!("{step1} --fewer-macs 0.5"), &["--fewer-macs", "0.5"]);
+    scene.fails(&format!("{step1} --rounds 0"), &["--rounds", "nothing is pruned"]);
+    let step2 = step1.replace("step1", "step2 --split pool3 --width 2");
+    for step in [step1, &step2] {
+        scene.fails(&format!("{step} --round-batches 0"), &["--round-batches", "ranked"]);
+    }
     scene.fails(
         "train --data pictures --architecture resnet --run run",
         &["`resnet`", "vgg16"],
