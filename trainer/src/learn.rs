@@ -235,15 +235,19 @@ fn softmax(row: &[f32], temperature: f64) -> Vec<f32> {
     powers.into_iter().map(|power| (power / sum) as f32).collect()
 }
 
-/// Rows of `logits` whose largest entry, the first of equal ones, is the label's.
+/// Rows of `logits` whose largest entry is the label's.
 fn right(logits: &Tensor<2>, labels: &[usize]) -> usize {
     let classes = logits.dims()[1];
     let all = values(logits);
-    let best = |row: &[f32]| (1..classes).fold(0, |best, at| if row[at] > row[best] { at } else { best });
     all.chunks_exact(classes)
         .zip(labels)
-        .filter(|(row, label)| best(row) == **label)
+        .filter(|(row, label)| largest(row) == **label)
         .count()
+}
+
+/// Place of the largest logit, the first of equal ones: the class that the edge worker puts first too.
+pub fn largest(logits: &[f32]) -> usize {
+    (1..logits.len()).fold(0, |best, at| if logits[at] > logits[best] { at } else { best })
 }
 
 /// Logits `[pictures, classes]` of all pictures, batch norm in evaluation mode; `done` hears how many are ready.
@@ -278,4 +282,17 @@ pub fn accuracy(network: &Network, quantizer: Option<&Quantizer>, data: &Dataset
     let logits = Tensor::from_data(TensorData::new(all, [data.len(), classes]), &network.bias.device());
     let labels: Vec<usize> = (0..data.len()).map(|index| data.label(index)).collect();
     100.0 * right(&logits, &labels) as f64 / data.len() as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_equal_logits_the_first_is_the_answer_as_in_what_the_edge_worker_says() {
+        for logits in [&[1.0, 3.0, 3.0][..], &[2.0, 2.0], &[-1.0, -3.0, -1.0]] {
+            let said = split_core::top_classes(logits)[0].class;
+            assert_eq!(largest(logits), usize::from(said), "{logits:?}");
+        }
+    }
 }

@@ -13,6 +13,7 @@ use split_runtime::Network;
 use super::picture;
 use super::store::Series;
 use crate::data::Dataset;
+use crate::learn;
 
 /// What was measured of one operating point.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -177,7 +178,7 @@ impl Lane<'_> {
             tail.run(1, &scratch.decoded, &mut scratch.logits)?;
             let label = data.label(image);
             outcomes.push(Outcome {
-                right: largest(&scratch.logits) == label,
+                right: learn::largest(&scratch.logits) == label,
                 loss: cross_entropy(&scratch.logits, label),
                 message_bytes,
             });
@@ -202,20 +203,20 @@ fn cross(
         Coder::Image { point, format, quality } => {
             let picture::Coded { file, length } = picture::encode(pixels, size, *format, *quality)?;
             normalize(input, &picture::decode(&file, size, *format)?, &mut scratch.decoded)?;
-            scratch.payload.resize(length, 0);
-            Ok(message_bytes(*point, &scratch.payload))
+            Ok(framing_bytes(*point) + length)
         }
         Coder::Features { point, codec } => {
             codec.encode(&scratch.features, &mut scratch.codes, &mut scratch.payload)?;
             codec.decode(&scratch.payload, &mut scratch.codes, &mut scratch.decoded)?;
-            Ok(message_bytes(*point, &scratch.payload))
+            Ok(framing_bytes(*point) + scratch.payload.len())
         }
     }
 }
 
-fn message_bytes(point: u16, payload: &[u8]) -> usize {
-    let mut message = Vec::with_capacity(payload.len() + 8);
-    ClientMessage::Infer { id: 0, point, payload }.encode(&mut message);
+/// Bytes of an `Infer` message beside its payload; they depend on the operating point's place in the manifest.
+pub fn framing_bytes(point: u16) -> usize {
+    let (id, payload, mut message) = (0, &[][..], Vec::new());
+    ClientMessage::Infer { id, point, payload }.encode(&mut message);
     message.len()
 }
 
@@ -247,14 +248,6 @@ pub fn features(series: &Series, variant: &str, split: &Split, data: &Dataset) -
 /// A copy for one thread. Networks can be sent to another thread, not shared with it.
 fn copy<T: Clone>(original: &Mutex<T>) -> T {
     original.lock().unwrap_or_else(PoisonError::into_inner).clone()
-}
-
-fn largest(logits: &[f32]) -> usize {
-    logits
-        .iter()
-        .enumerate()
-        .max_by(|a, b| a.1.total_cmp(b.1))
-        .map_or(0, |it| it.0)
 }
 
 /// −log of the label's probability, in nats.
