@@ -82,23 +82,25 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let variants: Vec<Variant> = series.manifest.variants.iter().filter(chosen).cloned().collect();
     for variant in variants {
         let points = calibrate_variant(&series, &variant, &images)?;
-        for point in &points {
-            let OperatingPoint {
-                split,
-                codec,
-                accuracy,
-                mean_message_bytes,
-                ..
-            } = point;
-            println!(
-                "{} {split} {codec}: {accuracy:.2} %, {mean_message_bytes:.1} bytes",
-                variant.name
-            );
-        }
         series.replace_points(&variant.name, points);
         series.save()?;
+        print(&series, &variant.name);
     }
     Ok(())
+}
+
+fn print(series: &Series, variant: &str) {
+    let points = series.manifest.operating_points.iter();
+    for point in points.filter(|it| it.variant == variant) {
+        let OperatingPoint {
+            split,
+            codec,
+            accuracy,
+            mean_message_bytes,
+            ..
+        } = point;
+        println!("{variant} {split} {codec}: {accuracy:.2} %, {mean_message_bytes:.1} bytes");
+    }
 }
 
 struct Images {
@@ -238,7 +240,7 @@ fn run_all(
     data: &Dataset,
 ) -> anyhow::Result<Vec<Measured>> {
     let progress = bar("calibrate", data.len() as u64).with_message(format!("{} {split}", variant.name));
-    // The length of a message depends on its operating point's number only from 128 on; `evaluate` uses the final one.
+    // Which places the points will have is not known yet: `replace_points` gives them theirs.
     let settings: Vec<Setting<'_>> = codecs.iter().map(|codec| Setting { point: 0, codec }).collect();
     let results = measure(series, &variant.name, split, &settings, data, &progress)?;
     progress.finish_and_clear();

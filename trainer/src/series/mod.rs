@@ -11,6 +11,8 @@ pub mod calibrate;
 pub mod cut;
 pub mod evaluate;
 pub mod export;
+#[cfg(test)]
+mod made_up;
 pub mod measure;
 pub mod picture;
 pub mod quantizer;

@@ -5,10 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use split_core::manifest::{Cut, Digest, Manifest, OperatingPoint, Segment, Variant};
+use split_core::manifest::{Codec, Cut, Digest, Manifest, OperatingPoint, Segment, Variant};
 use split_core::{Shape, manifest::Split};
 use split_runtime::{Network, SegmentFile};
 
+use super::measure::framing_bytes;
 use crate::files::write_whole;
 
 /// A series and where it lies.
@@ -109,33 +110,32 @@ impl Series {
     }
 
     /// Puts new operating points of one variant in the place of its old ones, in the order of variants, splits and bytes.
+    ///
+    /// The new ones' messages must have been measured with the number 0. Every point's are counted with the number it gets.
     pub fn replace_points(&mut self, variant: &str, points: Vec<OperatingPoint>) {
-        let all = &mut self.manifest.operating_points;
-        all.retain(|it| it.variant != variant);
-        all.extend(points);
-        let order = |it: &OperatingPoint| {
-            let variant = self.manifest.variants.iter().position(|v| v.name == it.variant);
-            let split = match &it.split {
-                Split::Input => 0,
-                Split::At(name) => {
-                    1 + self
-                        .manifest
-                        .split_points
-                        .iter()
-                        .position(|s| s.name == *name)
-                        .unwrap_or(0)
-                }
-                Split::Output => usize::MAX,
-            };
-            (variant, split)
-        };
-        let mut ordered = std::mem::take(&mut self.manifest.operating_points);
-        ordered.sort_by(|a, b| {
-            order(a)
-                .cmp(&order(b))
-                .then(a.mean_message_bytes.total_cmp(&b.mean_message_bytes))
+        let old = std::mem::take(&mut self.manifest.operating_points);
+        let kept = old.into_iter().enumerate().filter(|it| it.1.variant != variant);
+        let mut all: Vec<(usize, OperatingPoint)> = kept.chain(points.into_iter().map(|it| (0, it))).collect();
+        all.sort_by(|(_, a), (_, b)| {
+            let bytes = a.mean_message_bytes.total_cmp(&b.mean_message_bytes);
+            self.order(a).cmp(&self.order(b)).then(bytes)
         });
-        self.manifest.operating_points = ordered;
+        let images = self.manifest.measured_on.images;
+        let moved = |(place, (measured_at, point))| renumbered(point, measured_at, place, images);
+        self.manifest.operating_points = all.into_iter().enumerate().map(moved).collect();
+    }
+
+    /// Places of a point's variant and split point in the manifest.
+    fn order(&self, point: &OperatingPoint) -> (Option<usize>, usize) {
+        let Manifest {
+            variants, split_points, ..
+        } = &self.manifest;
+        let split = match &point.split {
+            Split::Input => 0,
+            Split::At(name) => 1 + split_points.iter().position(|it| it.name == *name).unwrap_or(0),
+            Split::Output => usize::MAX,
+        };
+        (variants.iter().position(|it| it.name == point.variant), split)
     }
 
     fn read(&self, segment: &Segment) -> anyhow::Result<Vec<u8>> {
@@ -166,6 +166,22 @@ pub fn store_segments(dir: &Path, files: &[SegmentFile]) -> anyhow::Result<Vec<S
     files.iter().map(store).collect()
 }
 
+/// A point whose messages, of `images` images, were measured with another number than they will carry.
+fn renumbered(point: OperatingPoint, from: usize, to: usize, images: usize) -> OperatingPoint {
+    if point.codec == Codec::None {
+        return point;
+    }
+    let [from, to] = [from, to].map(|it| framing_bytes(it as u16) as f64);
+    let images = images as f64;
+    // Whole bytes of all images first: so the mean is to the last bit what `evaluate` finds.
+    let sum = (point.mean_message_bytes * images).round() + (to - from) * images;
+    OperatingPoint {
+        mean_message_bytes: sum / images,
+        p95_message_bytes: point.p95_message_bytes + to - from,
+        ..point
+    }
+}
+
 /// How many leading segments two variants share.
 pub fn shared_trunk(a: &Variant, b: &Variant) -> usize {
     a.segments
@@ -173,4 +189,68 @@ pub fn shared_trunk(a: &Variant, b: &Variant) -> usize {
         .zip(&b.segments)
         .take_while(|(a, b)| a.sha256 == b.sha256)
         .count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::series::made_up;
+    use split_core::manifest::ImageFormat;
+
+    /// Points of a variant at `input`, whose payloads have 100, 101, … bytes on average over three images, as measured with the number 0.
+    fn points(variant: &str, count: usize) -> Vec<OperatingPoint> {
+        let point = |number| {
+            let mean_message_bytes = (3 * (number + framing_bytes(0)) + 1) as f64 / 3.0;
+            OperatingPoint {
+                variant: variant.into(),
+                split: Split::Input,
+                codec: Codec::Image {
+                    format: ImageFormat::Webp,
+                    quality: 50,
+                },
+                accuracy: 50.0,
+                mean_message_bytes,
+                p95_message_bytes: mean_message_bytes.ceil(),
+            }
+        };
+        (100..100 + count).map(point).collect()
+    }
+
+    /// The mean of whole messages, as measuring at each place would give it.
+    fn expected(series: &Series, first: usize, count: usize) -> Vec<f64> {
+        let message = |place| 100 + place - first + framing_bytes(place as u16);
+        let variant = &series.manifest.operating_points[first].variant;
+        assert!(
+            series.manifest.operating_points[first..][..count]
+                .iter()
+                .all(|it| it.variant == *variant)
+        );
+        (first..first + count)
+            .map(|it| (3 * message(it) + 1) as f64 / 3.0)
+            .collect()
+    }
+
+    #[test]
+    fn messages_are_counted_with_the_numbers_that_their_points_get() {
+        let mut series = Series::new(Path::new("series"), made_up::manifest());
+        series.manifest.measured_on.images = 3;
+        series.manifest.operating_points.clear();
+        let check = |series: &Series, counts: [usize; 2]| {
+            let means = |it: &OperatingPoint| it.mean_message_bytes;
+            let all: Vec<f64> = series.manifest.operating_points.iter().map(means).collect();
+            let [wide, narrow] = counts;
+            assert_eq!(
+                all,
+                [expected(series, 0, wide), expected(series, wide, narrow)].concat()
+            );
+        };
+        series.replace_points("narrow", points("narrow", 100));
+        series.replace_points("wide", points("wide", 90));
+        check(&series, [90, 100]);
+        // Fewer points of one variant give those behind them shorter numbers, more give them longer ones.
+        series.replace_points("wide", points("wide", 20));
+        check(&series, [20, 100]);
+        series.replace_points("wide", points("wide", 200));
+        check(&series, [200, 100]);
+    }
 }

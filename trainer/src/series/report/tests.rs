@@ -1,86 +1,8 @@
-//! A report of a series that was never trained: its numbers are made up, so that each can be found again.
-
-use split_core::Shape;
-use split_core::codec::{FeatureCodecSpec, Tables};
-use split_core::manifest::{
-    Codec, Digest, ImageFormat, Input, MANIFEST_FORMAT, MeasuredOn, OperatingPoint, Segment, Split, SplitPoint,
-    Unpruned, Variant,
-};
+//! A report of a series whose numbers are made up.
 
 use super::compare::{ours, webp};
 use super::*;
-
-/// AlexNet for 16×16 pictures, cut after its first pool only.
-fn manifest() -> Manifest {
-    let segment = |shape: [usize; 3], macs| Segment {
-        sha256: Digest::of(b""),
-        bytes: 1,
-        output: Shape::try_from(shape).unwrap(),
-        macs,
-    };
-    let variant = |name: &str, parent: Option<&str>, channels, accuracy| Variant {
-        name: name.into(),
-        parent: parent.map(Into::into),
-        widths: vec![channels, 20, 20, 20, 20],
-        accuracy,
-        segments: vec![segment([channels, 8, 8], 1_000_000), segment([3, 1, 1], 2_000_000)],
-    };
-    let features = |channels| {
-        Codec::Features(FeatureCodecSpec {
-            bits: 2,
-            steps: vec![0.5; channels],
-            tables: Tables::uniform(2),
-        })
-    };
-    let frame = |quality| Codec::Image {
-        format: ImageFormat::Webp,
-        quality,
-    };
-    let point = |variant: &str, split: &str, codec, accuracy, bytes| OperatingPoint {
-        variant: variant.into(),
-        split: Split::from(split.to_owned()),
-        codec,
-        accuracy,
-        mean_message_bytes: bytes,
-        p95_message_bytes: bytes + 1.0,
-    };
-    Manifest {
-        format: MANIFEST_FORMAT,
-        series: "made-up".into(),
-        classes: ["cat", "dog", "owl"].map(String::from).into(),
-        input: Input {
-            shape: Shape::new(3, 16, 16).unwrap(),
-            mean: [0.5; 3],
-            std: [0.25; 3],
-        },
-        unpruned: Unpruned {
-            accuracy: 90.0,
-            macs: 12_000_000,
-            widths: vec![64, 192, 384, 256, 256],
-        },
-        measured_on: MeasuredOn {
-            name: "toys".into(),
-            images: 7,
-        },
-        split_points: vec![SplitPoint {
-            name: "pool1".into(),
-            segments: 1,
-        }],
-        variants: vec![
-            variant("wide", None, 24, 89.25),
-            variant("narrow", Some("wide"), 4, 88.75),
-            variant("narrower", Some("wide"), 2, 80.5),
-        ],
-        operating_points: vec![
-            point("wide", "input", frame(10), 70.0, 164.0),
-            point("wide", "input", frame(50), 69.0, 274.0),
-            point("wide", "input", frame(75), 85.0, 338.0),
-            point("wide", "pool1", features(24), 89.0, 321.5),
-            point("narrow", "pool1", features(4), 88.5, 43.25),
-            point("narrower", "pool1", features(2), 80.25, 21.75),
-        ],
-    }
-}
+use crate::series::made_up::manifest;
 
 #[test]
 fn the_smallest_message_within_the_allowed_loss_stands_for_a_split_point() {
