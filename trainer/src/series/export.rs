@@ -127,7 +127,7 @@ fn check_same_network(a: &Named, b: &Named) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The manifest without variants, and with the operating points of an earlier one that may still hold.
+/// The manifest without variants and operating points; those of an earlier one may not fit the new checkpoints.
 fn frame(arguments: &Arguments, description: &Description, data: &Dataset) -> anyhow::Result<Manifest> {
     let folder = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Ok(Manifest {

@@ -23,7 +23,8 @@ const EXPORT_EXAMPLES: &str = "\
 Example: a variant of step 1 and two that step 2 made of it, named after their files:
     trainer export --data pictures --series models/pictures --unpruned unpruned.safetensors \\
         --checkpoint step1-8x.safetensors --checkpoint pool3-12.safetensors --checkpoint pool4-6.safetensors
-Then `trainer calibrate` gives them their operating points.";
+Then `trainer calibrate` gives them their operating points. Exporting into the folder again writes the series anew: all
+variants have to be named, and calibrated, again.";
 
 const CALIBRATE_EXAMPLES: &str = "\
 Examples:
