@@ -130,7 +130,7 @@ fn on_a_full_disk_the_last_state_stays_usable() {
     assert!(Run::open(&folder).unwrap().advance().unwrap());
     let before = fs::read(folder.join(STATE)).unwrap();
     for file in [STATE, "last.safetensors"] {
-        let part = folder.join(format!("{file}.part"));
+        let part = files::part(&folder.join(file));
         std::os::unix::fs::symlink("/dev/full", part).unwrap();
         let message = format!("{:#}", resume(&folder).unwrap_err());
         assert!(message.contains(file) && message.contains("No space left"), "{message}");
