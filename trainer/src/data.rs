@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use image::imageops::FilterType;
 use rayon::prelude::*;
+use split_core::Digest;
 
 /// Which half of the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,6 +163,14 @@ impl Dataset {
     pub fn pixels(&self, index: usize) -> &[u8] {
         let bytes = self.size[0] * self.size[1] * 3;
         &self.pixels[index * bytes..][..bytes]
+    }
+
+    /// Identity of the pictures and their labels, in this order.
+    pub fn digest(&self) -> Digest {
+        let size: Vec<u8> = self.size.iter().flat_map(|it| (*it as u64).to_le_bytes()).collect();
+        let labels: Vec<u8> = self.labels.iter().flat_map(|it| it.to_le_bytes()).collect();
+        let parts = [&size, &labels, &self.pixels].map(|it| *Digest::of(it).as_bytes());
+        Digest::of(parts.as_flattened())
     }
 
     /// At most `count` pictures, spread evenly over the data, so that every class keeps its share.
@@ -382,6 +391,22 @@ mod tests {
         let resized = Dataset::load(dir.path(), Subset::Test, [8, 8]).unwrap();
         assert_eq!(resized.pixels(4).len(), 8 * 8 * 3);
         assert_eq!(data.thinned(2).len(), 2);
+    }
+
+    #[test]
+    fn a_digest_tells_pixels_and_labels_and_their_order_apart() {
+        let data = Dataset::toy(6);
+        assert_eq!(data.digest(), Dataset::toy(6).digest());
+        let check = |change: fn(&mut Dataset)| {
+            let mut other = data.clone();
+            change(&mut other);
+            assert_ne!(other.digest(), data.digest());
+        };
+        check(|it| it.pixels[4000] ^= 1);
+        check(|it| it.labels[5] = 0);
+        check(|it| it.labels.swap(0, 1));
+        check(|it| it.pixels.swap(0, 1));
+        check(|it| it.size = [8, 32]);
     }
 
     #[test]

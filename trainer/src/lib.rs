@@ -24,3 +24,4 @@ mod quantize;
 pub mod run;
 pub mod series;
 pub mod settings;
+mod teacher;

@@ -11,7 +11,6 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
-use split_core::Digest;
 
 use crate::augment::{self, View};
 use crate::checkpoint::{self, Checkpoint, NamedTensor};
@@ -24,12 +23,11 @@ use crate::progress;
 use crate::prune::{self, Choice};
 use crate::quantize::{self, Quantizer};
 use crate::settings::{Settings, Task};
+use crate::teacher;
 
 /// Training pictures whose features set the quantiser's steps.
 const CALIBRATION_PICTURES: usize = 1000;
 
-/// Key of the teacher's SHA-256 in the metadata of its logits.
-const TEACHER: &str = "teacher";
 /// Weights and momentum after the last finished part, in the run's folder.
 const STATE: &str = "state.safetensors";
 
@@ -115,7 +113,10 @@ impl Run {
             train = train.thinned(count);
         }
         let test = Dataset::load_for(data, Subset::Test, size, &settings.classes)?;
-        let teacher = teacher(folder, &settings, &train)?;
+        let teacher = settings.learning.teacher.as_ref().map(|path| {
+            let own = folder.join("teacher-logits.safetensors");
+            teacher::logits(path, settings.learning.teacher_logits.as_ref().unwrap_or(&own), &train)
+        });
         let parent_macs = parent.description().macs()?.iter().sum();
         let first = first_block(&settings, parent.description())?;
         let learner = Learner::new(Network::from_checkpoint(&parent, &device)?, first);
@@ -124,7 +125,7 @@ impl Run {
             settings,
             train,
             test,
-            teacher,
+            teacher: teacher.transpose()?,
             learner,
             quantizer: None,
             progress: Progress::default(),
@@ -469,60 +470,6 @@ fn first_block(settings: &Settings, parent: &Description) -> anyhow::Result<usiz
         bail!("a feature's code has 1 to 8 bits, not {}", step.bits);
     }
     Ok(if step.unfreeze { 0 } else { block })
-}
-
-/// The teacher's logits for every training picture as it is and mirrored: read if they are there, computed if not.
-///
-/// Crops are judged by the whole picture: that costs two passes of the teacher in all instead of one in every epoch.
-fn teacher(folder: &Path, settings: &Settings, train: &Dataset) -> anyhow::Result<Option<[Vec<f32>; 2]>> {
-    let learning = &settings.learning;
-    let Some(path) = &learning.teacher else { return Ok(None) };
-    let checkpoint = Checkpoint::load(path)?;
-    let shape = vec![train.len(), settings.classes.len()];
-    if checkpoint.description().classes != settings.classes {
-        bail!("the teacher {} knows other classes than the network", path.display());
-    }
-    let cache = learning
-        .teacher_logits
-        .clone()
-        .unwrap_or_else(|| folder.join("teacher-logits.safetensors"));
-    let identity = Digest::of(&fs::read(path).with_context(|| path.display().to_string())?).to_string();
-    if cache.exists() {
-        let (mut tensors, metadata) = checkpoint::load_tensors(&cache)?;
-        if metadata.get(TEACHER).is_some_and(|it| *it != identity) {
-            bail!("{} holds logits of another teacher; remove it", cache.display());
-        }
-        let plain = tensors.remove("plain").filter(|it| it.shape == shape);
-        let mirrored = tensors.remove("mirrored").filter(|it| it.shape == shape);
-        let (Some(plain), Some(mirrored)) = (plain, mirrored) else {
-            bail!(
-                "{} holds logits of other pictures or classes; remove it",
-                cache.display()
-            );
-        };
-        return Ok(Some([plain.values, mirrored.values]));
-    }
-    let network = Network::from_checkpoint(&checkpoint, &Device::flex())?;
-    let bar = progress::bar("teacher", 2 * train.len() as u64);
-    let both = [false, true].map(|mirrored| {
-        let before = if mirrored { train.len() } else { 0 };
-        learn::logits(&network, None, train, mirrored, |done| {
-            bar.set_position((before + done) as u64)
-        })
-    });
-    bar.finish_and_clear();
-    let tensors = ["plain", "mirrored"].into_iter().zip(&both).map(|(name, values)| {
-        (
-            name.to_owned(),
-            NamedTensor {
-                shape: shape.clone(),
-                values: values.clone(),
-            },
-        )
-    });
-    let metadata = HashMap::from([(TEACHER.to_owned(), identity)]);
-    checkpoint::save_tensors(&cache, &tensors.collect(), metadata)?;
-    Ok(Some(both))
 }
 
 #[cfg(test)]

@@ -179,3 +179,53 @@ fn a_teachers_logits_are_not_taken_for_anothers() {
         "{message}"
     );
 }
+
+#[test]
+fn a_teachers_logits_are_not_taken_for_those_to_other_pictures() {
+    let scene = scene();
+    let mut settings = settings(scene.path(), Task::Train);
+    settings.learning.epochs = 1;
+    settings.learning.teacher_logits = Some(scene.path().join("logits"));
+    run(&scene.path().join("one"), &settings).unwrap();
+    // As many pictures as before, of the same classes, one of them another.
+    let picture = image::RgbImage::from_pixel(16, 16, image::Rgb([1, 2, 3]));
+    picture.save(scene.path().join("train/cat/0.png")).unwrap();
+    let message = run(&scene.path().join("two"), &settings).unwrap_err().to_string();
+    assert!(
+        message.contains("logits") && message.contains("other pictures"),
+        "{message}"
+    );
+}
+
+#[test]
+fn logits_that_do_not_say_whose_they_are_are_computed_anew() {
+    let scene = scene();
+    let mut settings = settings(scene.path(), Task::Train);
+    settings.learning.epochs = 1;
+    let path = scene.path().join("logits");
+    settings.learning.teacher_logits = Some(path.clone());
+    run(&scene.path().join("run"), &settings).unwrap();
+    let (tensors, metadata) = checkpoint::load_tensors(&path).unwrap();
+    let mut wrong = tensors.clone();
+    wrong.values_mut().for_each(|it| it.values.fill(0.0));
+    for missing in ["teacher", "pictures"] {
+        let mut metadata = metadata.clone();
+        metadata.remove(missing).unwrap();
+        checkpoint::save_tensors(&path, &wrong, metadata).unwrap();
+        run(&scene.path().join(missing), &settings).unwrap();
+        assert!(checkpoint::load_tensors(&path).unwrap().0 == tensors, "{missing}");
+    }
+    assert_eq!(checkpoint::load_tensors(&path).unwrap().1, metadata);
+}
+
+#[test]
+fn a_file_that_holds_no_logits_is_not_overwritten() {
+    let scene = scene();
+    let mut settings = settings(scene.path(), Task::Train);
+    let parent = scene.path().join("parent");
+    settings.learning.teacher_logits = Some(parent.clone());
+    let before = fs::read(&parent).unwrap();
+    let message = run(&scene.path().join("run"), &settings).unwrap_err().to_string();
+    assert!(message.contains("no logits"), "{message}");
+    assert!(fs::read(&parent).unwrap() == before);
+}
