@@ -1,4 +1,4 @@
-//! The subcommands that learn: `train`, `prune --step 1|2` as `prune step1` and `prune step2`, and `resume`.
+//! The subcommands that learn: `train`, `prune step1`, `prune step2` and `resume`.
 
 use std::path::PathBuf;
 
