@@ -232,17 +232,18 @@ impl Engine {
     /// Chooses the operating point for the next frame.
     ///
     /// Until the link has been measured the one in use stays, at first [`Manifest::default_point`]. Without a connection only
-    /// `output` can be chosen, whatever the goal: nothing waits for a dead link. None if no point is usable.
+    /// `output` can be chosen, whatever the goal: nothing waits for a dead link. None if no point is usable, or the fixed one is not.
     pub fn choose(&mut self) -> Option<usize> {
         let connected = self.is_connected();
         let fixed = match self.goal {
             Goal::Fixed { point } if connected || is_local(&self.manifest, point) => Some(point),
             _ => None,
         };
-        if fixed.is_some() {
+        if let Some(point) = fixed {
+            let usable = Some(point).filter(|&it| self.may_use(it, Among::All));
             self.selection = None;
-            self.selector.set_current(fixed);
-            return fixed;
+            self.selector.set_current(usable);
+            return usable;
         }
         let (requirement, among) = match self.goal.requirement() {
             Some((requirement, among)) if connected => (requirement, among),
@@ -742,6 +743,13 @@ mod tests {
         assert_eq!(engine.choose(), Some(INPUT));
         engine.exclude_format(ImageFormat::Webp);
         assert_eq!(engine.choose(), None);
+        for point in [INPUT, OUTPUT] {
+            engine.set_goal(Goal::Fixed { point }).unwrap();
+            engine.exclude(OUTPUT);
+            assert_eq!(engine.choose(), None);
+        }
+        engine.set_goal(Goal::Fixed { point: POOL1 }).unwrap();
+        assert_eq!(engine.choose(), Some(POOL1));
         let missing = engine.set_goal(Goal::Fixed { point: 99 }).unwrap_err();
         assert_eq!(missing.code(), "no-such-point");
     }
