@@ -14,6 +14,7 @@ mod link;
 mod profile;
 mod select;
 mod selector;
+mod traffic;
 
 pub use edge::EdgeEstimator;
 pub use link::{LinkEstimate, LinkEstimator, LinkSample};

@@ -4,14 +4,12 @@ use std::time::Duration;
 
 use super::{
     Candidate, Conditions, EdgeEstimator, LatencyProfile, LinkEstimate, LinkEstimator, LinkSample, Requirement,
-    Selection, select,
+    Selection, select, traffic::Traffic,
 };
 use crate::{Manifest, manifest::Segment, wire::InferResult};
 
 /// An answer that is later than expected by more than this says that the link has become slower, before it is there.
 const LATE: Duration = Duration::from_millis(300);
-/// Frames whose bytes tell the present traffic.
-const TRAFFIC_WEIGHT: f64 = 0.1;
 
 /// One answered request, as the client saw it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,8 +45,7 @@ pub struct Selector {
     edge: EdgeEstimator,
     requirement: Option<Requirement>,
     current: Option<usize>,
-    traffic: f64,
-    last_message: Option<Duration>,
+    traffic: Traffic,
 }
 
 impl Selector {
@@ -67,8 +64,7 @@ impl Selector {
             edge: EdgeEstimator::default(),
             requirement: None,
             current: None,
-            traffic: 0.0,
-            last_message: None,
+            traffic: Traffic::default(),
         }
     }
 
@@ -115,7 +111,7 @@ impl Selector {
         if let Some(&(_, tail)) = self.work.get(answer.point) {
             self.edge.record(now, answer.point as u16, tail, queue, work);
         }
-        self.record_traffic(now, answer.message_bytes);
+        self.traffic.record(now, answer.message_bytes);
         let sample = LinkSample {
             message_bytes: answer.message_bytes,
             elapsed: answer.elapsed.saturating_sub(queue + work),
@@ -138,7 +134,8 @@ impl Selector {
 
     /// Padding of the probe that should go out now, if any. None without a connection.
     pub fn probe_bytes(&mut self, now: Duration) -> Option<usize> {
-        self.link.as_mut()?.probe_bytes(now, self.traffic)
+        let traffic = self.traffic.rate(now);
+        self.link.as_mut()?.probe_bytes(now, traffic)
     }
 
     /// What is known of the link.
@@ -199,13 +196,6 @@ impl Selector {
         LinkEstimate {
             round_trip: link.round_trip + if late > LATE { late } else { Duration::ZERO },
             ..link
-        }
-    }
-
-    fn record_traffic(&mut self, now: Duration, bytes: usize) {
-        if let Some(last) = self.last_message.replace(now) {
-            let pause = now.saturating_sub(last).as_secs_f64().max(1e-3);
-            self.traffic += TRAFFIC_WEIGHT * (bytes as f64 / pause - self.traffic);
         }
     }
 }
