@@ -348,10 +348,10 @@ impl Engine {
             ..Stages::default()
         };
         match product {
-            Product::Probabilities(probabilities) => Ok(Some(FrameResult {
+            Product::Classes(top) => Ok(Some(FrameResult {
                 frame,
                 point,
-                top: ranking(&probabilities),
+                top,
                 stages,
                 message_bytes: 0,
             })),
@@ -522,16 +522,6 @@ impl Connection {
 
 fn may_use(manifest: &Manifest, unusable: &HashSet<usize>, point: usize, among: Among) -> bool {
     among.has(&manifest.operating_points[point]) && !unusable.contains(&point)
-}
-
-/// Classes by falling probability.
-fn ranking(probabilities: &[f32]) -> Vec<ClassProbability> {
-    let mut top: Vec<_> = (0..)
-        .zip(probabilities)
-        .map(|(class, &probability)| ClassProbability { class, probability })
-        .collect();
-    top.sort_by(|a, b| b.probability.total_cmp(&a.probability));
-    top
 }
 
 #[cfg(test)]

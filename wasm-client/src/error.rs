@@ -118,11 +118,11 @@ pub(crate) fn error_code(code: ErrorCode) -> &'static str {
     }
 }
 
-/// Whether connecting again may help, without anyone doing anything about it.
+/// Whether connecting again may help, without anyone doing anything about it. A client that passed a limit would pass it again.
 pub(crate) fn may_retry(code: &str) -> bool {
     !matches!(
         code,
-        "protocol-version" | "manifest-mismatch" | "unauthorized" | "protocol"
+        "protocol-version" | "manifest-mismatch" | "unauthorized" | "protocol" | "limit-exceeded"
     )
 }
 
@@ -138,6 +138,7 @@ mod tests {
         };
         assert!(!may_retry(refused(ErrorCode::ManifestMismatch)));
         assert!(!may_retry(refused(ErrorCode::Unauthorized)));
+        assert!(!may_retry(refused(ErrorCode::LimitExceeded)));
         assert!(may_retry(refused(ErrorCode::ShuttingDown)));
         assert!(may_retry(ClientError::Offline.code()));
     }

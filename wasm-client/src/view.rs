@@ -89,6 +89,7 @@ struct PredictionView {
     transmission: f64,
     round_trip: f64,
     edge: f64,
+    download: f64,
     total: f64,
 }
 
@@ -225,6 +226,7 @@ impl PredictionView {
             transmission: milliseconds(prediction.transmission),
             round_trip: milliseconds(prediction.round_trip),
             edge: milliseconds(prediction.edge),
+            download: milliseconds(prediction.download),
             total: milliseconds(prediction.total()),
         }
     }
@@ -286,6 +288,23 @@ fn milliseconds(duration: Duration) -> f64 {
 mod tests {
     use super::*;
     use crate::fixture;
+
+    #[test]
+    fn the_parts_of_a_prediction_add_up_to_its_total() {
+        let [device, transmission, round_trip, edge, download] = [1, 2, 4, 8, 16].map(Duration::from_millis);
+        let prediction = Prediction {
+            device,
+            transmission,
+            round_trip,
+            edge,
+            download,
+        };
+        let view = serde_json::to_value(PredictionView::of(&prediction)).unwrap();
+        let sum = |it: &serde_json::Map<String, _>| it.values().filter_map(serde_json::Value::as_f64).sum::<f64>();
+        // The total is one of the values.
+        assert_eq!(view.as_object().map(sum), Some(62.0));
+        assert_eq!(view["total"], 31.0);
+    }
 
     #[test]
     fn a_series_as_javascript_sees_it() {

@@ -27,7 +27,7 @@ import type { Source } from './sources/source.js';
 /** Without a result for so long, something is wrong. */
 const STALL_MS = 5000;
 /** A problem that passes is shown for so long after it was told, so that one can read it: longer than it takes the client to tell it again. */
-const PASSING_MS = 6000;
+const PASSING_MS = 8000;
 
 const options = readOptions(location);
 const problems = new Problems(element('error', HTMLElement));

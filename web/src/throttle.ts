@@ -1,5 +1,8 @@
-/** Drawing takes at most so large a part of the time: a slow device has better things to do. */
-const SHARE = 0.1;
+/**
+ * Drawing takes at most so large a part of the page's time: a slow device has better things to do. The browser's other threads, which
+ * bring to the screen what was drawn, take about as much again.
+ */
+const SHARE = 0.05;
 
 /**
  * Calls `work` now if it was not called for so long, else once that time is over: the last call is never lost. What it draws is
@@ -13,7 +16,11 @@ export function throttled(milliseconds: () => number, work: () => void): () => v
     timer = undefined;
     last = performance.now();
     work();
-    const worked = performance.now() - last;
+    let worked = 0;
+    // Browsers fill the pixels of a canvas when the task that drew on it is over: what that took is known in the next one.
+    nextTask(() => {
+      worked = performance.now() - last;
+    });
     painted((took) => {
       cost = worked + took;
     });
@@ -31,13 +38,17 @@ function painted(tell: (milliseconds: number) => void): void {
   requestAnimationFrame(() => {
     const began = performance.now();
     // Browsers paint after the callbacks of a frame, and handle messages after that.
-    const { port1, port2 } = new MessageChannel();
-    port1.onmessage = () => {
-      port1.close();
-      tell(performance.now() - began);
-    };
-    port2.postMessage(null);
+    nextTask(() => tell(performance.now() - began));
   });
+}
+
+function nextTask(work: () => void): void {
+  const { port1, port2 } = new MessageChannel();
+  port1.onmessage = () => {
+    port1.close();
+    work();
+  };
+  port2.postMessage(null);
 }
 
 /** Longer for those who prefer less motion. */

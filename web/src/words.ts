@@ -67,12 +67,13 @@ function why({ automatic, meets, kept, predicted }: Selection, state: Connection
 
 function expectation({ predicted }: Selection): string {
   if (!predicted) return '';
-  const { device, transmission, roundTrip, edge } = predicted;
+  const { device, transmission, roundTrip, edge, download } = predicted;
   const parts: [string, number][] = [
     ['device', device],
     ['transmission', transmission],
     ['round trip', roundTrip],
     ['edge', edge],
+    ['download', download],
   ];
   const terms = parts.filter((it) => it[1] > 0).map(([name, value]) => `${name} ${milliseconds(value)}`);
   return terms.length > 1

@@ -1,10 +1,12 @@
-import { type Browser, chromium } from 'playwright-core';
+import { type Browser, type BrowserContext, chromium } from 'playwright-core';
+
+const executablePath = process.env.CHROMIUM;
+const executable = executablePath ? { executablePath } : {};
 
 /** Starts Chromium with a clip for a camera. */
 export async function launch(clip: string): Promise<Browser> {
-  const executablePath = process.env.CHROMIUM;
   return chromium.launch({
-    ...(executablePath ? { executablePath } : {}),
+    ...executable,
     args: [
       '--use-fake-ui-for-media-stream',
       '--use-fake-device-for-media-stream',
@@ -13,4 +15,9 @@ export async function launch(clip: string): Promise<Browser> {
       '--enable-blink-features=ForceEagerMeasureMemory',
     ],
   });
+}
+
+/** Starts Chromium with a fresh profile, as people browse: contexts of one browser are private windows, which do not keep what was compiled. */
+export async function launchProfile(): Promise<BrowserContext> {
+  return chromium.launchPersistentContext('', executable);
 }

@@ -25,7 +25,7 @@ async function streamed(answers: Answers, arrivals: number[]): Promise<number[]>
         waiting.push(resolve);
         if (waiting.length === arrivals.length) for (const frame of arrivals) waiting[frame]?.({ frame });
       }),
-    limit: () => arrivals.length,
+    free: async () => {},
   };
   const frames: number[] = [];
   for await (const { frame } of answers(feed as never, inference as never)) frames.push(frame);

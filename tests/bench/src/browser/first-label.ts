@@ -1,5 +1,6 @@
-import type { Browser, BrowserContext } from 'playwright-core';
+import type { BrowserContext } from 'playwright-core';
 
+import { launchProfile } from '../chromium.js';
 import { type Link, THREE_G, UNLIMITED } from '../links.js';
 import { link, setLink } from '../machine.js';
 import { firstResult, pageUrl, record } from '../page.js';
@@ -25,13 +26,13 @@ interface FirstLabels {
 /** First labels of the product's page and of onnxruntime-web with the whole network, on this machine and over 3G. */
 export async function measureFirstLabels(report: Report, places: Places, visits: number): Promise<void> {
   console.log('\nfirst label, medians');
-  const { programs, browser, series, edge, peer } = places;
+  const { programs, series, edge, peer } = places;
   const visit = async (name: string, page: string, conditions: Link) => {
     const over = await link(programs, page);
     await setLink(over, conditions);
     const { pathname, search } = new URL(page);
     const times = conditions === UNLIMITED ? visits : Math.min(visits, 3);
-    const found = await visitAll(browser, new URL(pathname + search, over.url).href, times);
+    const found = await visitAll(new URL(pathname + search, over.url).href, times);
     over.program.stop();
     report.row({ name: `first label, ${name}, ms`, link: conditions.name, ...found });
     return found;
@@ -59,11 +60,10 @@ export async function measureFirstLabels(report: Report, places: Places, visits:
   }
 }
 
-async function visitAll(browser: Browser, url: string, visits: number): Promise<FirstLabels> {
+async function visitAll(url: string, visits: number): Promise<FirstLabels> {
   const found: FirstLabels = { cold: [], warm: [] };
   for (let visit = 0; visit < visits; visit += 1) {
-    // A context of its own has a cache of its own.
-    const context = await browser.newContext();
+    const context = await launchProfile();
     await record(context);
     found.cold.push(await firstLabel(context, url));
     found.warm.push(await firstLabel(context, url));

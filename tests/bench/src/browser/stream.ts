@@ -3,6 +3,7 @@ import type { CDPSession, Page } from 'playwright-core';
 import { collect, type Measured, open, pageUrl, record } from '../page.js';
 import { printTable, type Report } from '../report.js';
 import { median, quantile } from '../statistics.js';
+import { graphicsBytes } from './graphics.js';
 import type { Places } from './places.js';
 
 /** Everything but the network, in milliseconds a frame. */
@@ -10,6 +11,8 @@ const REST_MS = 2;
 const FRAMES_PER_SECOND = 30;
 /** A heap is never measured twice alike: this much, in megabytes, is no growth. */
 const HEAP_MB = 1;
+/** Nor is a process, of which freed memory goes back to the system only now and then. */
+const GRAPHICS_MB = 8;
 /** Frames before anything counts. */
 const WARM_UP = 200;
 
@@ -33,7 +36,9 @@ export async function measureStream(report: Report, { browser, edge, series }: P
   await cdp.send('Performance.enable');
   await take(page, WARM_UP);
   const [heapBefore, threadBefore] = [await heapBytes(page), await threadTime(cdp)];
+  const graphicsBefore = await graphicsBytes(browser);
   const results = await take(page, frames);
+  const graphicsAfter = await graphicsBytes(browser);
   const [heapAfter, threadAfter] = [await heapBytes(page), await threadTime(cdp)];
   await context.close();
 
@@ -52,11 +57,16 @@ export async function measureStream(report: Report, { browser, edge, series }: P
     name: 'stream',
     heapBefore,
     heapAfter,
+    graphicsBefore,
+    graphicsAfter,
     results: results.map(({ at, timings, messageBytes }) => ({ at, messageBytes, ...timings })),
   });
   report.atMost('everything but head, link and edge, ms a frame', restMs + drawMs, REST_MS);
   report.atLeast('frames a second', frameRate(results), FRAMES_PER_SECOND);
   report.atMost(`growth of the page's memory in ${results.length} frames, MB`, (heapAfter - heapBefore) / 1e6, HEAP_MB);
+  if (graphicsBefore === undefined || graphicsAfter === undefined) return;
+  const grown = (graphicsAfter - graphicsBefore) / 1e6;
+  report.atMost(`growth of the graphics process in ${results.length} frames, MB`, grown, GRAPHICS_MB);
 }
 
 async function take(page: Page, frames: number): Promise<Measured[]> {

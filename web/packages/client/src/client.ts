@@ -33,9 +33,6 @@ interface Waiting<Answer> {
   reject(error: SplitError): void;
 }
 
-/** Frames that may be without answer before the web worker says how many. */
-const FIRST_LIMIT = 2;
-
 /**
  * A client of one edge worker. All work is done in a web worker; the page's main thread only hands pictures over.
  *
@@ -57,7 +54,9 @@ export class SplitClient {
   #selection: Selection | null = null;
   #state: ConnectionState = 'connecting';
   #throttle: Throttle = {};
-  #limit = FIRST_LIMIT;
+  /** Whether the web worker has room for a frame, and who waits for that. */
+  #free = true;
+  readonly #queue: (() => void)[] = [];
   #nextFrame = 0;
 
   private constructor(worker: Worker) {
@@ -128,9 +127,10 @@ export class SplitClient {
     let taken = source;
     try {
       this.#throwIfEnded(signal);
-      const picture = await grab(source);
-      taken = picture;
-      this.#throwIfEnded(signal);
+      const picture = await this.#grab(source, (it) => {
+        taken = it;
+        this.#throwIfEnded(signal);
+      });
       return await this.#ask(picture, began, signal);
     } catch (thrown) {
       const error = asSplitError(thrown);
@@ -146,7 +146,7 @@ export class SplitClient {
    * Runs a camera, a video or a canvas through the network, frame by frame, until it ends, the loop is left, `signal` fires or the
    * client is closed.
    *
-   * Frames are taken as fast as they are answered, and results come in the order of the frames. Frames that get no answer are left out,
+   * A frame is taken whenever one would not have to wait, and results come in the order of the frames. Frames that get no answer are left out,
    * event `problem` tells why; so is a result that comes after a later frame's. Breaking out of the loop does not stop the camera: it is
    * the caller's.
    *
@@ -164,7 +164,7 @@ export class SplitClient {
     for (const ending of endings) ending.addEventListener('abort', stop);
     const options = signal ? { signal } : {};
     try {
-      yield* answers(pictures, { infer: (it) => this.infer(it, options), limit: () => this.#limit });
+      yield* answers(pictures, { infer: (it) => this.infer(it, options), free: () => this.#whenFree() });
     } finally {
       for (const ending of endings) ending.removeEventListener('abort', stop);
     }
@@ -212,6 +212,19 @@ export class SplitClient {
     });
   }
 
+  /** The web worker has no room for another one meanwhile; a picture that cannot be had leaves it free. */
+  async #grab(source: FrameSource, check: (picture: Picture) => void): Promise<Picture> {
+    this.#free = false;
+    try {
+      const picture = await grab(source);
+      check(picture);
+      return picture;
+    } catch (thrown) {
+      this.#setFree();
+      throw thrown;
+    }
+  }
+
   #ask(source: Picture, began: number, signal: AbortSignal | undefined): Promise<Result> {
     const frame = this.#nextFrame++;
     const giveUp = () => this.#settle(frame)?.reject(aborted(signal));
@@ -222,6 +235,7 @@ export class SplitClient {
         this.#post({ type: 'frame', frame, source, began }, transferables(source));
       } catch (cause) {
         // What was closed or given away before cannot be handed over.
+        this.#setFree();
         this.#settle(frame)?.reject(new SplitError('source-not-ready', 'the picture is gone already', { cause }));
       }
     });
@@ -245,9 +259,11 @@ export class SplitClient {
         this.#events.emit('progress', response.progress);
         break;
       case 'state':
-        this.#limit = response.limit;
         this.#state = response.change.state;
         this.#events.emit('state', response.change);
+        break;
+      case 'free':
+        this.#setFree();
         break;
       case 'selection':
         this.#selection = response.selection;
@@ -264,6 +280,16 @@ export class SplitClient {
         this.#settle(response.frame)?.reject(asSplitError(response));
         break;
     }
+  }
+
+  /** Settles once a frame would not have to wait, or none is taken any more. */
+  #whenFree(): Promise<void> {
+    return this.#free ? Promise.resolve() : new Promise((resolve) => this.#queue.push(resolve));
+  }
+
+  #setFree(): void {
+    this.#free = true;
+    for (const wake of this.#queue.splice(0)) wake();
   }
 
   /** Whoever waits for this frame; they are taken off the list. */
@@ -306,6 +332,7 @@ export class SplitClient {
     this.#worker.onmessage = null;
     this.#worker.onerror = null;
     this.#lifetime.abort(reason);
+    this.#setFree();
     for (const frame of [...this.#frames.keys()]) this.#settle(frame)?.reject(reason);
     this.#state = 'closed';
     this.#events.emit('state', { state: 'closed' });

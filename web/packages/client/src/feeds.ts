@@ -109,20 +109,31 @@ function byPicture(video: HTMLVideoElement): Callback {
 
 function ofCallback(source: FrameSource, { request, cancel }: Callback): Feed {
   let closed = false;
-  let end = () => {};
+  let isNew = false;
+  let tell = () => {};
+  const watch = () =>
+    request(() => {
+      isNew = true;
+      tell();
+    });
+  // Also while nobody waits: whoever comes later gets at once what is shown then.
+  let handle = watch();
+  const change = () =>
+    new Promise<void>((resolve) => {
+      tell = resolve;
+    });
   return {
-    next: () =>
-      new Promise((resolve) => {
-        if (closed) return resolve(undefined);
-        const handle = request(() => resolve(source));
-        end = () => {
-          cancel(handle);
-          resolve(undefined);
-        };
-      }),
+    next: async () => {
+      if (!isNew && !closed) await change();
+      if (closed) return undefined;
+      isNew = false;
+      handle = watch();
+      return source;
+    },
     close: () => {
       closed = true;
-      end();
+      cancel(handle);
+      tell();
     },
   };
 }

@@ -44,6 +44,10 @@ export class Frames {
   readonly #bell = new MessageChannel();
   #waiting: Frame | undefined;
   #busy = false;
+  /** Whether the page knows that another frame would not have to wait. */
+  #offered = true;
+  /** Where the frame before went, which tells whether there is room for the next. */
+  #choice: Choice | undefined;
 
   constructor(parts: FrameParts) {
     this.#parts = parts;
@@ -53,6 +57,7 @@ export class Frames {
   /** Takes a frame; one that waits is dropped for it. */
   add(frame: Frame): void {
     this.#dropWaiting(new SplitError('superseded', 'a newer frame took its place'));
+    this.#offered = false;
     this.#waiting = frame;
     this.wake();
   }
@@ -60,6 +65,13 @@ export class Frames {
   /** To be called when a frame that waits may go on. Nothing runs before the messages that came meanwhile are read: the latest frame wins. */
   wake(): void {
     if (this.#waiting) this.#bell.port2.postMessage(null);
+    else this.#offer();
+  }
+
+  /** To be called now and then: a frame that waits for the link, or would, may by now be better off on the device. */
+  reconsider(): void {
+    if (!this.#waiting && !this.#offered) this.#choice = this.#next();
+    this.wake();
   }
 
   /** A head is ready, or cannot be loaded. */
@@ -122,11 +134,28 @@ export class Frames {
     this.wake();
   }
 
+  /** Asks the page for a frame once it would run at once: one that waits here grows stale, and a slow device cannot spare the work. */
+  #offer(): void {
+    if (this.#offered || this.#busy || !this.#hasRoom()) return;
+    this.#offered = true;
+    this.#parts.post({ type: 'free' });
+  }
+
+  /** A frame that cannot go where the one before went goes elsewhere once the connection is lost. */
+  #hasRoom(): boolean {
+    return !this.#choice || !this.#parts.client.connected || this.#mayGo(this.#choice);
+  }
+
+  #next(): Choice | undefined {
+    const choice = this.#parts.points.choose();
+    if (choice === undefined) throw new SplitError('no-usable-point', 'no operating point meets the goal here');
+    return choice === 'later' ? undefined : choice;
+  }
+
   #choose(): Choice | undefined {
     try {
-      const choice = this.#parts.points.choose();
-      if (choice === undefined) throw new SplitError('no-usable-point', 'no operating point meets the goal here');
-      return choice !== 'later' && this.#mayGo(choice) ? choice : undefined;
+      this.#choice = this.#next();
+      return this.#choice && this.#mayGo(this.#choice) ? this.#choice : undefined;
     } catch (thrown) {
       this.#dropWaiting(asSplitError(thrown));
       return undefined;

@@ -11,6 +11,9 @@ export interface Choice {
   point: OperatingPoint;
 }
 
+/** What was chosen for a frame says for so long what the next one wants. */
+const FRESH_MS = 250;
+
 /** Chooses operating points and sees to it that their heads are there in time. */
 export class Points {
   readonly #client: Client;
@@ -21,6 +24,7 @@ export class Points {
   /** Points whose heads were ready once, the latest first. */
   readonly #known: number[] = [];
   readonly #loading = new Set<number>();
+  #latest: { selection: Selection; at: number } | undefined;
 
   /** `onLoaded` is called whenever a head is ready, or with the reason why it is not. */
   constructor(
@@ -39,7 +43,7 @@ export class Points {
 
   /** The operating point for the next frame; undefined if none is usable, `later` if its head is being loaded and no other will do. */
   choose(): Choice | 'later' | undefined {
-    const selection = this.#client.choose() as Selection | undefined;
+    const selection = this.#select();
     if (!selection) return undefined;
     if (!this.#client.isReady(selection.point)) this.#load(selection.point);
     const index = [selection.point, ...this.#known].find((it) => this.#isUsable(it));
@@ -63,12 +67,23 @@ export class Points {
   /** While nothing else is to be done: loads the head of the next frame, then those that may be wanted later. */
   prefetch(): void {
     if (this.#loading.size > 0) return;
-    const selection = this.#client.choose() as Selection | undefined;
+    const { selection, at } = this.#latest ?? { at: 0 };
+    const fresh = performance.now() - at < FRESH_MS ? selection : this.#select();
+    this.#prefetch(fresh);
+  }
+
+  #prefetch(selection: Selection | undefined): void {
     const wanted = [selection?.point, this.#refuge(), selection?.runnerUp?.point];
     // What cannot be had now must not keep the refuge away.
     const next = wanted.find((it) => it !== undefined && !this.#client.isReady(it) && !this.#heads.failure(it));
     if (next !== undefined) this.#load(next);
     if (selection && this.#client.isReady(selection.point)) this.#announcer.selection(selection);
+  }
+
+  #select(): Selection | undefined {
+    const selection = this.#client.choose() as Selection | undefined;
+    this.#latest = selection && { selection, at: performance.now() };
+    return selection;
   }
 
   /** Where everything runs on the device: frames go there at once when the connection is lost. */

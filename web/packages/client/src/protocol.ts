@@ -15,7 +15,9 @@ export type Response =
   | { type: 'ready'; series: Series }
   | { type: 'failed'; code: ErrorCode; message: string }
   | { type: 'progress'; progress: Progress }
-  | { type: 'state'; change: StateChange; limit: number }
+  | { type: 'state'; change: StateChange }
+  /** Another frame would not have to wait. */
+  | { type: 'free' }
   | { type: 'selection'; selection: Selection }
   | { type: 'problem'; problem: Problem }
   | { type: 'result'; result: Result }

@@ -30,8 +30,6 @@ interface Parts {
 const TICK_MS = 200;
 /** How often what was learnt of this device is kept. */
 const SAVE_MS = 10_000;
-/** Frames that the page may have without answer beside those on the link: one is computed, one waits. */
-const LOCAL_LIMIT = 2;
 
 /** Everything that the web worker does for one page. */
 export class Service {
@@ -43,7 +41,6 @@ export class Service {
   readonly #frames: Frames;
   readonly #connection: Connection;
   readonly #timers: ReturnType<typeof setInterval>[] = [];
-  #credit = 0;
   #change: StateChange | undefined;
 
   /** Loads program and manifest and connects. */
@@ -121,8 +118,7 @@ export class Service {
 
   #tick(): void {
     this.#client.tick();
-    // A frame that waits for the link may by now be better off on the device.
-    this.#frames.wake();
+    this.#frames.reconsider();
   }
 
   #every(milliseconds: number, work: () => void | Promise<void>): void {
@@ -156,7 +152,6 @@ export class Service {
   #receive(event: ClientEvent): void {
     switch (event.type) {
       case 'open':
-        this.#credit = event.credit;
         this.#connection.opened();
         this.#client.tick();
         break;
@@ -170,7 +165,6 @@ export class Service {
         this.#frames.drop(event.frame, event.code, event.message);
         break;
       case 'closed':
-        this.#credit = 0;
         for (const frame of event.frames) this.#frames.drop(frame, 'connection-lost', event.message);
         this.#connection.closed(event);
         if (!event.retry) this.#announcer.problem(event);
@@ -185,7 +179,7 @@ export class Service {
 
   #changed(change: StateChange): void {
     this.#change = change;
-    this.#post({ type: 'state', change, limit: LOCAL_LIMIT + this.#credit });
+    this.#post({ type: 'state', change });
   }
 }
 

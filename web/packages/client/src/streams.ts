@@ -6,15 +6,15 @@ import type { FrameSource, Result } from './types.js';
 /** What a stream needs of the client. */
 export interface Inference {
   infer(source: FrameSource): Promise<Result>;
-  /** Frames that may be without answer at a time. */
-  limit(): number;
+  /** Settles once a frame would not have to wait. */
+  free(): Promise<void>;
 }
 
 /**
  * The answers to the pictures of a feed, in the order of the pictures: one that arrives after the answer to a later picture is left out.
  *
- * A picture is taken only when its frame can go out or whoever reads is ready for one more, so that nothing becomes stale in a queue. A
- * frame without answer is left out; only what no later frame can mend is thrown.
+ * A picture is taken only when its frame would not have to wait and whoever reads has read what there is, so that nothing becomes stale in
+ * a queue. A frame without answer is left out; only what no later frame can mend is thrown.
  */
 export async function* answers(feed: Feed, inference: Inference): AsyncGenerator<Result, void, undefined> {
   const stream = new Stream(feed, inference);
@@ -58,10 +58,9 @@ class Stream {
 
   async #read(): Promise<void> {
     while (!this.#ended) {
-      if (this.#unanswered + this.#results.length >= this.#inference.limit()) {
-        await this.#change();
-        continue;
-      }
+      while (this.#results.length > 0) await this.#change();
+      await this.#inference.free();
+      if (this.#ended) break;
       const picture = await this.#feed.next();
       if (!picture) break;
       if (this.#ended) discard(picture);

@@ -200,7 +200,9 @@ export interface Prediction {
   roundTrip: number;
   /** Queue, decoding and tail, on the edge. */
   edge: number;
-  /** All of it. */
+  /** What waiting for a part of the network that is not there yet adds to a frame, on average over the next ten seconds. */
+  download: number;
+  /** The sum of all these. */
   total: number;
 }
 
