@@ -1,14 +1,93 @@
-//! What the fuzz targets share: a codec made from fuzzed parts.
+//! The fuzz targets, as functions of the fuzzer's bytes: so that any test can replay what the fuzzer found.
+//!
+//! They cover what split-core reads: messages, manifests, payloads of the feature codec. They do not cover image payloads, which the
+//! `image` crate decodes for the edge worker, and segments, which tract reads.
 
-use arbitrary::Arbitrary;
+use arbitrary::{Arbitrary, Unstructured};
 use split_core::{
-    Shape,
-    codec::{CONTEXTS, FeatureCodec, FeatureCodecSpec, PREDICTOR_BYTES, REFERENCES, Tables},
+    Digest, Manifest, Shape,
+    codec::{CONTEXTS, DecodeError, FeatureCodec, FeatureCodecSpec, PREDICTOR_BYTES, REFERENCES, Tables},
+    session::Session,
+    wire::{ClientMessage, ServerMessage},
 };
 
-/// A codec of at most 8×6×6 features; most of its specs are valid, so that the fuzzer spends its time behind the checks.
+/// A target's name, which is that of its corpus, and what it does with the fuzzer's bytes; it panics at a fault.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: [Target; 3] = [("decode", decode), ("round_trip", round_trip), ("wire", wire)];
+
+/// Arbitrary payloads decode or are refused; what decodes is what an encoder could have meant.
+pub fn decode(bytes: &[u8]) {
+    let Some((codec, payload)) = codec_and::<Vec<u8>>(bytes) else {
+        return;
+    };
+    let mut codes = Vec::new();
+    match codec.decode_codes(&payload, &mut codes) {
+        Ok(()) => {
+            let (mut again, mut back) = (Vec::new(), Vec::new());
+            codec.encode_codes(&codes, &mut again).expect("decoded codes are valid");
+            assert!(again.len() <= codec.max_payload_bytes());
+            codec
+                .decode_codes(&again, &mut back)
+                .expect("an encoder's payload decodes");
+            assert_eq!(codes, back);
+        }
+        Err(DecodeError::TooLong { limit, .. }) => assert!(payload.len() > limit),
+        Err(_) => assert!(codes.len() == codec.shape().values()),
+    }
+}
+
+/// Features that encode come back as the same codes, from a payload within its limit, no prefix of which decodes.
+pub fn round_trip(bytes: &[u8]) {
+    let Some((codec, mut features)) = codec_and::<Vec<f32>>(bytes) else {
+        return;
+    };
+    features.resize(codec.shape().values(), 0.3);
+    let (mut codes, mut payload, mut back) = (Vec::new(), Vec::new(), Vec::new());
+    if codec.encode(&features, &mut codes, &mut payload).is_err() {
+        assert!(features.iter().any(|it| !it.is_finite()));
+        return;
+    }
+    assert!(payload.len() <= codec.max_payload_bytes());
+    codec
+        .decode_codes(&payload, &mut back)
+        .expect("an encoder's payload decodes");
+    assert_eq!(codes, back);
+    for length in 0..payload.len() {
+        assert!(codec.decode_codes(&payload[..length], &mut back).is_err());
+    }
+}
+
+/// Arbitrary bytes are a message or are refused; a message comes back from its own bytes; manifests never panic.
+pub fn wire(bytes: &[u8]) {
+    let mut again = Vec::new();
+    if let Ok(message) = ClientMessage::decode(bytes) {
+        message.encode(&mut again);
+        assert_eq!(ClientMessage::decode(&again), Ok(message));
+    }
+    again.clear();
+    if let Ok(message) = ServerMessage::decode(bytes) {
+        message.encode(&mut again);
+        let back = ServerMessage::decode(&again).expect("an encoder's message decodes");
+        // Probabilities may be NaN, so compare bytes.
+        let mut third = Vec::new();
+        back.encode(&mut third);
+        assert_eq!(again, third);
+    }
+    let _ = Session::new(Digest::of(b"")).receive(bytes);
+    let _ = Manifest::parse(bytes);
+}
+
+/// A codec made from fuzzed parts, and what is left for it to work on. None where the parts make no valid spec.
+fn codec_and<'a, T: Arbitrary<'a>>(bytes: &'a [u8]) -> Option<(FeatureCodec, T)> {
+    let (codec, rest) = <(CodecInput, T)>::arbitrary_take_rest(Unstructured::new(bytes)).ok()?;
+    Some((codec.codec()?, rest))
+}
+
+/// A codec of at most 6×6×6 features; most of its specs are valid, so that the fuzzer spends its time behind the checks.
 #[derive(Arbitrary, Debug)]
-pub struct CodecInput {
+struct CodecInput {
     bits: u8,
     sides: [u8; 3],
     dead: u8,
@@ -17,8 +96,7 @@ pub struct CodecInput {
 }
 
 impl CodecInput {
-    /// None where the parts make no valid spec.
-    pub fn codec(&self) -> Option<FeatureCodec> {
+    fn codec(&self) -> Option<FeatureCodec> {
         let bits = self.bits % 8 + 1;
         let [channels, height, width] = self.sides.map(|it| usize::from(it % 6) + 1);
         let shape = Shape::new(channels, height, width).ok()?;
@@ -27,12 +105,23 @@ impl CodecInput {
         let mut costs = self.costs.clone();
         costs.resize(count * symbols, 9);
         let mut predictors = self.predictors.clone();
-        predictors.resize(if predictors.is_empty() { 0 } else { channels * PREDICTOR_BYTES }, 0);
+        predictors.resize(
+            if predictors.is_empty() {
+                0
+            } else {
+                channels * PREDICTOR_BYTES
+            },
+            0,
+        );
         for (channel, predictor) in predictors.chunks_exact_mut(PREDICTOR_BYTES).enumerate() {
             // References to channels that are there.
-            predictor[..REFERENCES].iter_mut().for_each(|it| *it %= channel as u8 + 1);
+            predictor[..REFERENCES]
+                .iter_mut()
+                .for_each(|it| *it %= channel as u8 + 1);
         }
-        let steps = (0..channels).map(|it| if self.dead >> (it % 8) & 1 == 1 { 0.0 } else { 0.25 }).collect();
-        FeatureCodec::new(shape, &FeatureCodecSpec { bits, steps, tables: Tables { predictors, costs } }).ok()
+        let step = |channel| if self.dead >> (channel % 8) & 1 == 1 { 0.0 } else { 0.25 };
+        let steps = (0..channels).map(step).collect();
+        let tables = Tables { predictors, costs };
+        FeatureCodec::new(shape, &FeatureCodecSpec { bits, steps, tables }).ok()
     }
 }
