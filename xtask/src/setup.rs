@@ -12,8 +12,8 @@ use xshell::{Shell, cmd};
 /// The target of the browser's half.
 pub const WASM_TARGET: &str = "wasm32-unknown-unknown";
 
-/// The oldest Node.js that the page's tools run on.
-const NODE_MAJOR: u32 = 20;
+/// The oldest Node.js that the page's tools run on, major and minor: as `engines` of the `package.json` files says.
+const NODE: [u32; 2] = [20, 19];
 
 /// Adds the wasm target to the toolchain in use, unless it is there.
 pub fn wasm_target(sh: &Shell) -> Result<()> {
@@ -127,15 +127,19 @@ fn check_node(sh: &Shell) -> Result<()> {
         .ignore_stderr()
         .read()
         .unwrap_or_default();
-    match node_major(&version) {
-        Some(major) if major >= NODE_MAJOR => Ok(()),
-        Some(_) => bail!("Node.js {NODE_MAJOR} or newer is needed, found {version}: see https://nodejs.org"),
-        None => bail!("Node.js {NODE_MAJOR} or newer is needed, found none: see https://nodejs.org"),
-    }
+    let found = match node_version(&version) {
+        Some(found) if found >= NODE => return Ok(()),
+        Some(_) => &version,
+        None => "none",
+    };
+    let [major, minor] = NODE;
+    bail!("Node.js {major}.{minor} or newer is needed, found {found}: see https://nodejs.org")
 }
 
-fn node_major(version: &str) -> Option<u32> {
-    version.strip_prefix('v')?.split('.').next()?.parse().ok()
+/// Major and minor number of what `node --version` prints.
+fn node_version(text: &str) -> Option<[u32; 2]> {
+    let mut numbers = text.strip_prefix('v')?.split('.').map(|it| it.parse().ok());
+    Some([numbers.next()??, numbers.next()??])
 }
 
 fn is_newer(file: &Path, than: &Path) -> bool {
@@ -149,9 +153,30 @@ mod tests {
 
     #[test]
     fn reads_the_version_of_node() {
-        assert_eq!(node_major("v20.20.2"), Some(20));
-        assert_eq!(node_major(""), None);
-        assert_eq!(node_major("20"), None);
+        assert_eq!(node_version("v20.20.2"), Some([20, 20]));
+        for none in ["", "20", "20.19.0", "v20", "v20.x"] {
+            assert_eq!(node_version(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn the_oldest_node_is_that_of_every_package() {
+        let [major, minor] = NODE;
+        let engines = format!(r#""node": ">={major}.{minor}""#);
+        for folder in ["web", "tests/browser", "tests/bench"] {
+            let package = Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("..")
+                .join(folder)
+                .join("package.json");
+            assert!(fs::read_to_string(package).unwrap().contains(&engines), "{folder}");
+        }
+        let is_enough = |version| node_version(version).is_some_and(|it| it >= NODE);
+        assert!(
+            ["v20.19.0", "v20.20.1", "v22.0.0", "v100.1.0"]
+                .into_iter()
+                .all(is_enough)
+        );
+        assert!(!["v20.18.3", "v18.20.0", "v9.30.0"].into_iter().any(is_enough));
     }
 
     #[test]
