@@ -153,7 +153,7 @@ impl Client {
         Ok(serde_wasm_bindgen::to_value(self.shared.engine.borrow().profile())?)
     }
 
-    /// Starts from what an earlier visit learnt. Anything else is ignored.
+    /// Starts from what an earlier visit learnt. Anything else is ignored, and so are numbers in it that cannot be times.
     #[wasm_bindgen(js_name = setProfile)]
     pub fn set_profile(&self, profile: JsValue) {
         if let Ok(profile) = serde_wasm_bindgen::from_value(profile) {
@@ -221,7 +221,8 @@ impl Client {
     #[wasm_bindgen(js_name = inferImage)]
     pub fn infer_image(&self, frame: u32, point: usize, image: &[u8], encode_ms: f64) -> Result<(), JsValue> {
         let mut engine = self.shared.engine.borrow_mut();
-        let encode = Duration::from_secs_f64((encode_ms / 1e3).clamp(0.0, 60.0));
+        // No number, or a negative one, is a time that says nothing.
+        let encode = Duration::try_from_secs_f64(encode_ms / 1e3).unwrap_or_default();
         engine.infer_image(frame, point, image, encode).map_err(thrown)?;
         self.shared.send(engine.message());
         Ok(())

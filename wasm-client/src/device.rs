@@ -139,11 +139,10 @@ impl Device {
         for _ in 0..WARM_UP_RUNS {
             self.run(manifest, point, &black)?;
         }
-        let start = (self.clock)();
         let (mut runs, mut elapsed) = (0, Duration::ZERO);
         while runs == 0 || elapsed < enough && runs < MOST_TIMED_RUNS {
-            self.run(manifest, point, &black)?;
-            (runs, elapsed) = (runs + 1, (self.clock)().saturating_sub(start));
+            let (stages, _) = self.run(manifest, point, &black)?;
+            (runs, elapsed) = (runs + 1, elapsed + stages.total());
         }
         Ok(Some(elapsed / runs))
     }
