@@ -6,7 +6,7 @@ use super::{
 };
 use crate::Shape;
 
-/// Places at which a channel's predictor is fitted; it has 35 numbers to learn.
+/// Places at which a channel's predictor is fitted; it has [`WEIGHTS`] and a constant to learn.
 const SAMPLES: usize = 20_000;
 /// Added to the variance of every neighbour, so that those that say nothing get no weight.
 const RIDGE: f64 = 1e-3;

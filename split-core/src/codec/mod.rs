@@ -17,11 +17,19 @@
 //! Weights are small integers, so that browser and edge worker expect the same; [`calibrate`] fits them by least squares. (Contexts from
 //! an expected value: Wu and Memon, *Context-based, adaptive, lossless image coding*, 1997.)
 //!
-//! What contexts are worth was measured on VGG-16 with 8 channels of 16×16 at pool1, 12 of 8×8 at pool2, 15 of 4×4 at pool3 and 28 of 2×2
-//! at pool4, 2 and 3 bits, tables of 3000 training images, bytes a payload on others. With left, above and the channel before, each
-//! clipped at 2, as 27 contexts a channel: 333.5, 136.0, 61.8 and 27.7. With expected codes, from the own channel alone: 328, 135, 60.9 and
-//! 27.8; with three references 312, 128.6, 59.8 and 25.6; with six 308, 126.4, 59.2 and 24.1; with all 299, 124.2, 58.6 and 21.3, for
-//! weights that would outgrow the manifest where there are a hundred channels. Tables of each channel's own save 2 % more at pool1 and less behind it.
+//! What contexts are worth, in bytes a payload, was measured on VGG-16 with 8 channels of 16×16 at pool1, 12 of 8×8 at pool2, 15 of 4×4 at
+//! pool3 and 28 of 2×2 at pool4, 2 and 3 bits, tables of 3000 training images, payloads of others:
+//!
+//! | contexts | pool1 | pool2 | pool3 | pool4 |
+//! | --- | --- | --- | --- | --- |
+//! | left, above, the channel before, each clipped at 2: 27 a channel | 333.5 | 136.0 | 61.8 | 27.7 |
+//! | the code expected from its own channel | 328 | 135 | 60.9 | 27.8 |
+//! | and from three others | 312 | 128.6 | 59.8 | 25.6 |
+//! | and from six ([`REFERENCES`]) | 308 | 126.4 | 59.2 | 24.1 |
+//! | and from all before it | 299 | 124.2 | 58.6 | 21.3 |
+//!
+//! All would need weights that outgrow the manifest where there are a hundred channels. Tables of each channel's own save 2 % more at pool1
+//! and less behind it.
 //!
 //! *Entropy coder.* The range coder of the `constriction` crate (Martin, *Range encoding*, 1979): first in, first out, so that
 //! the contexts are known in the order in which they are needed; an ANS coder would have to encode backwards and would pay its

@@ -23,8 +23,9 @@ const FRACTIONS: [u32; COST_STEPS as usize] = [
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tables {
-    /// For each channel the 42 bytes of its predictor: how many channels back its six references are (0: no more), 34 weights as
-    /// signed multiples of 1/64, and the constant in 1/64 in two little-endian bytes. Or nothing: then all codes use the first table.
+    /// For each channel the [`PREDICTOR_BYTES`](super::PREDICTOR_BYTES) of its predictor: how many channels back each of its
+    /// [`REFERENCES`](super::REFERENCES) is (0: no more), a weight for every neighbour as a signed multiple of 1/64, and the constant in 1/64 in
+    /// two little-endian bytes. Or nothing: then all codes use the first table.
     #[serde(with = "base64_bytes")]
     pub predictors: Vec<u8>,
     /// The tables, one behind another. The last one serves its context and all that follow.
