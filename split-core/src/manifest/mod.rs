@@ -387,10 +387,14 @@ impl Manifest {
     ///
     /// None only for a point that is not of this manifest.
     pub fn cut<'a>(&'a self, point: &OperatingPoint) -> Option<Cut<'a>> {
-        let variant = self.variant(&point.variant)?;
+        self.cut_at(self.variant(&point.variant)?, &point.split)
+    }
+
+    /// A variant of this manifest, cut at a split. None for a name that is not in the series.
+    pub fn cut_at<'a>(&'a self, variant: &'a Variant, split: &Split) -> Option<Cut<'a>> {
         let (head, tail) = variant
             .segments
-            .split_at_checked(self.head_segments(variant, &point.split)?)?;
+            .split_at_checked(self.head_segments(variant, split)?)?;
         let features = head.last().map_or(self.input.shape, |it| it.output);
         Some(Cut {
             variant,

@@ -90,17 +90,7 @@ impl Series {
                 known.join(", ")
             );
         };
-        let cut = self.manifest.head_segments(found, split).and_then(|segments| {
-            let (head, tail) = found.segments.split_at_checked(segments)?;
-            let features = head.last().map_or(self.manifest.input.shape, |it| it.output);
-            Some(Cut {
-                variant: found,
-                head,
-                features,
-                tail,
-            })
-        });
-        cut.with_context(|| {
+        self.manifest.cut_at(found, split).with_context(|| {
             let known: Vec<&str> = self.manifest.split_points.iter().map(|it| it.name.as_str()).collect();
             format!(
                 "there is no split point `{split}`; the series has input, {}, output",
