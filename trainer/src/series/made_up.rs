@@ -9,8 +9,8 @@ use split_core::manifest::{
 
 /// AlexNet for 16×16 pictures, cut after its first pool only.
 pub fn manifest() -> Manifest {
-    let segment = |shape: [usize; 3], macs| Segment {
-        sha256: Digest::of(b""),
+    let segment = |variant: &str, shape: [usize; 3], macs| Segment {
+        sha256: Digest::of(format!("{variant} {shape:?}").as_bytes()),
         bytes: 1,
         output: Shape::try_from(shape).unwrap(),
         macs,
@@ -20,7 +20,7 @@ pub fn manifest() -> Manifest {
         parent: parent.map(Into::into),
         widths: vec![channels, 20, 20, 20, 20],
         accuracy,
-        segments: vec![segment([channels, 8, 8], 1_000_000), segment([3, 1, 1], 2_000_000)],
+        segments: vec![segment(name, [channels, 8, 8], 1_000_000), segment(name, [3, 1, 1], 2_000_000)],
     };
     let features = |channels| {
         Codec::Features(FeatureCodecSpec {
