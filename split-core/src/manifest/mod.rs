@@ -392,9 +392,7 @@ impl Manifest {
 
     /// A variant of this manifest, cut at a split. None for a name that is not in the series.
     pub fn cut_at<'a>(&'a self, variant: &'a Variant, split: &Split) -> Option<Cut<'a>> {
-        let (head, tail) = variant
-            .segments
-            .split_at_checked(self.head_segments(variant, split)?)?;
+        let (head, tail) = variant.segments.split_at_checked(self.head_segments(variant, split)?)?;
         let features = head.last().map_or(self.input.shape, |it| it.output);
         Some(Cut {
             variant,

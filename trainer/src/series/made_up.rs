@@ -20,7 +20,10 @@ pub fn manifest() -> Manifest {
         parent: parent.map(Into::into),
         widths: vec![channels, 20, 20, 20, 20],
         accuracy,
-        segments: vec![segment(name, [channels, 8, 8], 1_000_000), segment(name, [3, 1, 1], 2_000_000)],
+        segments: vec![
+            segment(name, [channels, 8, 8], 1_000_000),
+            segment(name, [3, 1, 1], 2_000_000),
+        ],
     };
     let features = |channels| {
         Codec::Features(FeatureCodecSpec {
