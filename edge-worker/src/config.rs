@@ -9,7 +9,7 @@ pub struct Config {
     pub models: PathBuf,
     /// Folder of the built page; none serves no page.
     pub web: Option<PathBuf>,
-    /// Threads that run tails. As many as cores, since that work never waits.
+    /// Tails that run at once. As many as cores, since that work never waits.
     pub threads: NonZeroUsize,
     /// Origins of pages that may connect, beside this server's own: `https://example.org`, or `*` for any.
     pub allowed_origins: Vec<String>,

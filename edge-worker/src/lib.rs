@@ -7,11 +7,10 @@
 //! ```text
 //!  listener ──► routes ──► page, manifest, segments     (assets: whole files in memory, a lookup by path)
 //!                  │
-//!                  └─────► session (one task a WebSocket) ──► pool (one thread a core) ──► tail
+//!                  └─────► session (one task a WebSocket) ──► pool (one task a core) ──► tail
 //! ```
 //!
-//! The executor's threads only move bytes; everything that computes runs in the pool, which predicts how long a request would
-//! wait and refuses at once those that would wait too long.
+//! The pool predicts how long a request would wait and refuses at once those that would wait too long.
 //!
 //! ```no_run
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {

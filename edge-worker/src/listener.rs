@@ -71,7 +71,9 @@ pub(crate) struct Endpoint {
 impl Endpoint {
     /// Accepts connections until it is stopped.
     pub(crate) async fn accept(self, listener: TcpListener) {
-        let permits = Arc::new(Semaphore::new(self.state.config.limits.connections));
+        let permits = Arc::new(Semaphore::new(
+            self.state.config.limits.connections.min(Semaphore::MAX_PERMITS),
+        ));
         let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
         loop {
             let accepted = tokio::select! {

@@ -39,6 +39,7 @@ fn start(options: Options) -> anyhow::Result<()> {
     }
     raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(settings.config.threads.get())
         .enable_all()
         .build()
         .context("cannot start the executor")?;

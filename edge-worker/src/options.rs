@@ -46,7 +46,7 @@ struct Given {
     /// Address to serve /metrics, /healthz and /readyz to operators on [default: none].
     #[arg(long, env = "EDGE_WORKER_ADMIN")]
     admin: Option<SocketAddr>,
-    /// Threads that run tails [default: one a core].
+    /// Threads that move bytes and run tails [default: one a core].
     #[arg(long, env = "EDGE_WORKER_THREADS")]
     threads: Option<NonZeroUsize>,
     /// Origin of a page that may connect, beside this server's own; '*' allows any. May be repeated.

@@ -1,59 +1,68 @@
-//! The threads that compute: one a core, one queue, and a prediction of how long it takes.
+//! What computes: one task a core, one queue, and a prediction of how long it takes.
 //!
-//! A thread that becomes free takes the oldest request and with it others that wait for the same tail, up to its fair share of
-//! the queue: they run one after another on weights that are in its cache, and each is answered as soon as it is done. The
-//! engine goes image by image in any case (see [`Network::run`](split_runtime::Network::run)), so waiting to fill a batch, or
-//! answering all of it together, could only add latency; when idle, a request is picked up at once.
+//! A task that becomes free lets the executor read first whatever has come meanwhile. Then it takes the oldest request and with it
+//! others that wait for the same tail, up to its fair share of the queue, and they go through together: the weights are in its cache, and
+//! all answers leave in one go. Nothing ever waits for a batch to fill; when idle, a request is picked up at once.
 //!
-//! A panic in one request is caught: that request is told, the thread goes on.
+//! Tails take a fraction of a millisecond, so they run on the executor's own threads: handing one to another thread and back costs
+//! four changes of context, which at the deeper split points is as much as the tail. What is predicted to take longer than
+//! [`SHORT`] goes to a thread of its own, so that the executor always answers everything else soon.
+//!
+//! A panic in one request is caught: that request is told, the others of its batch are answered, the task goes on.
 
 use std::{
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    thread,
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use rustix::{process::setpriority_process, thread::gettid};
+use tokio::{
+    sync::Notify,
+    task::{spawn_blocking, yield_now},
+};
 
 /// Something to compute that answers whoever asked by itself.
-pub(crate) trait Work: Send + 'static {
-    /// Works of one group share weights, and gain from running one after another.
+pub(crate) trait Work: Sized + Send + 'static {
+    /// Works of one group can run together.
     fn group(&self) -> usize;
     /// How long it will take.
     fn cost(&self) -> Duration;
-    /// Computes and answers; `batch` is how many works were picked up together.
-    fn run(&mut self, batch: usize);
-    /// Answers after a panic in `run`.
-    fn panicked(&mut self);
+    /// Computes all of a batch, which are of one group; then answers each. Nobody has an answer after a panic.
+    fn run(batch: &[Self]);
+    /// Answers after a panic.
+    fn panicked(&self);
 }
 
-/// The most works that a thread picks up together, so that the others wait for no more than so many.
+/// The most works that run together, so that the others wait for no more than so many.
 const MAX_BATCH: usize = 8;
 
-/// A bounded number of threads that work off one queue.
-pub(crate) struct Pool<W> {
-    shared: Arc<Shared<W>>,
-}
+/// The most time that a task keeps a thread of the executor.
+const SHORT: Duration = Duration::from_millis(1);
 
-struct Shared<W> {
+/// A bounded number of tasks that work off one queue.
+pub(crate) struct Pool<W> {
     queue: Mutex<Queue<W>>,
-    wake: Condvar,
-    threads: usize,
+    wake: Notify,
+    tasks: usize,
     /// The longest predicted wait.
     deadline: Duration,
 }
 
 struct Queue<W> {
     waiting: VecDeque<Waiting<W>>,
-    /// Sum of what all that wait cost.
+    /// Sum of what all cost that wait or run.
     cost: Duration,
-    stopped: bool,
 }
 
 struct Waiting<W> {
     work: W,
+    cost: Duration,
+}
+
+/// Works that run together.
+struct Batch<W> {
+    works: Vec<W>,
     cost: Duration,
 }
 
@@ -65,147 +74,138 @@ pub(crate) struct Overloaded {
 }
 
 impl<W: Work> Pool<W> {
-    /// Starts `threads` threads. They end when the pool is dropped and the queue is empty.
-    pub(crate) fn new(threads: usize, deadline: Duration) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared {
+    /// A queue for `tasks` tasks, which are to be spawned on [`work`](Self::work).
+    pub(crate) fn new(tasks: usize, deadline: Duration) -> Self {
+        Self {
             queue: Mutex::new(Queue {
                 waiting: VecDeque::new(),
                 cost: Duration::ZERO,
-                stopped: false,
             }),
-            wake: Condvar::new(),
-            threads,
+            wake: Notify::new(),
+            tasks,
             deadline,
-        });
-        // Made first, so that the threads already started end if a later one cannot.
-        let pool = Self { shared };
-        for index in 0..threads {
-            let shared = pool.shared.clone();
-            let thread = thread::Builder::new().name(format!("tail-{index}"));
-            thread.spawn(move || {
-                step_back();
-                shared.work();
-            })?;
         }
-        Ok(pool)
+    }
+
+    /// How many tasks share the queue.
+    pub(crate) fn tasks(&self) -> usize {
+        self.tasks
     }
 
     /// Queues a work, unless its turn would come after the deadline.
     pub(crate) fn submit(&self, work: W) -> Result<(), Overloaded> {
         let cost = work.cost();
-        let mut queue = self.shared.lock();
-        let wait = self.shared.wait(&queue);
-        if wait > self.shared.deadline {
-            let retry = wait - self.shared.deadline;
+        let mut queue = self.lock();
+        let wait = self.predict(&queue);
+        if wait > self.deadline {
+            let retry = wait - self.deadline;
             return Err(Overloaded { retry });
         }
         queue.cost += cost;
         queue.waiting.push_back(Waiting { work, cost });
         drop(queue);
-        self.shared.wake.notify_one();
+        self.wake.notify_one();
         Ok(())
     }
 
     /// How long a work queued now is expected to wait.
     pub(crate) fn wait(&self) -> Duration {
-        self.shared.wait(&self.shared.lock())
+        self.predict(&self.lock())
     }
 
     /// How many works wait.
     pub(crate) fn waiting(&self) -> usize {
-        self.shared.lock().waiting.len()
-    }
-}
-
-/// Lets the executor's threads go first: they need a core for microseconds, and would else wait for the end of a time slice of the
-/// thread that computes there, some milliseconds.
-fn step_back() {
-    if let Err(error) = setpriority_process(Some(gettid()), NICENESS) {
-        tracing::debug!(%error, "cannot lower the priority of a thread");
-    }
-}
-
-/// A tenth of the usual weight.
-const NICENESS: i32 = 10;
-
-impl<W> Drop for Pool<W> {
-    fn drop(&mut self) {
-        self.shared.lock().stopped = true;
-        self.shared.wake.notify_all();
-    }
-}
-
-impl<W> Shared<W> {
-    /// No thread panics while it holds the lock, so a poisoned one is sound.
-    fn lock(&self) -> MutexGuard<'_, Queue<W>> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lock().waiting.len()
     }
 
-    fn wait(&self, queue: &Queue<W>) -> Duration {
-        queue.cost / u32::try_from(self.threads).unwrap_or(u32::MAX)
-    }
-}
-
-impl<W: Work> Shared<W> {
-    fn work(&self) {
-        while let Some(batch) = self.pick() {
-            let size = batch.len();
-            for mut work in batch {
-                // After a panic nothing of the work is used but its address for the answer.
-                if catch_unwind(AssertUnwindSafe(|| work.run(size))).is_err() {
-                    work.panicked();
+    /// Works off the queue; never completes.
+    pub(crate) async fn work(&self) {
+        loop {
+            yield_now().await;
+            let batch = self.lock().take(self.tasks);
+            match batch {
+                None => self.wake.notified().await,
+                Some(Batch { works, cost }) => {
+                    if cost <= SHORT {
+                        run(&works);
+                    } else {
+                        // Panics are caught inside; there is nothing else that the thread could tell.
+                        let _ = spawn_blocking(move || run(&works)).await;
+                    }
+                    self.lock().done(cost);
                 }
             }
         }
     }
 
-    /// Waits for work. None when the pool is stopped and all work is done.
-    fn pick(&self) -> Option<Vec<W>> {
-        let mut queue = self.lock();
-        while queue.waiting.is_empty() {
-            if queue.stopped {
-                return None;
-            }
-            queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
-        }
-        Some(queue.take(self.threads))
+    fn predict(&self, queue: &Queue<W>) -> Duration {
+        queue.cost / u32::try_from(self.tasks).unwrap_or(u32::MAX)
+    }
+
+    /// Nobody panics while it holds the lock, so a poisoned one is sound.
+    fn lock(&self) -> MutexGuard<'_, Queue<W>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Runs a batch; after a panic, each of it alone, to tell whose it was.
+fn run<W: Work>(batch: &[W]) {
+    // After a panic nothing of a work is used but its request and its address for the answer.
+    if catch_unwind(AssertUnwindSafe(|| W::run(batch))).is_ok() {
+        return;
+    }
+    match batch {
+        [work] => work.panicked(),
+        _ => batch.chunks(1).for_each(run),
     }
 }
 
 impl<W: Work> Queue<W> {
-    /// The oldest work, and others of its group up to one thread's share of the queue.
-    fn take(&mut self, threads: usize) -> Vec<W> {
-        let share = self.waiting.len().div_ceil(threads).min(MAX_BATCH);
-        let mut batch: Vec<W> = Vec::with_capacity(share);
+    /// The oldest work, and others of its group: up to one task's share of the queue, and as long as they are [`SHORT`] together.
+    fn take(&mut self, tasks: usize) -> Option<Batch<W>> {
+        let first = self.waiting.pop_front()?;
+        let share = (self.waiting.len() + 1).div_ceil(tasks).min(MAX_BATCH);
+        let mut batch = Batch {
+            cost: first.cost,
+            works: vec![first.work],
+        };
         let mut index = 0;
-        while batch.len() < share && index < self.waiting.len() {
-            let fits = batch
-                .first()
-                .is_none_or(|it| it.group() == self.waiting[index].work.group());
+        while batch.works.len() < share && index < self.waiting.len() {
+            let next = &self.waiting[index];
+            let fits = batch.works[0].group() == next.work.group() && batch.cost + next.cost <= SHORT;
             match fits.then(|| self.waiting.remove(index)).flatten() {
                 Some(it) => {
-                    self.cost = self.cost.saturating_sub(it.cost);
-                    batch.push(it.work);
+                    batch.cost += it.cost;
+                    batch.works.push(it.work);
                 }
                 None => index += 1,
             }
         }
-        batch
+        Some(batch)
+    }
+
+    /// Something of this cost has run.
+    fn done(&mut self, cost: Duration) {
+        self.cost = self.cost.saturating_sub(cost);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
+    use std::{
+        sync::{Arc, mpsc},
+        time::Instant,
+    };
 
     use super::*;
 
-    /// Waits for a signal before it answers with its name.
+    /// Answers with its name and the size of its batch.
     struct Fake {
         name: &'static str,
         group: usize,
-        start: Option<mpsc::Receiver<()>>,
+        cost: Duration,
         panics: bool,
+        during: Option<Box<dyn Fn() + Send + Sync>>,
         answers: mpsc::Sender<(&'static str, usize)>,
     }
 
@@ -214,22 +214,22 @@ mod tests {
             self.group
         }
         fn cost(&self) -> Duration {
-            Duration::from_millis(10)
+            self.cost
         }
-        fn run(&mut self, batch: usize) {
-            if let Some(start) = &self.start {
-                start.recv().unwrap();
+        fn run(batch: &[Self]) {
+            assert!(batch.iter().all(|it| !it.panics), "asked to panic");
+            for it in batch {
+                it.during.iter().for_each(|during| during());
+                it.answers.send((it.name, batch.len())).unwrap();
             }
-            assert!(!self.panics, "asked to panic");
-            self.answers.send((self.name, batch)).unwrap();
         }
-        fn panicked(&mut self) {
+        fn panicked(&self) {
             self.answers.send(("panicked", 0)).unwrap();
         }
     }
 
     struct Bench {
-        pool: Pool<Fake>,
+        pool: Arc<Pool<Fake>>,
         answers: mpsc::Receiver<(&'static str, usize)>,
         sender: mpsc::Sender<(&'static str, usize)>,
     }
@@ -237,7 +237,7 @@ mod tests {
     impl Bench {
         fn new(deadline_ms: u64) -> Self {
             let (sender, answers) = mpsc::channel();
-            let pool = Pool::new(1, Duration::from_millis(deadline_ms)).unwrap();
+            let pool = Arc::new(Pool::new(1, Duration::from_millis(deadline_ms)));
             Self { pool, answers, sender }
         }
 
@@ -245,96 +245,105 @@ mod tests {
             Fake {
                 name,
                 group,
-                start: None,
+                cost: Duration::from_micros(100),
                 panics: false,
+                during: None,
                 answers: self.sender.clone(),
             }
         }
 
-        /// Keeps the only thread busy until the returned sender sends; the queue is empty then.
-        fn block(&self) -> mpsc::Sender<()> {
-            let (go, start) = mpsc::channel();
-            let blocker = self.fake("blocker", 0);
-            let start = Some(start);
-            self.pool.submit(Fake { start, ..blocker }).unwrap();
-            while self.pool.waiting() > 0 {
-                thread::yield_now();
+        /// Works until so many answers are there.
+        async fn answers(&self, count: usize) -> Vec<(&'static str, usize)> {
+            let pool = self.pool.clone();
+            let working = tokio::spawn(async move { pool.work().await });
+            let (mut got, end) = (Vec::new(), Instant::now() + Duration::from_secs(10));
+            while got.len() < count && Instant::now() < end {
+                got.extend(self.answers.try_iter());
+                yield_now().await;
             }
-            go
+            working.abort();
+            got
         }
     }
 
-    #[test]
-    fn those_of_one_group_go_together_and_nobody_is_lost() {
+    #[tokio::test]
+    async fn those_of_one_group_go_together_and_nobody_is_lost() {
         let bench = Bench::new(1000);
-        let go = bench.block();
         for (name, group) in [("a1", 1), ("b1", 2), ("a2", 1), ("b2", 2), ("a3", 1)] {
             bench.pool.submit(bench.fake(name, group)).unwrap();
         }
-        go.send(()).unwrap();
-        let answers: Vec<_> = bench.answers.iter().take(6).collect();
-        assert_eq!(
-            answers,
-            [("blocker", 1), ("a1", 3), ("a2", 3), ("a3", 3), ("b1", 2), ("b2", 2)]
-        );
+        let expected = [("a1", 3), ("a2", 3), ("a3", 3), ("b1", 2), ("b2", 2)];
+        assert_eq!(bench.answers(5).await, expected);
     }
 
-    #[test]
-    fn a_batch_is_at_most_one_threads_share() {
-        let (sender, _answers) = mpsc::channel();
-        let waiting = (0..40).map(|_| Waiting {
-            work: Fake {
-                name: "",
-                group: 0,
-                start: None,
-                panics: false,
-                answers: sender.clone(),
-            },
-            cost: Duration::ZERO,
-        });
-        let mut queue = Queue {
-            waiting: waiting.collect(),
-            cost: Duration::ZERO,
-            stopped: false,
+    #[tokio::test]
+    async fn a_batch_is_at_most_one_tasks_share_and_short() {
+        let bench = Bench::new(1000);
+        let queue = |cost| Queue {
+            waiting: (0..40)
+                .map(|_| Waiting {
+                    work: bench.fake("", 0),
+                    cost,
+                })
+                .collect(),
+            cost: cost * 40,
         };
-        assert_eq!(queue.take(10).len(), 4);
-        assert_eq!(queue.take(1).len(), MAX_BATCH);
+        let taken = |cost, tasks| {
+            let mut queue = queue(cost);
+            queue.take(tasks).unwrap().works.len()
+        };
+        assert_eq!(taken(SHORT / 100, 10), 4);
+        assert_eq!(taken(SHORT / 100, 1), MAX_BATCH);
+        assert_eq!(taken(SHORT / 3, 1), 3);
+        assert_eq!(taken(SHORT * 3, 1), 1);
     }
 
-    #[test]
-    fn refuses_what_would_wait_beyond_the_deadline() {
+    #[tokio::test]
+    async fn refuses_what_would_wait_beyond_the_deadline() {
         let bench = Bench::new(15);
-        let go = bench.block();
+        let cost = Duration::from_millis(10);
+        let long = |name| Fake {
+            cost,
+            ..bench.fake(name, 0)
+        };
         for _ in 0..2 {
-            bench.pool.submit(bench.fake("queued", 0)).unwrap();
+            bench.pool.submit(long("queued")).unwrap();
         }
-        let refused = bench.pool.submit(bench.fake("refused", 0)).unwrap_err();
+        let refused = bench.pool.submit(long("refused")).unwrap_err();
         assert_eq!(refused.retry, Duration::from_millis(5));
-        go.send(()).unwrap();
-        let answers: Vec<_> = bench.answers.iter().take(3).map(|it| it.0).collect();
-        assert_eq!(answers, ["blocker", "queued", "queued"]);
+        // Too long to share a batch, or a thread of the executor.
+        assert_eq!(bench.answers(2).await, [("queued", 1); 2]);
+    }
+
+    #[tokio::test]
+    async fn what_runs_counts_until_it_is_done() {
+        let bench = Bench::new(1000);
+        let cost = Duration::from_millis(10);
+        let pool = bench.pool.clone();
+        let (seen, waits) = mpsc::channel();
+        bench
+            .pool
+            .submit(Fake {
+                cost,
+                during: Some(Box::new(move || seen.send(pool.wait()).unwrap())),
+                ..bench.fake("long", 0)
+            })
+            .unwrap();
+        bench.answers(1).await;
+        assert_eq!(waits.try_recv(), Ok(cost));
         assert_eq!(bench.pool.wait(), Duration::ZERO);
     }
 
-    #[test]
-    fn a_panic_is_answered_and_the_thread_goes_on() {
+    #[tokio::test]
+    async fn a_panic_is_answered_and_so_are_the_others() {
         let bench = Bench::new(1000);
         let panics = true;
         let fake = bench.fake("never", 0);
+        bench.pool.submit(bench.fake("before", 0)).unwrap();
         bench.pool.submit(Fake { panics, ..fake }).unwrap();
-        bench.pool.submit(bench.fake("next", 0)).unwrap();
-        let answers: Vec<_> = bench.answers.iter().take(2).map(|it| it.0).collect();
-        assert_eq!(answers, ["panicked", "next"]);
-    }
-
-    #[test]
-    fn dropping_the_pool_finishes_the_queue() {
-        let bench = Bench::new(1000);
-        let go = bench.block();
-        bench.pool.submit(bench.fake("last", 0)).unwrap();
-        drop(bench.pool);
-        go.send(()).unwrap();
-        let answers: Vec<_> = bench.answers.iter().take(2).map(|it| it.0).collect();
-        assert_eq!(answers, ["blocker", "last"]);
+        bench.pool.submit(bench.fake("behind", 0)).unwrap();
+        bench.pool.submit(bench.fake("another", 1)).unwrap();
+        let expected = [("before", 1), ("panicked", 0), ("behind", 1), ("another", 1)];
+        assert_eq!(bench.answers(4).await, expected);
     }
 }

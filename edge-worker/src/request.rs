@@ -12,7 +12,7 @@ use split_core::{
 };
 use tokio::sync::mpsc;
 
-use crate::{metrics::Metrics, pool::Work, series::Point};
+use crate::{metrics::Metrics, payload::PayloadError, pool::Work, series::Point};
 
 /// A payload to decode and to run through its tail.
 pub(crate) struct Request {
@@ -47,59 +47,55 @@ impl Work for Request {
         self.point.tail.service()
     }
 
-    fn run(&mut self, batch: usize) {
-        if self.answers.is_closed() {
-            return;
+    fn run(batch: &[Self]) {
+        let (mut decoded, mut refused, mut features) = (Vec::new(), Vec::new(), Vec::new());
+        for request in batch.iter().filter(|it| !it.answers.is_closed()) {
+            match request.decode(&mut features) {
+                Ok(decode) => decoded.push((request, decode)),
+                Err(error) => refused.push((request, error)),
+            }
         }
-        let message = match self.infer(batch) {
-            Ok(result) => ServerMessage::Result(result),
-            Err((code, text)) => self.error(code, text),
-        };
-        self.answer(message);
+        if let Some((first, _)) = decoded.first() {
+            let (started, mut logits) = (Instant::now(), Vec::new());
+            match first.point.tail.run(decoded.len(), &features, &mut logits) {
+                Ok(()) => answer_all(&decoded, &logits, started.elapsed()),
+                Err(error) => {
+                    let point = &first.point;
+                    tracing::error!(%error, variant = point.variant, split = point.split, "a tail failed");
+                    for (request, _) in decoded {
+                        request.refuse(ErrorCode::Internal, FAILED.into());
+                    }
+                }
+            }
+        }
+        for (request, error) in refused {
+            request.refuse(ErrorCode::BadPayload, error.to_string());
+        }
     }
 
-    fn panicked(&mut self) {
+    fn panicked(&self) {
         self.metrics.panics.inc();
-        self.answer(self.error(ErrorCode::Internal, "the edge worker failed on this frame".into()));
+        self.refuse(ErrorCode::Internal, FAILED.into());
     }
 }
 
+/// What a client is told of a fault of ours.
+const FAILED: &str = "the edge worker failed on this frame";
+
 impl Request {
-    fn infer(&self, batch: usize) -> Result<InferResult, (ErrorCode, String)> {
+    /// Appends the features; says how long it took.
+    fn decode(&self, features: &mut Vec<f32>) -> Result<Duration, PayloadError> {
         let started = Instant::now();
         let mut values = Vec::new();
-        let decoded = self.point.decoder.decode(&self.payload, &mut values);
-        decoded.map_err(|it| (ErrorCode::BadPayload, it.to_string()))?;
-        let decoded = Instant::now();
-        let mut logits = Vec::new();
-        self.point.tail.run(&values, &mut logits).map_err(|error| {
-            tracing::error!(%error, variant = self.point.variant, split = self.point.split, "a tail failed");
-            (ErrorCode::Internal, "the edge worker failed on this frame".into())
-        })?;
-        let done = Instant::now();
-        self.point.tail.observe(done - started);
-        let times = Times {
-            queue: started - self.received,
-            decode: decoded - started,
-            tail: done - decoded,
-        };
-        self.metrics.served(&self.point, &times, batch);
-        Ok(InferResult {
-            id: self.id,
-            top: top_classes(&logits),
-            queue_us: micros(times.queue),
-            decode_us: micros(times.decode),
-            tail_us: micros(times.tail),
-        })
+        self.point.decoder.decode(&self.payload, &mut values)?;
+        features.extend_from_slice(&values);
+        Ok(started.elapsed())
     }
 
-    fn error(&self, code: ErrorCode, text: String) -> ServerMessage {
+    fn refuse(&self, code: ErrorCode, text: String) {
         self.metrics.error(code);
-        ServerMessage::Error {
-            id: Some(self.id),
-            code,
-            text,
-        }
+        let id = Some(self.id);
+        self.answer(ServerMessage::Error { id, code, text });
     }
 
     fn answer(&self, message: ServerMessage) {
@@ -108,13 +104,38 @@ impl Request {
     }
 }
 
+/// Answers all of a batch, whose tail took so long.
+fn answer_all(decoded: &[(&Request, Duration)], logits: &[f32], tail: Duration) {
+    let now = Instant::now();
+    let share = tail / u32::try_from(decoded.len()).unwrap_or(u32::MAX);
+    let classes = logits.len() / decoded.len();
+    for ((request, decode), logits) in decoded.iter().zip(logits.chunks_exact(classes)) {
+        let decode = *decode;
+        request.point.tail.observe(decode + share);
+        let queue = (now - request.received).saturating_sub(decode + share);
+        let times = Times {
+            queue,
+            decode,
+            tail: share,
+        };
+        request.metrics.served(&request.point, &times, decoded.len());
+        request.answer(ServerMessage::Result(InferResult {
+            id: request.id,
+            top: top_classes(logits),
+            queue_us: micros(times.queue),
+            decode_us: micros(times.decode),
+            tail_us: micros(times.tail),
+        }));
+    }
+}
+
 /// Where a request's time went.
 pub(crate) struct Times {
-    /// Waiting for a thread.
+    /// Waiting for its turn, and for others of its batch.
     pub(crate) queue: Duration,
     /// Decoding the payload.
     pub(crate) decode: Duration,
-    /// Running the tail.
+    /// Its share of running the tail.
     pub(crate) tail: Duration,
 }
 

@@ -1,7 +1,7 @@
 //! One series: read from its folder, verified, and ready to serve.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -133,8 +133,17 @@ impl Series {
         check_name(&path, &manifest.series)?;
         let files = read_segments(folder, &manifest)?;
         let points = Points::new(&path, &manifest, &files).load()?;
+        // Only what a device may have to run is served: a tail may be its owner's secret.
+        let heads: HashSet<Digest> = manifest
+            .operating_points
+            .iter()
+            .filter_map(|it| manifest.cut(it))
+            .flat_map(|it| it.head)
+            .map(|it| it.sha256)
+            .collect();
         let segments = files
             .into_iter()
+            .filter(|(digest, _)| heads.contains(digest))
             .map(|(digest, bytes)| (digest, Asset::new(bytes, "application/gzip", IMMUTABLE)))
             .collect();
         Ok(Self {
@@ -146,7 +155,7 @@ impl Series {
         })
     }
 
-    /// The segment file of this digest.
+    /// The segment file of this digest, if it is part of a head.
     pub(crate) fn segment(&self, digest: &Digest) -> Option<&Asset> {
         self.segments.get(digest)
     }

@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Once},
 };
 
 use arc_swap::ArcSwap;
@@ -27,6 +27,7 @@ pub struct Server {
 pub(crate) struct State {
     pub(crate) config: Config,
     pub(crate) pool: Pool<Request>,
+    computing: Once,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) addresses: Arc<Addresses>,
     /// Cancelled when the server is to end.
@@ -70,9 +71,6 @@ pub enum StartError {
     /// A setting that cannot be meant.
     #[error("the credit of a connection must be at least 1")]
     Credit,
-    /// The threads cannot be started.
-    #[error("cannot start the threads that run tails: {0}")]
-    Threads(#[source] io::Error),
     /// The counters contradict each other.
     #[error("cannot set up the metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -87,9 +85,10 @@ impl Server {
         let loaded = Loaded::load(&config)?;
         let limits = &config.limits;
         let addresses = Addresses::new(limits.sockets_per_address, limits.new_sockets_per_second);
-        let pool = Pool::new(config.threads.get(), limits.deadline).map_err(StartError::Threads)?;
+        let pool = Pool::new(config.threads.get(), limits.deadline);
         let state = State {
             pool,
+            computing: Once::new(),
             metrics: Arc::new(Metrics::new()?),
             addresses: Arc::new(addresses),
             draining: CancellationToken::new(),
@@ -129,6 +128,7 @@ impl Server {
             stop: self.state.draining.clone(),
             tasks: self.state.tasks.clone(),
         };
+        self.state.compute();
         let accepting = tokio::spawn(endpoint.accept(listener));
         shutdown.await;
         tracing::info!("draining");
@@ -159,6 +159,21 @@ impl Server {
 }
 
 impl State {
+    /// Starts the tasks of the pool, the first time. They end with the last connection after the drain.
+    fn compute(self: &Arc<Self>) {
+        self.computing.call_once(|| {
+            for _ in 0..self.pool.tasks() {
+                let state = self.clone();
+                tokio::spawn(async move {
+                    tokio::select! {
+                        () = state.pool.work() => {}
+                        () = state.tasks.wait() => {}
+                    }
+                });
+            }
+        });
+    }
+
     /// What is served now.
     pub(crate) fn catalog(&self) -> Arc<Catalog> {
         self.loaded.load().catalog.clone()

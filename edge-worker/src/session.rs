@@ -95,11 +95,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             () = draining.cancelled() => return Err(Ending::Draining),
         };
         let series = self.welcome(hello, name.as_deref()).await?;
+        let limit = series.max_message_bytes();
         let mut heartbeat = interval(self.state.config.limits.heartbeat);
         heartbeat.reset();
         loop {
             tokio::select! {
-                message = self.socket.next() => self.receive(message, &series).await?,
+                message = self.socket.next() => self.receive(message, &series, limit).await?,
                 Some(answer) = self.answers.recv() => self.answer(answer).await?,
                 _ = heartbeat.tick() => self.beat().await?,
                 () = draining.cancelled() => return Err(self.drain().await),
@@ -183,10 +184,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
     }
 
-    async fn receive(&mut self, message: Option<Result<Message, SocketError>>, series: &Series) -> Result<(), Ending> {
+    async fn receive(
+        &mut self,
+        message: Option<Result<Message, SocketError>>,
+        series: &Series,
+        limit: usize,
+    ) -> Result<(), Ending> {
         let Some(bytes) = self.check(message)? else {
             return Ok(());
         };
+        // The socket takes what the greediest of all series may send.
+        if bytes.len() > limit {
+            let text = format!("a message of {} bytes, this series' limit is {limit}", bytes.len());
+            return Err(Ending::Refused(CloseCode::Size, ErrorCode::LimitExceeded, text));
+        }
         match ClientMessage::decode(&bytes).map_err(malformed)? {
             ClientMessage::Infer { id, point, payload } => {
                 let payload = bytes.slice_ref(payload);

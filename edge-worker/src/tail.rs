@@ -32,14 +32,14 @@ struct Piece {
 }
 
 impl Tail {
-    /// Runs one image or its features, `[C, H, W]`, to its logits.
-    pub(crate) fn run(&self, input: &[f32], logits: &mut Vec<f32>) -> Result<(), RunError> {
+    /// Runs `batch` images or their features, `[C, H, W]` one after another, to their logits.
+    pub(crate) fn run(&self, batch: usize, input: &[f32], logits: &mut Vec<f32>) -> Result<(), RunError> {
         logits.clear();
         logits.extend_from_slice(input);
         let mut values = Vec::new();
         for piece in &self.pieces {
             std::mem::swap(&mut values, logits);
-            piece.run(&values, logits)?;
+            piece.run(batch, &values, logits)?;
         }
         Ok(())
     }
@@ -62,9 +62,9 @@ impl Tail {
     pub(crate) fn warm_up(&self) -> Result<Vec<f32>, RunError> {
         let zeros = vec![0.0; self.input.values()];
         let mut logits = Vec::new();
-        self.run(&zeros, &mut logits)?;
+        self.run(1, &zeros, &mut logits)?;
         let started = Instant::now();
-        self.run(&zeros, &mut logits)?;
+        self.run(1, &zeros, &mut logits)?;
         let took = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.service_ns.store(took, Ordering::Relaxed);
         Ok(logits)
@@ -72,10 +72,10 @@ impl Tail {
 }
 
 impl Piece {
-    fn run(&self, input: &[f32], output: &mut Vec<f32>) -> Result<(), RunError> {
+    fn run(&self, batch: usize, input: &[f32], output: &mut Vec<f32>) -> Result<(), RunError> {
         // A network that panics or fails is not put back.
         let mut network = self.take();
-        network.run(1, input, output)?;
+        network.run(batch, input, output)?;
         self.idle().push(network);
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use split_core::Digest;
+use split_core::{Digest, manifest::Split};
 use split_tests::toy::Recipe;
 
 use crate::support::{Edge, http};
@@ -68,6 +68,20 @@ async fn segments_never_change() {
         edge.get(&format!("/v1/segments/{other}.nnef.tgz"), &[]).await.status,
         404
     );
+}
+
+#[tokio::test]
+async fn segments_of_tails_are_not_served() {
+    let edge = Edge::start().await;
+    let mut manifest = edge.toy.manifest.clone();
+    manifest.operating_points.retain(|it| it.split != Split::Output);
+    fs::write(edge.models.path().join("manifest.json"), manifest.to_json().unwrap()).unwrap();
+    edge.server.reload().unwrap();
+    let mut statuses = Vec::new();
+    for segment in &manifest.variants[0].segments {
+        statuses.push(edge.get(&format!("/v1/{}", segment.path()), &[]).await.status);
+    }
+    assert_eq!(statuses, [200, 200, 404], "no head has the classifier");
 }
 
 #[tokio::test]

@@ -38,7 +38,7 @@ async fn ask_all(client: &mut Client, payloads: &[Vec<u8>]) -> Vec<InferResult> 
 
 #[tokio::test]
 async fn requests_that_wait_go_together_and_get_the_answers_of_those_that_do_not() {
-    let edge = Edge::with(&Recipe::slow(), |_| {}).await;
+    let edge = Edge::start().await;
     let payloads = |client: u64| (0..4).map(move |it| 4 * client + it);
     let payload = |seed| edge.toy.payload(POOL1, seed).unwrap();
     let mut single = Vec::new();
