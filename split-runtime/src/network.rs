@@ -130,7 +130,8 @@ impl Network {
     /// Runs `batch` images, one after another in `input`, and writes their outputs one after another to `output`.
     ///
     /// The network is prepared for one image and run `batch` times: our kernels and tract's convolutions go image by image in any
-    /// case, and shapes known beforehand let tract choose better kernels than a symbolic batch axis does.
+    /// case, and shapes known beforehand let tract choose better kernels than a symbolic batch axis does. So an image's output is the
+    /// same, bit for bit, whatever else is in its batch.
     pub fn run(&mut self, batch: usize, input: &[f32], output: &mut Vec<f32>) -> Result<(), RunError> {
         let values = self.input.values();
         if batch.checked_mul(values) != Some(input.len()) {

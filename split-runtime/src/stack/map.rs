@@ -19,9 +19,9 @@ pub struct Map {
 }
 
 impl Map {
-    /// Zeros, with room for one more row and column so that even tiles cover any shape.
+    /// Zeros, with room for some more rows and columns, so that whole tiles cover any shape.
     pub fn new(shape: Shape, channels: usize, border: usize) -> Self {
-        let side = |it: usize| it.next_multiple_of(2) + 2 * border;
+        let side = |it: usize| it.next_multiple_of(4) + 2 * border;
         let row = side(shape.width()) * channels;
         Self {
             shape,

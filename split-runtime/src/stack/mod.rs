@@ -117,7 +117,7 @@ impl Stack {
                     let minimal = filter.kernel == [3, 3] && filter.stride == 1 && filter.padding == 1;
                     kernels.push(
                         if minimal && channels.is_multiple_of(lanes) && shape.height().min(shape.width()) > 2 {
-                            Kernel::Winograd(Winograd::new(&filter, channels, lanes))
+                            Kernel::Winograd(Winograd::new(&filter, [shape.height(), shape.width()], channels, lanes))
                         } else {
                             Kernel::Direct(Direct::new(&filter, channels, lanes))
                         },

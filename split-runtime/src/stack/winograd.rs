@@ -1,8 +1,8 @@
-//! Convolution of 3×3 with stride 1 by Winograd's minimal filtering F(2×2, 3×3).
+//! Convolution of 3×3 with stride 1 by Winograd's minimal filtering, F(2×2, 3×3) and F(4×4, 3×3).
 //!
-//! Four outputs take sixteen products instead of thirty-six: a tile of 4×4 inputs d and the filter g are transformed, multiplied value by
-//! value and summed over the channels, which is sixteen matrix products, and transformed back: Y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A.
-//! (Lavin and Gray, *Fast Algorithms for Convolutional Neural Networks*, arXiv 1509.09308, section 4.1.)
+//! Four outputs take 16 products instead of 36, or sixteen take 36 instead of 144: a tile of inputs d and the filter g are transformed,
+//! multiplied value by value and summed over the channels, which is as many matrix products, and transformed back:
+//! Y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A. (Lavin and Gray, *Fast Algorithms for Convolutional Neural Networks*, arXiv 1509.09308, section 4.)
 
 use fearless_simd::prelude::*;
 
@@ -10,14 +10,108 @@ use super::Filter;
 use super::map::Map;
 use super::simd::{BLOCK, GROUP, finish, load, multiply, store, zero};
 
-/// Values of a transformed tile.
-const VALUES: usize = 16;
+/// The longest side of a tile of inputs.
+const LINE: usize = 6;
 
-/// Tiles that are transformed before they are multiplied: their values stay in the nearest caches.
-const TILES: usize = 16;
+/// A row or column of a tile; what a shorter one does not have is zero.
+type Line<S> = [<S as Simd>::f32s; LINE];
 
 /// Products of a block of output channels, of every value at every tile.
-type Products<S> = [[[<S as Simd>::f32s; BLOCK]; TILES]; VALUES];
+type Products<S> = [[<S as Simd>::f32s; BLOCK]; PRODUCTS];
+
+/// The most that `VALUES * TILES` of a form is.
+const PRODUCTS: usize = 288;
+
+/// The transforms of F(m×m, 3×3).
+trait Form {
+    /// Outputs in a row of a tile, m.
+    const OUTPUTS: usize;
+    /// Inputs in a row of a tile.
+    const INPUTS: usize = Self::OUTPUTS + 2;
+    /// Values of a transformed tile.
+    const VALUES: usize = Self::INPUTS * Self::INPUTS;
+    /// Tiles that are transformed before they are multiplied: their values stay in the nearest caches.
+    const TILES: usize;
+
+    /// A column of G g.
+    fn filter(taps: [f32; 3]) -> [f32; LINE];
+    /// A column of Bᵀ d.
+    fn input<S: Simd>(simd: S, line: Line<S>) -> Line<S>;
+    /// A column of Aᵀ m.
+    fn output<S: Simd>(simd: S, line: Line<S>) -> Line<S>;
+}
+
+/// F(2×2, 3×3).
+struct Two;
+
+impl Form for Two {
+    const OUTPUTS: usize = 2;
+    const TILES: usize = 16;
+
+    fn filter([a, b, c]: [f32; 3]) -> [f32; LINE] {
+        [a, 0.5 * (a + b + c), 0.5 * (a - b + c), c, 0.0, 0.0]
+    }
+
+    #[inline(always)]
+    fn input<S: Simd>(simd: S, [a, b, c, d, ..]: Line<S>) -> Line<S> {
+        [a - c, b + c, c - b, b - d, zero(simd), zero(simd)]
+    }
+
+    #[inline(always)]
+    fn output<S: Simd>(simd: S, [a, b, c, d, ..]: Line<S>) -> Line<S> {
+        let [e, f] = [zero(simd); 2];
+        [a + b + c, b - c - d, e, f, e, f]
+    }
+}
+
+/// F(4×4, 3×3).
+struct Four;
+
+impl Form for Four {
+    const OUTPUTS: usize = 4;
+    const TILES: usize = 8;
+
+    fn filter([a, b, c]: [f32; 3]) -> [f32; LINE] {
+        let (near, far) = (a + c, a + 4.0 * c);
+        [
+            a / 4.0,
+            (near + b) / -6.0,
+            (near - b) / -6.0,
+            (far + 2.0 * b) / 24.0,
+            (far - 2.0 * b) / 24.0,
+            c,
+        ]
+    }
+
+    #[inline(always)]
+    fn input<S: Simd>(_: S, [a, b, c, d, e, f]: Line<S>) -> Line<S> {
+        let [ce, bd] = [e - c * 4.0, d - b * 4.0];
+        let [near, far] = [e - c, (d - b) * 2.0];
+        [
+            (a - c) * 4.0 + near,
+            ce + bd,
+            ce - bd,
+            near + far,
+            near - far,
+            f - d - far * 2.0,
+        ]
+    }
+
+    #[inline(always)]
+    fn output<S: Simd>(simd: S, [a, b, c, d, e, f]: Line<S>) -> Line<S> {
+        let [near, far] = [b + c, d + e];
+        let [left, right] = [b - c, d - e];
+        let [y, z] = [zero(simd); 2];
+        [
+            a + near + far,
+            left + right * 2.0,
+            near + far * 4.0,
+            left + right * 8.0 + f,
+            y,
+            z,
+        ]
+    }
+}
 
 /// Transformed filters of a layer, in the order in which they are used.
 #[derive(Debug)]
@@ -27,26 +121,32 @@ pub struct Winograd {
     bias: Vec<f32>,
     inputs: usize,
     relu: bool,
-    /// Whether the largest of every 2×2 outputs is kept, which is one tile's.
+    /// Whether tiles are of 4×4 outputs, not 2×2.
+    large: bool,
+    /// Whether the largest of every 2×2 outputs is kept.
     pub pool: bool,
 }
 
 impl Winograd {
-    /// Transforms filters for a map of `inputs` channels in memory, a multiple of `lanes`.
-    pub fn new(filter: &Filter, inputs: usize, lanes: usize) -> Self {
-        let weights = filter.arrange(lanes, VALUES * inputs, |output, place| {
-            for input in 0..filter.inputs {
-                let taps = std::array::from_fn(|y| std::array::from_fn(|x| filter.tap(output, input, y, x)));
-                for (value, it) in transform_filter(taps).into_iter().enumerate() {
-                    place(value * inputs + input, it);
-                }
-            }
-        });
+    /// Transforms filters for a map of so many rows and columns, and of `inputs` channels in memory, a multiple of `lanes`.
+    ///
+    /// Large tiles save more products, but a small map does not fill a group of them.
+    pub fn new(filter: &Filter, [height, width]: [usize; 2], inputs: usize, lanes: usize) -> Self {
+        let products = |outputs: usize| {
+            let tiles = height.div_ceil(outputs) * width.div_ceil(outputs);
+            tiles.next_multiple_of(GROUP) * (outputs + 2) * (outputs + 2)
+        };
+        let large = products(Four::OUTPUTS) < products(Two::OUTPUTS);
+        let weights = match large {
+            true => transform_filters::<Four>(filter, inputs, lanes),
+            false => transform_filters::<Two>(filter, inputs, lanes),
+        };
         Self {
             weights,
             bias: filter.bias(lanes),
             inputs,
             relu: filter.relu,
+            large,
             pool: false,
         }
     }
@@ -54,34 +154,39 @@ impl Winograd {
     /// Convolves `input`, whose border is 1. `scratch` grows to what it needs.
     #[inline(always)]
     pub fn run<S: Simd>(&self, simd: S, input: &Map, output: &mut Map, scratch: &mut Vec<f32>) {
-        let [rows, columns] = [input.shape.height().div_ceil(2), input.shape.width().div_ceil(2)];
+        match self.large {
+            true => self.run_as::<S, Four>(simd, input, output, scratch),
+            false => self.run_as::<S, Two>(simd, input, output, scratch),
+        }
+    }
+
+    #[inline(always)]
+    fn run_as<S: Simd, F: Form>(&self, simd: S, input: &Map, output: &mut Map, scratch: &mut Vec<f32>) {
+        let [rows, columns] = [input.shape.height(), input.shape.width()].map(|it| it.div_ceil(F::OUTPUTS));
         let tiles = rows * columns;
         let vectors = self.bias.len() / S::f32s::LEN;
-        scratch.resize(VALUES * TILES * self.inputs, 0.0);
-        let mut products: Products<S> = [[[zero(simd); BLOCK]; TILES]; VALUES];
-        for first in (0..tiles).step_by(TILES) {
-            let count = TILES.min(tiles - first);
-            let at = |tile| [(first + tile) / columns, (first + tile) % columns];
+        scratch.resize(F::VALUES * F::TILES * self.inputs, 0.0);
+        let mut products: Products<S> = [[zero(simd); BLOCK]; PRODUCTS];
+        for first in (0..tiles).step_by(F::TILES) {
+            let count = F::TILES.min(tiles - first);
+            let at = |tile| [(first + tile) / columns, (first + tile) % columns].map(|it| it * F::OUTPUTS);
             for tile in 0..count {
                 let [y, x] = at(tile);
-                let start = 2 * y * input.row + 2 * x * input.channels;
-                self.transform_tile(simd, input, start, tile, scratch);
+                self.transform_tile::<S, F>(simd, input, y * input.row + x * input.channels, tile, scratch);
             }
             for vector in (0..vectors).step_by(BLOCK) {
                 let block = BLOCK.min(vectors - vector);
                 if block == BLOCK {
-                    self.multiply::<S, BLOCK>(simd, vector, count, scratch, &mut products);
+                    self.multiply::<S, F, BLOCK>(simd, vector, count, scratch, &mut products);
                 } else {
-                    self.multiply::<S, 1>(simd, vector, count, scratch, &mut products);
+                    self.multiply::<S, F, 1>(simd, vector, count, scratch, &mut products);
                 }
                 for tile in 0..count {
                     for index in 0..block {
-                        let mut values = [zero(simd); VALUES];
-                        for (value, products) in values.iter_mut().zip(&products) {
-                            *value = products[tile][index];
-                        }
+                        let values = |value: usize| products[value * F::TILES + tile][index];
+                        let outputs = transform_products::<S, F>(simd, values);
                         let channel = (vector + index) * S::f32s::LEN;
-                        self.write(simd, transform_products::<S>(values), channel, at(tile), output);
+                        self.write::<S, F>(simd, outputs, channel, at(tile), output);
                     }
                 }
             }
@@ -90,29 +195,30 @@ impl Winograd {
 
     /// Bᵀ d B for all channels of a tile.
     #[inline(always)]
-    fn transform_tile<S: Simd>(&self, simd: S, input: &Map, start: usize, tile: usize, scratch: &mut [f32]) {
+    fn transform_tile<S: Simd, F: Form>(&self, simd: S, input: &Map, start: usize, tile: usize, scratch: &mut [f32]) {
         for channel in (0..self.inputs).step_by(S::f32s::LEN) {
-            let mut d = [[zero(simd); 4]; 4];
-            for (y, row) in d.iter_mut().enumerate() {
-                for (x, it) in row.iter_mut().enumerate() {
+            let mut columns = [[zero(simd); LINE]; LINE];
+            for y in 0..F::INPUTS {
+                let mut row = [zero(simd); LINE];
+                for (x, it) in row.iter_mut().take(F::INPUTS).enumerate() {
                     *it = load(simd, &input.values, start + y * input.row + x * self.inputs + channel);
                 }
-                *row = input_line::<S>(*row);
+                for (column, it) in columns.iter_mut().zip(F::input(simd, row)) {
+                    column[y] = it;
+                }
             }
-            let [a, b, c, d] = d;
-            for (x, (((a, b), c), d)) in a.into_iter().zip(b).zip(c).zip(d).enumerate() {
-                let column = input_line::<S>([a, b, c, d]);
-                for (y, it) in column.into_iter().enumerate() {
-                    let value = y * 4 + x;
-                    store::<S>(it, scratch, (value * TILES + tile) * self.inputs + channel);
+            for (x, column) in columns.into_iter().take(F::INPUTS).enumerate() {
+                for (y, it) in F::input(simd, column).into_iter().take(F::INPUTS).enumerate() {
+                    let value = y * F::INPUTS + x;
+                    store::<S>(it, scratch, (value * F::TILES + tile) * self.inputs + channel);
                 }
             }
         }
     }
 
-    /// The sixteen matrix products for `V` vectors of output channels.
+    /// The matrix products of all values for `V` vectors of output channels.
     #[inline(always)]
-    fn multiply<S: Simd, const V: usize>(
+    fn multiply<S: Simd, F: Form, const V: usize>(
         &self,
         simd: S,
         vector: usize,
@@ -120,10 +226,10 @@ impl Winograd {
         scratch: &[f32],
         products: &mut Products<S>,
     ) {
-        let weights = &self.weights[vector * S::f32s::LEN * VALUES * self.inputs..];
+        let weights = &self.weights[vector * S::f32s::LEN * F::VALUES * self.inputs..];
         let weights = weights.chunks_exact(self.inputs * V * S::f32s::LEN);
-        let values = scratch.chunks_exact(TILES * self.inputs);
-        for ((products, weights), values) in products.iter_mut().zip(weights).zip(values) {
+        let values = scratch.chunks_exact(F::TILES * self.inputs);
+        for ((products, weights), values) in products.chunks_exact_mut(F::TILES).zip(weights).zip(values) {
             let (groups, _) = products.as_chunks_mut::<GROUP>();
             let inputs = values.chunks_exact(GROUP * self.inputs);
             for (products, inputs) in groups.iter_mut().zip(inputs).take(count.div_ceil(GROUP)) {
@@ -137,55 +243,75 @@ impl Winograd {
         }
     }
 
-    /// Writes a tile of a vector of output channels.
+    /// Writes a vector of output channels of the tile whose first output is at `y`, `x`.
     #[inline(always)]
-    fn write<S: Simd>(&self, simd: S, tile: [[S::f32s; 2]; 2], channel: usize, [y, x]: [usize; 2], output: &mut Map) {
-        let [height, width] = [output.shape.height(), output.shape.width()];
+    fn write<S: Simd, F: Form>(
+        &self,
+        simd: S,
+        tile: [Line<S>; LINE],
+        channel: usize,
+        [y, x]: [usize; 2],
+        output: &mut Map,
+    ) {
         let bias = load(simd, &self.bias, channel);
-        if self.pool {
-            let [[a, b], [c, d]] = tile;
-            if y < height && x < width {
-                let at = output.at([y, x]) + channel;
-                let largest = a.max(b).max(c.max(d));
-                store::<S>(finish(simd, largest, bias, self.relu), &mut output.values, at);
-            }
-            return;
-        }
-        for (y, line) in (2 * y..height).zip(tile) {
-            for (x, sum) in (2 * x..width).zip(line) {
+        let mut put = |y: usize, x: usize, sum: S::f32s| {
+            if y < output.shape.height() && x < output.shape.width() {
                 let at = output.at([y, x]) + channel;
                 store::<S>(finish(simd, sum, bias, self.relu), &mut output.values, at);
+            }
+        };
+        if self.pool {
+            for dy in 0..F::OUTPUTS / 2 {
+                for dx in 0..F::OUTPUTS / 2 {
+                    let [upper, lower] = [tile[2 * dy], tile[2 * dy + 1]];
+                    let largest = |line: Line<S>| line[2 * dx].max(line[2 * dx + 1]);
+                    put(y / 2 + dy, x / 2 + dx, largest(upper).max(largest(lower)));
+                }
+            }
+        } else {
+            for (dy, line) in tile.into_iter().take(F::OUTPUTS).enumerate() {
+                for (dx, sum) in line.into_iter().take(F::OUTPUTS).enumerate() {
+                    put(y + dy, x + dx, sum);
+                }
             }
         }
     }
 }
 
-/// G g Gᵀ.
-fn transform_filter(taps: [[f32; 3]; 3]) -> [f32; VALUES] {
-    let line = |[a, b, c]: [f32; 3]| [a, 0.5 * (a + b + c), 0.5 * (a - b + c), c];
-    let rows = taps.map(line);
-    let columns: [[f32; 4]; 4] = std::array::from_fn(|x| line([rows[0][x], rows[1][x], rows[2][x]]));
-    std::array::from_fn(|it| columns[it % 4][it / 4])
+/// G g Gᵀ of all filters.
+fn transform_filters<F: Form>(filter: &Filter, inputs: usize, lanes: usize) -> Vec<f32> {
+    filter.arrange(lanes, F::VALUES * inputs, |output, place| {
+        for input in 0..filter.inputs {
+            let rows: [_; 3] =
+                std::array::from_fn(|y| F::filter(std::array::from_fn(|x| filter.tap(output, input, y, x))));
+            for x in 0..F::INPUTS {
+                let column = F::filter(rows.map(|row| row[x]));
+                for (y, it) in column.into_iter().take(F::INPUTS).enumerate() {
+                    place((y * F::INPUTS + x) * inputs + input, it);
+                }
+            }
+        }
+    })
 }
 
-/// A row of Bᵀ d.
+/// Aᵀ m A: the outputs of a tile.
 #[inline(always)]
-fn input_line<S: Simd>([a, b, c, d]: [S::f32s; 4]) -> [S::f32s; 4] {
-    [a - c, b + c, c - b, b - d]
-}
-
-/// Aᵀ m A: the 2×2 outputs of a tile.
-#[inline(always)]
-fn transform_products<S: Simd>(m: [S::f32s; VALUES]) -> [[S::f32s; 2]; 2] {
-    let [a, b] = [0, 1].map(|x| {
-        let line = |y: usize| output_line::<S>([m[y * 4], m[y * 4 + 1], m[y * 4 + 2], m[y * 4 + 3]])[x];
-        output_line::<S>([line(0), line(1), line(2), line(3)])
-    });
-    [[a[0], b[0]], [a[1], b[1]]]
-}
-
-/// A row of Aᵀ m.
-#[inline(always)]
-fn output_line<S: Simd>([a, b, c, d]: [S::f32s; 4]) -> [S::f32s; 2] {
-    [a + b + c, b - c - d]
+fn transform_products<S: Simd, F: Form>(simd: S, values: impl Fn(usize) -> S::f32s) -> [Line<S>; LINE] {
+    let mut columns = [[zero(simd); LINE]; LINE];
+    for y in 0..F::INPUTS {
+        let mut row = [zero(simd); LINE];
+        for (x, it) in row.iter_mut().take(F::INPUTS).enumerate() {
+            *it = values(y * F::INPUTS + x);
+        }
+        for (column, it) in columns.iter_mut().zip(F::output(simd, row)) {
+            column[y] = it;
+        }
+    }
+    let mut tile = [[zero(simd); LINE]; LINE];
+    for (x, column) in columns.into_iter().take(F::OUTPUTS).enumerate() {
+        for (line, it) in tile.iter_mut().zip(F::output(simd, column)) {
+            line[x] = it;
+        }
+    }
+    tile
 }
