@@ -8,7 +8,10 @@ use split_core::{Digest, session::Event};
 use split_tests::client::Client;
 use tokio::{
     net::TcpStream,
+    sync::mpsc::{self, UnboundedReceiver, UnboundedSender},
+    task::yield_now,
     time::{Instant, sleep_until, timeout},
+    try_join,
 };
 use tokio_tungstenite::{WebSocketStream, tungstenite::Message};
 
@@ -89,33 +92,55 @@ pub async fn closed(target: &Target, connections: usize, time: Duration) -> Resu
 /// Lets requests arrive at random (Poisson), so many a second in all, whatever becomes of those before them.
 pub async fn open(target: &Target, connections: usize, per_second: f64, time: Duration) -> Result<Tally> {
     let clients = try_join_all((0..connections).map(|_| Client::connect(target.address, target.manifest))).await?;
-    let mean_gap = connections as f64 / per_second;
+    let (arrivals, asking): (Vec<_>, Vec<_>) = clients
+        .into_iter()
+        .map(|client| {
+            let (arrivals, queue) = mpsc::unbounded_channel();
+            (arrivals, ask_on_arrival(target, client, queue))
+        })
+        .unzip();
     let end = Instant::now() + time;
-    let asking = clients.into_iter().enumerate().map(|(index, client)| async move {
-        let arrivals = Arrivals {
-            random: 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(index as u64 + 1),
-            mean_gap,
-        };
-        arrive(target, client, arrivals, end).await
-    });
-    Ok(Tally::sum(try_join_all(asking).await?))
+    let (tallies, ()) = try_join!(try_join_all(asking), arrive(arrivals, per_second, end))?;
+    Ok(Tally::sum(tallies))
+}
+
+/// Tells the connections in turn of arrivals, until the end.
+async fn arrive(connections: Vec<UnboundedSender<Instant>>, per_second: f64, end: Instant) -> Result<()> {
+    let mut gaps = Gaps {
+        random: 0x9e37_79b9_7f4a_7c15,
+        mean: 1.0 / per_second,
+    };
+    let mut next = Instant::now();
+    for connection in connections.iter().cycle() {
+        next += gaps.next();
+        if next >= end {
+            break;
+        }
+        until(next).await;
+        // A connection that failed fails the run.
+        let _ = connection.send(next);
+    }
+    Ok(())
 }
 
 /// How long the last answers may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-async fn arrive(target: &Target, mut client: Client, mut arrivals: Arrivals, end: Instant) -> Result<Tally> {
+async fn ask_on_arrival(
+    target: &Target,
+    mut client: Client,
+    mut arrivals: UnboundedReceiver<Instant>,
+) -> Result<Tally> {
     let mut tally = Tally::default();
     let mut asked = [None; 256];
     let mut payloads = target.payloads.iter().cycle();
-    let mut next = Instant::now() + arrivals.gap();
-    while next < end {
+    loop {
         tokio::select! {
             event = client.next() => settle(&mut tally, &mut asked, &event?)?,
-            () = sleep_until(next) => {
-                next += arrivals.gap();
+            arrival = arrivals.recv() => {
+                let Some(arrival) = arrival else { break };
                 match payloads.next().filter(|_| client.session.has_credit()) {
-                    Some(payload) => asked[usize::from(client.infer(target.point, payload).await?)] = Some(Instant::now()),
+                    Some(payload) => asked[usize::from(client.infer(target.point, payload).await?)] = Some(arrival),
                     None => tally.held_back += 1,
                 }
             }
@@ -133,6 +158,15 @@ async fn arrive(target: &Target, mut client: Client, mut arrivals: Arrivals, end
     Ok(tally)
 }
 
+/// Waits to some microseconds: the executor's timers go by whole milliseconds, so that requests would come in bunches.
+async fn until(time: Instant) {
+    let early = time.checked_sub(Duration::from_millis(2)).unwrap_or(time);
+    sleep_until(early).await;
+    while Instant::now() < time {
+        yield_now().await;
+    }
+}
+
 fn settle(tally: &mut Tally, asked: &mut [Option<Instant>; 256], event: &Event) -> Result<()> {
     let (Event::Result(split_core::wire::InferResult { id, .. }) | Event::Busy { id, .. }) = event else {
         bail!("a result or Busy is expected, not {event:?}")
@@ -142,19 +176,19 @@ fn settle(tally: &mut Tally, asked: &mut [Option<Instant>; 256], event: &Event) 
 }
 
 /// Exponentially distributed gaps, by Marsaglia's xorshift.
-struct Arrivals {
+struct Gaps {
     random: u64,
     /// In seconds.
-    mean_gap: f64,
+    mean: f64,
 }
 
-impl Arrivals {
-    fn gap(&mut self) -> Duration {
+impl Gaps {
+    fn next(&mut self) -> Duration {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
         let uniform = ((self.random >> 11) as f64 + 1.0) / (1_u64 << 53) as f64;
-        Duration::from_secs_f64(-uniform.ln() * self.mean_gap)
+        Duration::from_secs_f64(-uniform.ln() * self.mean)
     }
 }
 
