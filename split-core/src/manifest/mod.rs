@@ -1,9 +1,14 @@
 //! The manifest: what a series holds and what was measured of it.
 //!
 //! A manifest is a JSON file. [`Manifest::parse`] reads and checks it, so that everything reachable from a [`Manifest`] is
-//! consistent: every name resolves, every shape fits, every codec can be built.
+//! consistent: every name resolves, every codec can be built and fits the features it codes, every variant gives one logit a class, and a segment
+//! that several variants share is the same in each. Whether a segment does take and give what the manifest says is in its file, and checked by who
+//! loads it.
 
-use std::{collections::HashSet, fmt};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use sha2::{Digest as _, Sha256};
@@ -457,7 +462,24 @@ impl Manifest {
                 return fail(format!("variant '{}' appears twice", variant.name));
             }
         }
+        self.check_shared_segments()?;
         (0..self.operating_points.len()).try_for_each(|it| self.check_point(it))
+    }
+
+    /// One file takes and gives the same wherever it stands.
+    fn check_shared_segments(&self) -> Result<(), ManifestError> {
+        let mut known = HashMap::new();
+        for variant in &self.variants {
+            let inputs = std::iter::once(self.input.shape).chain(variant.segments.iter().map(|it| it.output));
+            for (segment, input) in variant.segments.iter().zip(inputs) {
+                if *known.entry(segment.sha256).or_insert((input, segment)) != (input, segment) {
+                    let (name, segment) = (&variant.name, segment.sha256);
+                    let what = format!("variant '{name}' describes segment {segment} otherwise than before");
+                    return Err(ManifestError::Inconsistent(what));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn check_variant(&self, variant: &Variant, earlier: &HashSet<&str>) -> Result<(), ManifestError> {
@@ -494,6 +516,10 @@ impl Manifest {
         };
         if !(0.0..=100.0).contains(&point.accuracy) {
             return fail(format!("has an accuracy of {} %", point.accuracy));
+        }
+        let sizes = [point.mean_message_bytes, point.p95_message_bytes];
+        if let Some(bytes) = sizes.into_iter().find(|it| !it.is_finite() || *it < 0.0) {
+            return fail(format!("has messages of {bytes} bytes"));
         }
         match (&point.split, &point.codec) {
             (Split::Output, Codec::None) => Ok(()),

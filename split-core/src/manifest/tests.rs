@@ -78,10 +78,22 @@ fn refused(change: fn(&mut Manifest)) -> String {
     manifest.to_json().unwrap_err().to_string()
 }
 
+/// A second variant of the same segments.
+fn another(manifest: &mut Manifest) -> &mut Variant {
+    let variant = Variant {
+        name: "b".into(),
+        ..manifest.variants[0].clone()
+    };
+    manifest.variants.push(variant);
+    &mut manifest.variants[1]
+}
+
 #[test]
 fn a_manifest_comes_back_from_its_file() {
-    let json = manifest().to_json().unwrap();
-    assert_eq!(Manifest::parse(&json), Ok(manifest()));
+    let mut manifest = manifest();
+    another(&mut manifest);
+    let json = manifest.to_json().unwrap();
+    assert_eq!(Manifest::parse(&json), Ok(manifest));
     assert!((0..json.len() - 1).all(|it| Manifest::parse(&json[..it]).is_err()));
 }
 
@@ -120,10 +132,25 @@ fn parts_that_do_not_fit_are_named() {
         "the codec none, which does not fit",
     );
     check(|it| it.operating_points[0].accuracy = f64::NAN, "an accuracy of NaN");
+    check(
+        |it| it.operating_points[1].mean_message_bytes = -1.0,
+        "operating point 1 has messages of -1 bytes",
+    );
+    check(
+        |it| it.operating_points[2].p95_message_bytes = f64::INFINITY,
+        "operating point 2 has messages of inf bytes",
+    );
     check(|it| it.operating_points.clear(), "0 operating points");
     check(|it| it.classes.push("bird".into()), "gives 2 logits for 3 classes");
     check(|it| it.variants[0].parent = Some("root".into()), "its parent 'root'");
     check(|it| it.variants.push(it.variants[0].clone()), "appears twice");
+    let otherwise = "variant 'b' describes segment";
+    check(
+        |it| another(it).segments[0].output = Shape::new(4, 3, 3).unwrap(),
+        otherwise,
+    );
+    check(|it| another(it).segments[1].macs += 1, otherwise);
+    check(|it| another(it).segments[0] = segment([5, 2, 2], 60), otherwise);
     check(
         |it| it.split_points[0].segments = 2,
         "cannot be cut at 'pool1', after segment 2",
