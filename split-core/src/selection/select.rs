@@ -12,7 +12,7 @@ const SWITCH_SHARE: f64 = 0.1;
 /// …and by this much.
 const SWITCH_MARGIN: Duration = Duration::from_millis(1);
 /// Bytes of WebSocket, TCP and IP around one message: 4 + 2 (masked header), 20 + 12, 20.
-const FRAMING_BYTES: f64 = 58.0;
+pub const FRAMING_BYTES: f64 = 58.0;
 
 /// What the user wants.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,7 +65,8 @@ pub struct Prediction {
     pub round_trip: Duration,
     /// Queue, decoding and tail.
     pub edge: Duration,
-    /// What waiting for a missing head adds to a frame on average over the next ten seconds.
+    /// What waiting for a missing head adds to a frame on average over the next ten seconds: `w²/20` for a wait of `w` seconds, since of evenly
+    /// spaced frames `w/10` fall into it, and those are delayed by `w/2` on average.
     pub download: Duration,
 }
 
@@ -209,7 +210,7 @@ fn predictions<'a>(manifest: &'a Manifest, conditions: &'a Conditions) -> impl I
         })
 }
 
-/// A missing head delays the frames until it is there. Spread over ten seconds: a wait of `w` seconds costs `w²/20` a frame on average.
+/// A missing head delays the frames until it is there; see [`Prediction::download`].
 fn download(candidate: &Candidate, link: Option<LinkEstimate>) -> Duration {
     // Downlinks are at least as fast as uplinks; without a link a missing head never comes.
     match (candidate.missing_bytes, link) {
