@@ -147,7 +147,8 @@ pub enum ErrorCode {
     LimitExceeded,
     /// The server failed; the request may be tried again.
     Internal,
-    /// The server is going away: connect again.
+    /// The server is going away: connect again. A server that drains may say so before its Close, which says the same (1001); the edge worker of this
+    /// repository does not, so a client has to understand either.
     ShuttingDown,
 }
 
