@@ -1,7 +1,7 @@
 //! Predictors and tables from codes.
 
 use super::{
-    predict::{CONTEXTS, CROSS, OWN, Offset, Predictor, Predictors, REFERENCES, UNIT, WEIGHTS},
+    predict::{Block, CONTEXTS, CROSS, OWN, Offset, Predictor, Predictors, REFERENCES, UNIT, WEIGHTS},
     tables::{TableError, Tables, cost},
 };
 use crate::Shape;
@@ -25,7 +25,11 @@ pub struct Histograms {
 impl Histograms {
     /// Empty histograms for codes of `bits` bits (1 to 8) under the contexts of these tables.
     pub fn new(shape: Shape, bits: u8, tables: &Tables) -> Result<Self, TableError> {
-        Ok(Self::under(shape, bits, Predictors::parse(shape, &tables.predictors)?))
+        Ok(Self::under(
+            shape,
+            bits,
+            Predictors::parse(shape, bits, &tables.predictors)?,
+        ))
     }
 
     fn under(shape: Shape, bits: u8, predictors: Predictors) -> Self {
@@ -46,12 +50,15 @@ impl Histograms {
     pub fn add(&mut self, codes: &[u8]) {
         assert_eq!(codes.len(), self.shape.values(), "codes of another shape");
         let width = self.shape.width();
+        let mut block = Block::default();
         for (index, line) in codes.chunks_exact(width).enumerate() {
             let place = [index / self.shape.height(), index % self.shape.height()];
-            let counted = self.predictors.row(&codes[..index * width], place, |column, context| {
-                self.counts[context * self.symbols + usize::from(line[column])] += 1;
-                Some(line[column])
-            });
+            let counted = self
+                .predictors
+                .row(&mut block, &codes[..index * width], place, |column, context| {
+                    self.counts[context * self.symbols + usize::from(line[column])] += 1;
+                    Some(line[column])
+                });
             debug_assert!(counted.is_some());
         }
     }
@@ -97,7 +104,7 @@ impl Histograms {
 pub fn calibrate(shape: Shape, bits: u8, codes: &[u8]) -> Tables {
     let images: Vec<&[u8]> = codes.chunks(shape.values()).collect();
     let samples = Samples::of(shape, &images);
-    let predictors = Predictors::new(shape, (0..shape.channels()).map(|it| samples.fit(it)).collect());
+    let predictors = Predictors::new(shape, bits, (0..shape.channels()).map(|it| samples.fit(it)).collect());
     let mut histograms = Histograms::under(shape, bits, predictors);
     images.iter().for_each(|it| histograms.add(it));
     Tables {

@@ -155,6 +155,15 @@ fn features_that_are_not_finite_are_refused_with_their_place() {
 }
 
 #[test]
+fn a_fraction_is_cut_off_as_a_cast_does() {
+    for whole in (0..=255_u8).map(f32::from) {
+        for value in [whole.next_down().max(0.0), whole, whole.next_up(), whole + 0.5] {
+            assert_eq!(truncate(value), value as u8, "{value}");
+        }
+    }
+}
+
+#[test]
 fn specs_that_do_not_fit_are_refused() {
     let good = FeatureCodecSpec {
         bits: 2,
