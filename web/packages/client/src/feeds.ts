@@ -71,7 +71,7 @@ function ofTrack(track: MediaStreamTrack): Feed {
 function ofVideo(video: HTMLVideoElement): Feed {
   // A browser that does not tell when a picture is new is asked each time the page is drawn.
   const callback = 'requestVideoFrameCallback' in video ? byPicture(video) : byDrawing;
-  const inner = ofCallback(video, callback);
+  const inner = ofCallback(video, callback, video.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA);
   const end = () => inner.close();
   video.addEventListener('ended', end);
   // One that is over does not say so again.
@@ -107,9 +107,9 @@ function byPicture(video: HTMLVideoElement): Callback {
   };
 }
 
-function ofCallback(source: FrameSource, { request, cancel }: Callback): Feed {
+/** `isNew`: whether the source shows a picture already, of which it will not tell any more. */
+function ofCallback(source: FrameSource, { request, cancel }: Callback, isNew = false): Feed {
   let closed = false;
-  let isNew = false;
   let tell = () => {};
   const watch = () =>
     request(() => {
