@@ -67,9 +67,9 @@ export class Points {
   /** While nothing else is to be done: loads the head of the next frame, then those that may be wanted later. */
   prefetch(): void {
     if (this.#loading.size > 0) return;
-    const { selection, at } = this.#latest ?? { at: 0 };
-    const fresh = performance.now() - at < FRESH_MS ? selection : this.#select();
-    this.#prefetch(fresh);
+    const latest = this.#latest;
+    const isFresh = latest !== undefined && performance.now() - latest.at < FRESH_MS;
+    this.#prefetch(isFresh ? latest.selection : this.#select());
   }
 
   #prefetch(selection: Selection | undefined): void {
