@@ -57,7 +57,12 @@ test('the modes use the points that they are named after', async ({ page, edge, 
   }
 });
 
-test('what is chosen while the page is loading holds from the first frame on', async ({ page, edge, series, results }) => {
+test('what is chosen while the page is loading holds from the first frame on', async ({
+  page,
+  edge,
+  series,
+  results,
+}) => {
   let release = () => {};
   const chosen = new Promise<void>((resolve) => {
     release = resolve;

@@ -2,7 +2,7 @@ import type { Client } from '../wasm/simd/split_client.js';
 import type { Announcer } from './announcer.js';
 import { asSplitError, type SplitError } from './errors.js';
 import type { Heads } from './heads.js';
-import type { OperatingPoint, Selection, Series } from './types.js';
+import type { Goal, OperatingPoint, Selection, Series } from './types.js';
 
 /** The operating point for one frame. */
 export interface Choice {
@@ -25,6 +25,8 @@ export class Points {
   readonly #known: number[] = [];
   readonly #loading = new Set<number>();
   #latest: { selection: Selection; at: number } | undefined;
+  /** Whether no frame is to leave the device. */
+  #stays = false;
 
   /** `onLoaded` is called whenever a head is ready, or with the reason why it is not. */
   constructor(
@@ -39,6 +41,13 @@ export class Points {
     this.#heads = heads;
     this.#announcer = announcer;
     this.#onLoaded = onLoaded;
+  }
+
+  /** Changes how points are chosen. */
+  setGoal(goal: Goal): void {
+    this.#client.setGoal(goal);
+    const fixed = goal.kind === 'fixed' ? this.#series.points[goal.point] : undefined;
+    this.#stays = fixed ? isLocal(fixed) : 'among' in goal && goal.among === 'device';
   }
 
   /** The operating point for the next frame; undefined if none is usable, `later` if its head is being loaded and no other will do. */
@@ -95,7 +104,9 @@ export class Points {
 
   #isUsable(index: number): boolean {
     const point = this.#series.points[index];
-    return point !== undefined && this.#client.isReady(index) && (this.#client.connected || isLocal(point));
+    if (!point || !this.#client.isReady(index)) return false;
+    // Whoever wants everything on the device does not want it elsewhere either while its head is being loaded.
+    return isLocal(point) || (this.#client.connected && !this.#stays);
   }
 
   #remember(index: number): void {

@@ -61,11 +61,11 @@ export class Service {
 
   private constructor({ program, manifest, sockets, announcer }: Parts, start: Start, post: Post) {
     const client = new program.Client(manifest, (event: ClientEvent) => this.#receive(event));
-    if (start.goal) client.setGoal(start.goal);
     const series = client.series() as Series;
     const onProgress = (progress: Progress) => post({ type: 'progress', progress });
     const heads = new Heads(client, manifestUrl(start.url), onProgress);
     const points = new Points(client, series, heads, announcer, (error) => this.#frames.loaded(error));
+    if (start.goal) points.setGoal(start.goal);
     const canvas = new FrameCanvas(series.width, series.height);
     this.#client = client;
     this.#post = post;
@@ -85,7 +85,7 @@ export class Service {
   /** Changes how the operating point is chosen. */
   setGoal(goal: Goal): void {
     try {
-      this.#client.setGoal(goal);
+      this.#points.setGoal(goal);
     } catch (thrown) {
       this.#announcer.problem(asSplitError(thrown));
     }
