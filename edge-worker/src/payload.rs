@@ -11,7 +11,7 @@ use split_core::{
 /// Decodes the payloads of one operating point.
 pub(crate) enum Decoder {
     /// Features, by the feature codec.
-    Features(FeatureCodec),
+    Features(Box<FeatureCodec>),
     /// The frame as an image file: split point `input`.
     Image { format: ImageFormat, input: Input },
 }

@@ -251,7 +251,7 @@ impl<'a> Points<'a> {
                 input: self.manifest.input.clone(),
             },
             Codec::Features(spec) => match FeatureCodec::new(cut.features, spec) {
-                Ok(codec) => Decoder::Features(codec),
+                Ok(codec) => Decoder::Features(Box::new(codec)),
                 // A parsed manifest builds all its codecs, so this one has nothing to serve.
                 Err(_) => return Ok(None),
             },

@@ -116,7 +116,7 @@ enum Coder {
     },
     Features {
         point: u16,
-        codec: FeatureCodec,
+        codec: Box<FeatureCodec>,
     },
 }
 
@@ -132,7 +132,7 @@ impl Coder {
             },
             Codec::Features(spec) => Self::Features {
                 point,
-                codec: FeatureCodec::new(features, spec)?,
+                codec: Box::new(FeatureCodec::new(features, spec)?),
             },
         })
     }
