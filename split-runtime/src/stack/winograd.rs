@@ -182,6 +182,10 @@ impl Winograd {
                     self.multiply::<S, F, 1>(simd, vector, count, scratch, &mut products);
                 }
                 for tile in 0..count {
+                    #[expect(
+                        clippy::needless_range_loop,
+                        reason = "`index` is the second index of each of the products"
+                    )]
                     for index in 0..block {
                         let values = |value: usize| products[value * F::TILES + tile][index];
                         let outputs = transform_products::<S, F>(simd, values);
