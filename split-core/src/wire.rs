@@ -110,11 +110,11 @@ pub struct InferResult {
     pub id: u8,
     /// The most likely classes, best first.
     pub top: Vec<ClassProbability>,
-    /// Waiting for a processor, in microseconds.
+    /// Waiting for its turn, and for others of its batch, in microseconds.
     pub queue_us: u32,
     /// Decoding the payload, in microseconds.
     pub decode_us: u32,
-    /// Running the tail, in microseconds.
+    /// Its share of running its batch through the tail, in microseconds.
     pub tail_us: u32,
 }
 
