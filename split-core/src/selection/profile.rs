@@ -16,6 +16,9 @@ use super::median;
 const RECENT: usize = 7;
 /// Runs kept of one head.
 const RUNS: usize = 15;
+/// Runs after which a head is known well enough to tell the device's speed. Before, the noise of its first run would be taken for a change of the
+/// device, and go into the times of all heads that run next.
+const KNOWN: usize = 3;
 /// Coding a frame as an image, until it was measured: what a browser's encoder takes for a small one.
 const UNKNOWN_IMAGE_SECONDS: f64 = 0.003;
 /// No head takes longer.
@@ -46,7 +49,7 @@ impl LatencyProfile {
         }
         let elapsed = elapsed.min(LONGEST).as_secs_f64();
         let usual = self.usual(macs);
-        if self.runs.contains_key(&macs) {
+        if self.runs(macs) >= KNOWN {
             push(&mut self.recent, elapsed / usual, RECENT);
         }
         let factor = self.factor();
@@ -169,6 +172,23 @@ mod tests {
         let mut profile = profile();
         profile.record(1_000_000, Duration::from_millis(80));
         assert!(close(profile.predict(5_000_000), 5100.0));
+    }
+
+    #[test]
+    fn a_slow_first_run_of_every_head_is_not_the_device() {
+        let mut profile = LatencyProfile::default();
+        for macs in (1..=40).map(|it| it * 1_000_000) {
+            for share in [1.3, 1.0, 1.0] {
+                profile.record(macs, Duration::from_nanos(macs).mul_f64(share));
+            }
+        }
+        for macs in [1_000_000, 40_000_000] {
+            assert!(
+                close(profile.predict(macs), macs as f64 / 1e3),
+                "{:?}",
+                profile.predict(macs)
+            );
+        }
     }
 
     #[test]
