@@ -1,7 +1,7 @@
 //! What tests and benchmarks of several crates share.
 //!
 //! [`toy`] makes a small series that knows its own answers; [`client`] asks an edge worker without a browser; [`simulator`] runs the selector
-//! on recorded conditions; [`report`] holds what a measuring program found; [`link`] makes a connection slower; [`segments`] opens what a series
+//! on conditions that a [`trace`] tells; [`report`] holds what a measuring program found; [`link`] makes a connection slower; [`segments`] opens what a series
 //! ships, for other engines; [`series`] reads a series from its folder; [`pictures`] reads image folders.
 
 pub mod client;
@@ -12,3 +12,4 @@ pub mod segments;
 pub mod series;
 pub mod simulator;
 pub mod toy;
+pub mod trace;

@@ -2,17 +2,24 @@
 //!
 //! A trace says what link and device are like in time. The simulator shows frames to the selector of `split-core` — the one that browsers
 //! run — under that trace, with noise on every measurement, and compares each frame's latency with that of an oracle that knows the trace.
+//!
+//! Answers come when link and edge have done with them, late ones after the link is back, and heads have to be downloaded, as in a browser. What
+//! is left out: frames that wait for the device, and what downloads and frames take from each other's link.
+
+mod heads;
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use split_core::{
     Manifest,
     manifest::{OperatingPoint, Split},
-    selection::{Answer, LinkSample, Requirement, Selector},
+    selection::{Answer, FRAMING_BYTES, LinkSample, Requirement, Selection, Selector, Unanswered},
     wire::InferResult,
 };
+
+use self::heads::Heads;
+use crate::trace::Conditions;
 
 /// Time between frames.
 const FRAME: Duration = Duration::from_millis(50);
@@ -22,84 +29,12 @@ const SECONDS_PER_MAC: f64 = 1.0 / 13e9;
 const HEAD_OVERHEAD: f64 = 100e-6;
 /// Coding a frame as an image.
 const IMAGE_SECONDS: f64 = 1.5e-3;
-/// Bytes that WebSocket, TCP and IP add to a message.
-const FRAMING_BYTES: f64 = 58.0;
 /// How long a frame waits for an answer that does not come before the device takes over: the client's own rule.
 const LOST: Duration = Duration::from_millis(300);
-
-/// Conditions from a moment on.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Conditions {
-    /// From when on, in seconds.
-    pub seconds: f64,
-    /// Uplink in bytes per second; 0 without a link.
-    pub rate: f64,
-    /// Round trip in seconds.
-    pub round_trip: f64,
-    /// How many times slower than a desktop core the device is.
-    pub slowness: f64,
-}
-
-/// Longest trace: a day.
-const MAX_SECONDS: f64 = 86_400.0;
-/// Longest round trip: a minute.
-const MAX_ROUND_TRIP_MS: f64 = 60_000.0;
-/// Slowest device told apart.
-const MAX_SLOWNESS: f64 = 1e4;
-/// Fastest link told apart.
-const MAX_RATE: f64 = 1e12;
-
-/// Reads a trace: comment lines start with `#`; then a heading, then `seconds,rate,round_trip_ms,slowness` in order of time. The last row
-/// only tells the end.
-///
-/// Refuses what cannot be simulated: a day and more, rates between 0 and 1 byte per second, a device without speed.
-pub fn read_trace(text: &str) -> Result<Vec<Conditions>> {
-    let lines = text.lines().filter(|it| !it.starts_with('#')).skip(1);
-    let trace: Vec<Conditions> = lines.map(read_row).collect::<Result<_>>()?;
-    ensure!(trace.len() >= 2, "a trace needs at least two rows");
-    ensure!(
-        trace.windows(2).all(|it| it[0].seconds < it[1].seconds),
-        "the rows of a trace must be in order of time"
-    );
-    Ok(trace)
-}
-
-fn read_row(line: &str) -> Result<Conditions> {
-    let numbers: Result<Vec<f64>, _> = line.split(',').map(|it| it.trim().parse()).collect();
-    let numbers = numbers.with_context(|| format!("'{line}' is not four numbers"))?;
-    let &[seconds, rate, round_trip_ms, slowness] = numbers.as_slice() else {
-        anyhow::bail!("'{line}' is not four numbers");
-    };
-    ensure!(
-        (0.0..=MAX_SECONDS).contains(&seconds),
-        "'{line}': {seconds} seconds, expected 0 to {MAX_SECONDS}"
-    );
-    ensure!(
-        rate == 0.0 || (1.0..=MAX_RATE).contains(&rate),
-        "'{line}': rate {rate}, expected 0 or 1 to {MAX_RATE}"
-    );
-    ensure!(
-        (0.0..=MAX_ROUND_TRIP_MS).contains(&round_trip_ms),
-        "'{line}': round trip {round_trip_ms}, expected 0 to {MAX_ROUND_TRIP_MS}"
-    );
-    ensure!(
-        slowness > 0.0 && slowness <= MAX_SLOWNESS,
-        "'{line}': slowness {slowness}, expected more than 0, at most {MAX_SLOWNESS}"
-    );
-    Ok(Conditions {
-        seconds,
-        rate,
-        round_trip: round_trip_ms / 1e3,
-        slowness,
-    })
-}
-
-/// Whether nothing changes during a trace.
-pub fn is_steady(trace: &[Conditions]) -> bool {
-    let like =
-        |a: &Conditions, b: &Conditions| (a.rate, a.round_trip, a.slowness) == (b.rate, b.round_trip, b.slowness);
-    trace.windows(2).all(|it| like(&it[0], &it[1]))
-}
+/// Messages in flight at most: what edge workers allow unless told otherwise.
+const CREDIT: usize = 4;
+/// Silence after which a client gives a connection up.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
 /// What became of one trace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -130,14 +65,18 @@ impl Outcome {
     }
 }
 
-/// Runs one trace. `noise` is the relative standard deviation of every measured time; the same seed gives the same outcome.
-pub fn simulate(manifest: &Manifest, trace: &[Conditions], requirement: Requirement, noise: f64, seed: u64) -> Outcome {
+/// Runs one trace, for the lowest latency with at least this accuracy in percent. `noise` is the relative standard deviation of every measured
+/// time; the same seed gives the same outcome.
+pub fn simulate(manifest: &Manifest, trace: &[Conditions], at_least: f64, noise: f64, seed: u64) -> Outcome {
     let mut client = Client {
         manifest,
         selector: Selector::new(manifest),
+        at_least,
         random: Random(seed | 1),
         noise,
         linked: false,
+        waiting: Vec::new(),
+        heads: Heads::new(manifest),
         current: None,
         outcome: Outcome::default(),
     };
@@ -150,7 +89,7 @@ pub fn simulate(manifest: &Manifest, trace: &[Conditions], requirement: Requirem
         let at = trace
             .partition_point(|it| it.seconds <= now.as_secs_f64())
             .saturating_sub(1);
-        client.frame(now, &trace[at], requirement);
+        client.tick(now, &trace[at]);
         now += FRAME;
     }
     client.outcome.minutes = end / 60.0;
@@ -160,11 +99,23 @@ pub fn simulate(manifest: &Manifest, trace: &[Conditions], requirement: Requirem
 struct Client<'a> {
     manifest: &'a Manifest,
     selector: Selector,
+    at_least: f64,
     random: Random,
     noise: f64,
     linked: bool,
+    waiting: Vec<Sent>,
+    heads: Heads<'a>,
+    /// The point of the latest frame.
     current: Option<usize>,
     outcome: Outcome,
+}
+
+/// A message whose answer has not come yet.
+#[derive(Clone, Copy)]
+struct Sent {
+    message: Unanswered,
+    /// None while there is no link: TCP sends it again when there is one.
+    arrives: Option<Duration>,
 }
 
 impl Client<'_> {
@@ -178,71 +129,144 @@ impl Client<'_> {
         }
     }
 
-    fn frame(&mut self, now: Duration, conditions: &Conditions, requirement: Requirement) {
-        let up = conditions.rate > 0.0;
-        if up && !self.linked {
+    fn tick(&mut self, now: Duration, conditions: &Conditions) {
+        if conditions.rate > 0.0 && !self.linked {
             self.selector.connected();
+            self.linked = true;
         }
-        self.linked |= up;
+        self.receive(now, conditions);
+        if self.oldest().is_some_and(|it| now > it.sent + ANSWER_LIMIT) {
+            self.linked = false;
+            self.waiting.clear();
+            self.selector.disconnected();
+        }
         self.probe(now, conditions);
-        let Some(selection) = self.selector.select(self.manifest, now, requirement, None, |_| Some(0)) else {
+        let Some(selection) = self.select(now) else {
             return;
         };
-        let (index, point) = (selection.point, &self.manifest.operating_points[selection.point]);
+        let wanted = [Some(selection.point), selection.runner_up.map(|it| it.0)];
+        self.heads.download(wanted.into_iter().flatten(), conditions);
+        let known = [Some(selection.point), self.current, self.heads.refuge];
+        let ready = known.into_iter().flatten().find(|&it| self.is_usable(it));
+        if let Some(index) = ready {
+            self.frame(now, index, conditions);
+        }
+    }
+
+    fn select(&mut self, now: Duration) -> Option<Selection> {
+        let requirement = Requirement::LowestLatency {
+            at_least: self.at_least,
+        };
+        let (oldest, missing) = (self.oldest(), |point| Some(self.heads.missing(point)));
+        self.selector.select(self.manifest, now, requirement, oldest, missing)
+    }
+
+    /// Where the frame can run: a head that is still being downloaded is not waited for.
+    fn is_usable(&self, index: usize) -> bool {
+        self.heads.missing(index) == 0 && (self.linked || is_local(self.manifest, index))
+    }
+
+    fn frame(&mut self, now: Duration, index: usize, conditions: &Conditions) {
+        let point = &self.manifest.operating_points[index];
+        if !is_local(self.manifest, index) && self.waiting.len() >= CREDIT {
+            // It waits for the next frame, which takes its place.
+            return;
+        }
         self.count_switch(index, conditions);
         let device = device_seconds(self.manifest, point, conditions);
         let measured = device * self.jitter();
         self.selector.record_device(index, Duration::from_secs_f64(measured));
-        let true_latency = self.latency(point, conditions);
-        self.outcome.latency += match point.split {
-            Split::Output => device,
-            _ if up => {
-                self.answer(now, index, conditions);
-                true_latency
-            }
-            _ => {
-                self.linked = false;
-                self.selector.disconnected();
-                LOST.as_secs_f64() + true_latency
-            }
-        };
-        self.outcome.oracle += self.oracle(conditions, requirement);
+        let lost = !is_local(self.manifest, index) && conditions.rate == 0.0;
+        self.outcome.latency += self.latency(point, conditions) + if lost { LOST.as_secs_f64() } else { 0.0 };
+        if !is_local(self.manifest, index) {
+            self.send(now, Some(index), point.mean_message_bytes as usize, conditions);
+        }
+        self.outcome.oracle += self.oracle(conditions);
         self.outcome.frames += 1;
     }
 
+    /// One probe at a time, as the client does.
     fn probe(&mut self, now: Duration, conditions: &Conditions) {
-        if conditions.rate == 0.0 {
+        if self.waiting.iter().any(|it| it.message.point.is_none()) || self.waiting.len() >= CREDIT {
             return;
         }
-        while let Some(padding) = self.selector.probe_bytes(now) {
-            let elapsed = self.link_seconds(padding as f64, conditions) * self.jitter();
-            let sample = LinkSample {
-                message_bytes: padding,
-                elapsed: Duration::from_secs_f64(elapsed),
-            };
-            self.selector.record_probe(now, sample);
+        if let Some(padding) = self.selector.probe_bytes(now) {
+            self.send(now, None, padding, conditions);
         }
     }
 
-    fn answer(&mut self, now: Duration, index: usize, conditions: &Conditions) {
-        let point = &self.manifest.operating_points[index];
-        let bytes = point.mean_message_bytes;
-        let edge = edge_seconds(self.manifest, point);
-        let elapsed = self.link_seconds(bytes, conditions) * self.jitter() + edge;
-        let answer = Answer {
-            point: index,
-            message_bytes: bytes as usize,
-            elapsed: Duration::from_secs_f64(elapsed),
+    fn send(&mut self, now: Duration, point: Option<usize>, message_bytes: usize, conditions: &Conditions) {
+        let message = Unanswered {
+            point,
+            message_bytes,
+            sent: now,
         };
-        let tail_us = (edge * 1e6) as u32;
+        let arrives = self.arrival(now, message, conditions);
+        self.waiting.push(Sent { message, arrives });
+    }
+
+    /// When the answer to what goes out now will be here.
+    fn arrival(&mut self, now: Duration, message: Unanswered, conditions: &Conditions) -> Option<Duration> {
+        let link = self.link_seconds(message.message_bytes as f64, conditions) * self.jitter();
+        let seconds = link + self.edge_seconds(message);
+        (conditions.rate > 0.0).then(|| now + Duration::from_secs_f64(seconds))
+    }
+
+    fn edge_seconds(&self, message: Unanswered) -> f64 {
+        let point = message.point.map(|it| &self.manifest.operating_points[it]);
+        point.map_or(0.0, |it| edge_seconds(self.manifest, it))
+    }
+
+    /// Takes the answers that are here by now, in their order. What follows an answer at once, a probe, may be answered by now too.
+    fn receive(&mut self, now: Duration, conditions: &Conditions) {
+        for index in 0..self.waiting.len() {
+            let Sent { message, arrives } = self.waiting[index];
+            self.waiting[index].arrives = arrives.or_else(|| self.arrival(now, message, conditions));
+        }
+        while let Some((index, at)) = self.next_arrival().filter(|it| it.1 <= now) {
+            let Sent { message, .. } = self.waiting.swap_remove(index);
+            self.answer(at, message);
+            self.probe(at, conditions);
+        }
+    }
+
+    fn next_arrival(&self) -> Option<(usize, Duration)> {
+        let arrivals = self
+            .waiting
+            .iter()
+            .enumerate()
+            .filter_map(|it| Some((it.0, it.1.arrives?)));
+        arrivals.min_by_key(|it| it.1)
+    }
+
+    fn answer(&mut self, at: Duration, message: Unanswered) {
+        let Unanswered {
+            point,
+            message_bytes,
+            sent,
+        } = message;
+        let elapsed = at.saturating_sub(sent);
+        let Some(point) = point else {
+            let sample = LinkSample { message_bytes, elapsed };
+            return self.selector.record_probe(at, sample);
+        };
+        let answer = Answer {
+            point,
+            message_bytes,
+            elapsed,
+        };
         let result = InferResult {
             id: 0,
             top: vec![],
             queue_us: 0,
             decode_us: 0,
-            tail_us,
+            tail_us: (self.edge_seconds(message) * 1e6) as u32,
         };
-        self.selector.record_answer(now, answer, &result);
+        self.selector.record_answer(at, answer, &result);
+    }
+
+    fn oldest(&self) -> Option<Unanswered> {
+        self.waiting.iter().map(|it| it.message).min_by_key(|it| it.sent)
     }
 
     fn count_switch(&mut self, index: usize, conditions: &Conditions) {
@@ -279,17 +303,14 @@ impl Client<'_> {
     }
 
     /// The least latency among the points that meet the requirement, or are nearest to it.
-    fn oracle(&self, conditions: &Conditions, requirement: Requirement) -> f64 {
+    fn oracle(&self, conditions: &Conditions) -> f64 {
         let points = || self.manifest.operating_points.iter();
         let possible = |it: &&OperatingPoint| conditions.rate > 0.0 || it.split == Split::Output;
         let best = points()
             .filter(possible)
             .map(|it| it.accuracy)
             .fold(f64::NEG_INFINITY, f64::max);
-        let floor = match requirement {
-            Requirement::LowestLatency { at_least } => at_least.min(best),
-            Requirement::HighestAccuracy { .. } => f64::NEG_INFINITY,
-        };
+        let floor = self.at_least.min(best);
         let allowed = points().filter(possible).filter(|it| it.accuracy >= floor);
         allowed
             .map(|it| self.latency(it, conditions))
@@ -299,6 +320,10 @@ impl Client<'_> {
     fn jitter(&mut self) -> f64 {
         (1.0 + self.noise * self.random.normal()).max(0.3)
     }
+}
+
+fn is_local(manifest: &Manifest, point: usize) -> bool {
+    manifest.operating_points[point].split == Split::Output
 }
 
 fn device_seconds(manifest: &Manifest, point: &OperatingPoint, conditions: &Conditions) -> f64 {
@@ -339,47 +364,15 @@ impl Random {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
-    use crate::toy::Toy;
+    use crate::{toy::Toy, trace::read_trace};
 
     const HEADING: &str = "# A comment\nseconds,rate,round_trip_ms,slowness\n";
-    const FASTEST: Requirement = Requirement::LowestLatency { at_least: 0.0 };
 
     fn steady(slowness: f64, noise: f64, seed: u64) -> Outcome {
         let rows = [0, 60].map(|it| format!("{it},137500,100,{slowness}\n")).concat();
         let trace = read_trace(&format!("{HEADING}{rows}")).unwrap();
-        simulate(&Toy::vgg16(3, 12).unwrap().manifest, &trace, FASTEST, noise, seed)
-    }
-
-    #[test]
-    fn the_shipped_traces_can_be_read() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("traces");
-        let mut steady = 0;
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let trace = read_trace(&std::fs::read_to_string(entry.unwrap().path()).unwrap()).unwrap();
-            steady += usize::from(is_steady(&trace));
-        }
-        assert_eq!(steady, 1);
-    }
-
-    #[test]
-    fn what_cannot_be_simulated_is_refused_with_its_line() {
-        let check = |rows: &str, expected: &str| {
-            let error = read_trace(&format!("{HEADING}{rows}")).unwrap_err().to_string();
-            assert!(error.contains(expected), "{error}");
-        };
-        check("", "at least two rows");
-        check("0,1000,10,1\n", "at least two rows");
-        check("0,1000,10\n1,1000,10,1\n", "'0,1000,10' is not four numbers");
-        check("0,fast,10,1\n1,1000,10,1\n", "'0,fast,10,1' is not four numbers");
-        check("1,1000,10,1\n1,1000,10,1\n", "in order of time");
-        check("0,NaN,10,1\n1,1000,10,1\n", "rate NaN");
-        check("0,1e-300,10,1\n1,1000,10,1\n", "expected 0 or 1 to");
-        check("0,1000,1e9,1\n1,1000,10,1\n", "round trip 1000000000");
-        check("0,1000,10,0\n1,1000,10,1\n", "slowness 0");
-        check("0,1000,10,1\n1e9,1000,10,1\n", "1000000000 seconds");
+        simulate(&Toy::vgg16(3, 12).unwrap().manifest, &trace, 0.0, noise, seed)
     }
 
     #[test]
@@ -387,6 +380,16 @@ mod tests {
         // A device on which splitting and computing all of it take about the same.
         assert_eq!(steady(24.0, 0.4, 7), steady(24.0, 0.4, 7));
         assert_ne!(steady(24.0, 0.4, 7), steady(24.0, 0.4, 8));
+    }
+
+    #[test]
+    fn in_an_outage_frames_run_on_the_device_before_the_connection_is_given_up() {
+        let rows = "0,137500,20,60\n10,0,20,60\n14,137500,20,60\n20,137500,20,60\n";
+        let trace = read_trace(&format!("{HEADING}{rows}")).unwrap();
+        let outcome = simulate(&Toy::vgg16(3, 12).unwrap().manifest, &trace, 0.0, 0.0, 1);
+        // Those that were in flight hold up the next ones for less than a second.
+        assert!((380..400).contains(&outcome.frames), "{outcome:?}");
+        assert!(outcome.switches >= 2, "{outcome:?}");
     }
 
     #[test]

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use serde::Serialize;
-use split_core::{Manifest, selection::Requirement};
+use split_core::Manifest;
 use split_tests::{
     report::Report,
-    simulator::{Conditions, Outcome, is_steady, read_trace, simulate},
+    simulator::{Outcome, simulate},
+    trace::{Conditions, is_steady, read_trace},
 };
 
 /// Runs the selector on traces of link and device, and prints its regret against an oracle.
@@ -106,10 +107,8 @@ fn run(arguments: &Arguments, manifest: &Manifest, name: &str, trace: &[Conditio
     };
     let conditions: Vec<Conditions> = trace.iter().map(slower).collect();
     let accuracies = manifest.operating_points.iter().map(|it| it.accuracy);
-    let requirement = Requirement::LowestLatency {
-        at_least: accuracies.fold(0.0, f64::max) - arguments.loss,
-    };
-    let outcome = simulate(manifest, &conditions, requirement, arguments.noise, arguments.seed);
+    let at_least = accuracies.fold(0.0, f64::max) - arguments.loss;
+    let outcome = simulate(manifest, &conditions, at_least, arguments.noise, arguments.seed);
     ensure!(
         outcome.frames > 0,
         "{name}: the series has no operating point that could be used"
