@@ -252,12 +252,12 @@ mod tests {
             }
         }
 
-        /// Works until so many answers are there.
+        /// Works until so many answers are there and nothing runs any more.
         async fn answers(&self, count: usize) -> Vec<(&'static str, usize)> {
             let pool = self.pool.clone();
             let working = tokio::spawn(async move { pool.work().await });
             let (mut got, end) = (Vec::new(), Instant::now() + Duration::from_secs(10));
-            while got.len() < count && Instant::now() < end {
+            while (got.len() < count || self.pool.wait() > Duration::ZERO) && Instant::now() < end {
                 got.extend(self.answers.try_iter());
                 yield_now().await;
             }
