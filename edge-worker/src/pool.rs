@@ -87,11 +87,6 @@ impl<W: Work> Pool<W> {
         }
     }
 
-    /// How many tasks share the queue.
-    pub(crate) fn tasks(&self) -> usize {
-        self.tasks
-    }
-
     /// Queues a work, unless its turn would come after the deadline.
     pub(crate) fn submit(&self, work: W) -> Result<(), Overloaded> {
         let cost = work.cost();

@@ -162,7 +162,7 @@ impl State {
     /// Starts the tasks of the pool, the first time. They end with the last connection after the drain.
     fn compute(self: &Arc<Self>) {
         self.computing.call_once(|| {
-            for _ in 0..self.pool.tasks() {
+            for _ in 0..self.config.threads.get() {
                 let state = self.clone();
                 tokio::spawn(async move {
                     tokio::select! {
