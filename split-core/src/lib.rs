@@ -27,6 +27,7 @@
 mod classify;
 pub mod codec;
 pub mod manifest;
+mod planar;
 pub mod selection;
 pub mod session;
 mod shape;
@@ -34,4 +35,5 @@ pub mod wire;
 
 pub use classify::{MAX_TOP, softmax, top_classes};
 pub use manifest::{Digest, Manifest};
+pub use planar::{ColorMatrix, PlanarError, PlanarFrame};
 pub use shape::{MAX_VALUES, Shape, ShapeError};

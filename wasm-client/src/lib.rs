@@ -14,6 +14,7 @@
 
 mod client;
 mod device;
+mod downscale;
 mod engine;
 mod error;
 #[cfg(test)]
@@ -27,6 +28,7 @@ mod view;
 
 pub use client::Client;
 pub use device::{Clock, Device, DeviceStages, Product};
+pub use downscale::Downscaler;
 pub use engine::{Engine, FrameResult, Notice, Stages};
 pub use error::ClientError;
 pub use goal::{Among, Goal};

@@ -1,27 +1,18 @@
+import type { Downscaler } from '../wasm/simd/split_client.js';
+import { cover } from './cover.js';
 import { SplitError } from './errors.js';
-
-/** The part of a picture that is looked at. */
-export interface Rectangle {
-  x: number;
-  y: number;
-  width: number;
-  height: number;
-}
-
-/** The largest part in the middle of a picture that has the proportions of the network's input: nothing is squeezed. */
-export function cover(width: number, height: number, targetWidth: number, targetHeight: number): Rectangle {
-  const scale = Math.min(width / targetWidth, height / targetHeight);
-  const [w, h] = [targetWidth * scale, targetHeight * scale];
-  return { x: (width - w) / 2, y: (height - h) / 2, width: w, height: h };
-}
+import { PlaneScaler } from './planes.js';
+import { discard, type Picture } from './sources.js';
 
 /** Brings pictures of any size to the network's. */
 export class FrameCanvas {
   readonly #canvas: OffscreenCanvas;
   readonly #context: OffscreenCanvasRenderingContext2D;
+  readonly #planes: PlaneScaler;
 
-  constructor(width: number, height: number) {
+  constructor(width: number, height: number, downscaler: Downscaler) {
     this.#canvas = new OffscreenCanvas(width, height);
+    this.#planes = new PlaneScaler(downscaler, width, height);
     // Read back every time: kept in memory, so that no frame waits for the graphics processor and all sources are scaled by the same code.
     const context = this.#canvas.getContext('2d', { alpha: false, willReadFrequently: true });
     if (!context) throw new SplitError('no-worker', 'this browser cannot draw in a web worker');
@@ -29,36 +20,49 @@ export class FrameCanvas {
     this.#context = context;
   }
 
-  /** Draws the middle of the picture and gives its pixels. The picture is closed. */
-  draw(source: VideoFrame | ImageBitmap | ImageData): ImageData {
-    const { width, height } = this.#canvas;
-    if ('data' in source) {
-      if (source.width !== width || source.height !== height) return this.#drawData(source);
-      this.#context.putImageData(source, 0, 0);
-      return this.#context.getImageData(0, 0, width, height);
-    }
+  /** The pixels of the picture's middle. The picture is closed. */
+  async read(source: Picture): Promise<ImageData> {
     try {
-      const [w, h] =
-        'displayWidth' in source ? [source.displayWidth, source.displayHeight] : [source.width, source.height];
-      return this.#drawImage(source, w, h);
+      if ('data' in source) return this.#readData(source);
+      if (!('displayWidth' in source)) return this.#draw(source, source.width, source.height);
+      const pixels = await this.#planes.scale(source);
+      return pixels ?? (await this.#drawFrame(source));
     } finally {
-      source.close();
+      discard(source);
     }
   }
 
-  /** The picture drawn last, as an image file. */
-  async encode(type: string, quality: number): Promise<Uint8Array> {
+  /** Pixels of the network's size, as an image file. */
+  async encode(pixels: ImageData, type: string, quality: number): Promise<Uint8Array> {
+    this.#context.putImageData(pixels, 0, 0);
     const blob = await this.#canvas.convertToBlob({ type, quality });
     return new Uint8Array(await blob.arrayBuffer());
+  }
+
+  #readData(source: ImageData): ImageData {
+    const { width, height } = this.#canvas;
+    if (source.width !== width || source.height !== height) return this.#drawData(source);
+    this.#context.putImageData(source, 0, 0);
+    return this.#context.getImageData(0, 0, width, height);
+  }
+
+  /** Chromium draws a frame itself without smoothing, a bitmap of it like every other picture. */
+  async #drawFrame(source: VideoFrame): Promise<ImageData> {
+    const bitmap = await createImageBitmap(source);
+    try {
+      return this.#draw(bitmap, bitmap.width, bitmap.height);
+    } finally {
+      bitmap.close();
+    }
   }
 
   #drawData(source: ImageData): ImageData {
     const whole = new OffscreenCanvas(source.width, source.height);
     whole.getContext('2d', { willReadFrequently: true })?.putImageData(source, 0, 0);
-    return this.#drawImage(whole, source.width, source.height);
+    return this.#draw(whole, source.width, source.height);
   }
 
-  #drawImage(source: CanvasImageSource, width: number, height: number): ImageData {
+  #draw(source: CanvasImageSource, width: number, height: number): ImageData {
     const to = this.#canvas;
     if (width === 0 || height === 0) throw new SplitError('source-not-ready', 'the picture is empty');
     const from = cover(width, height, to.width, to.height);

@@ -171,9 +171,9 @@ export class Frames {
   async #infer(frame: Frame, choice: Choice): Promise<void> {
     const { client, canvas, points } = this.#parts;
     try {
-      const pixels = draw(canvas, frame.source);
+      const pixels = await read(canvas, frame.source);
       this.#asked.set(frame.frame, { began: frame.began, captured: epochMs(), pixels });
-      if (choice.point.image) await this.#send(frame.frame, choice, choice.point.image);
+      if (choice.point.image) await this.#send(frame.frame, choice, pixels, choice.point.image);
       else this.#compute(frame.frame, choice, pixels);
       points.use(choice);
     } catch (thrown) {
@@ -189,10 +189,15 @@ export class Frames {
     if (answer) this.finish(answer);
   }
 
-  async #send(frame: number, { point }: Choice, image: { type: string; quality: number }): Promise<void> {
+  async #send(
+    frame: number,
+    { point }: Choice,
+    pixels: ImageData,
+    image: { type: string; quality: number },
+  ): Promise<void> {
     const began = performance.now();
     const { canvas, client } = this.#parts;
-    const file = await canvas.encode(image.type, image.quality);
+    const file = await canvas.encode(pixels, image.type, image.quality);
     // The browser's own coding is as fast as it is: a device that is to be slower waits here.
     const rest = (client.slowdown - 1) * (performance.now() - began);
     if (rest > 0) await new Promise((resolve) => setTimeout(resolve, rest));
@@ -206,9 +211,9 @@ export class Frames {
   }
 }
 
-function draw(canvas: FrameCanvas, source: Picture): ImageData {
+async function read(canvas: FrameCanvas, source: Picture): Promise<ImageData> {
   try {
-    return canvas.draw(source);
+    return await canvas.read(source);
   } catch (thrown) {
     throw asSplitError(thrown, 'source-not-ready');
   }

@@ -66,7 +66,7 @@ export class Service {
     const heads = new Heads(client, manifestUrl(start.url), onProgress);
     const points = new Points(client, series, heads, announcer, (error) => this.#frames.loaded(error));
     if (start.goal) points.setGoal(start.goal);
-    const canvas = new FrameCanvas(series.width, series.height);
+    const canvas = new FrameCanvas(series.width, series.height, new program.Downscaler(series.width, series.height));
     this.#client = client;
     this.#post = post;
     this.#announcer = announcer;
