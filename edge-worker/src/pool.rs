@@ -1,8 +1,8 @@
 //! What computes: one task a core, one queue, and a prediction of how long it takes.
 //!
 //! A task that becomes free lets the executor read first whatever has come meanwhile. Then it takes the oldest request and with it
-//! others that wait for the same tail, up to its fair share of the queue, and they go through together: the weights are in its cache, and
-//! all answers leave in one go. Nothing ever waits for a batch to fill; when idle, a request is picked up at once.
+//! others that wait for the same tail, up to its fair share of the queue, and they go through together: late tails take less
+//! time for several images, and all answers leave in one go. Nothing ever waits for a batch to fill; when idle, a request is picked up at once.
 //!
 //! Tails take a fraction of a millisecond, so they run on the executor's own threads: handing one to another thread and back costs
 //! four changes of context, which at the deeper split points is as much as the tail. What is predicted to take longer than
@@ -34,8 +34,8 @@ pub(crate) trait Work: Sized + Send + 'static {
     fn panicked(&self);
 }
 
-/// The most works that run together, so that the others wait for no more than so many.
-const MAX_BATCH: usize = 8;
+/// The most works that run together: as many images as late tails compute at once, and few enough that answers leave soon.
+const MAX_BATCH: usize = 4;
 
 /// The most time that a task keeps a thread of the executor.
 const SHORT: Duration = Duration::from_millis(1);

@@ -2,7 +2,8 @@
 //!
 //! A variant that is cut at several split points has tails that end alike. So each variant is divided at all its cuts into
 //! *pieces*, and a tail is the pieces behind its cut: the weights of a piece are in memory once, however many tails and
-//! variants contain it. Segments that no cut separates are joined and optimised as one.
+//! variants contain it; twice, if it ends early tails and late ones, of which only the late ones are prepared for batches. Segments
+//! that no cut separates are joined and optimised as one.
 
 use std::{
     collections::HashMap,
@@ -15,7 +16,7 @@ use std::{
 
 use bytes::Bytes;
 use split_core::{Digest, Shape, manifest::Segment};
-use split_runtime::{LoadError, Network, RunError};
+use split_runtime::{LoadError, Network, RunError, batches_pay};
 
 /// A network from a split point to the logits.
 pub(crate) struct Tail {
@@ -97,7 +98,7 @@ impl Piece {
 /// Builds tails, loading every piece once.
 #[derive(Default)]
 pub(crate) struct Builder {
-    pieces: HashMap<(Shape, Vec<Digest>), Arc<Piece>>,
+    pieces: HashMap<(Shape, Vec<Digest>, bool), Arc<Piece>>,
 }
 
 impl Builder {
@@ -113,12 +114,13 @@ impl Builder {
         bytes: &HashMap<Digest, Bytes>,
     ) -> Result<Tail, LoadError> {
         let input = from.checked_sub(1).map_or(input, |it| segments[it].output);
+        let batches = batches_pay(segments[from..].iter().map(|it| it.output).chain([input]));
         let later = cuts.iter().copied().filter(|it| *it > from).chain([segments.len()]);
         let mut pieces: Vec<Arc<Piece>> = Vec::new();
         let mut start = from;
         for end in later {
             let shape = pieces.last().map_or(input, |it| it.output);
-            pieces.push(self.piece(shape, &segments[start..end], bytes)?);
+            pieces.push(self.piece(shape, &segments[start..end], batches, bytes)?);
             start = end;
         }
         Ok(Tail {
@@ -132,14 +134,18 @@ impl Builder {
         &mut self,
         input: Shape,
         segments: &[Segment],
+        batches: bool,
         bytes: &HashMap<Digest, Bytes>,
     ) -> Result<Arc<Piece>, LoadError> {
-        let key = (input, segments.iter().map(|it| it.sha256).collect());
+        let key = (input, segments.iter().map(|it| it.sha256).collect(), batches);
         if let Some(piece) = self.pieces.get(&key) {
             return Ok(piece.clone());
         }
-        let files = segments.iter().filter_map(|it| bytes.get(&it.sha256));
-        let network = Network::load(input, files.map(|it| &it[..]))?;
+        let files = segments.iter().filter_map(|it| bytes.get(&it.sha256)).map(|it| &it[..]);
+        let network = match batches {
+            true => Network::load_for_batches(input, files)?,
+            false => Network::load(input, files)?,
+        };
         let piece = Arc::new(Piece {
             output: network.output(),
             idle: Mutex::new(vec![network]),

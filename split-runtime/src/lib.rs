@@ -40,3 +40,4 @@ pub use layer::{Layer, LayerError};
 pub use network::{LoadError, Network, RunError};
 pub use onnx::{OnnxFile, write_onnx};
 pub use segment::{SegmentFile, WriteError, write_segment};
+pub use stack::batches_pay;

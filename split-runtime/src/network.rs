@@ -91,7 +91,12 @@ impl Network {
     /// [`MAX_UNPACKED_BYTES`](crate::MAX_UNPACKED_BYTES). Whoever downloads a segment checks its SHA-256 first, so the graph inside is
     /// as trustworthy as the manifest that names it.
     pub fn load<'a>(input: Shape, segments: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, LoadError> {
-        Self::load_for(Some(Level::new()), input, segments)
+        Self::load_for(Some(Level::new()), input, segments, false)
+    }
+
+    /// As [`load`](Self::load), and prepared for several images at once, which takes more memory. See [`batches_pay`](crate::batches_pay).
+    pub fn load_for_batches<'a>(input: Shape, segments: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, LoadError> {
+        Self::load_for(Some(Level::new()), input, segments, true)
     }
 
     /// `level` is the vectors that a [`Stack`] may use; without it tract runs every network.
@@ -99,6 +104,7 @@ impl Network {
         level: Option<Level>,
         input: Shape,
         segments: impl IntoIterator<Item = &'a [u8]>,
+        batches: bool,
     ) -> Result<Self, LoadError> {
         let mut joined = Joined::new(input)?;
         for (segment, bytes) in segments.into_iter().enumerate() {
@@ -106,7 +112,7 @@ impl Network {
         }
         let output = joined.shape;
         let stack = match level {
-            Some(level) => joined.stack(level, input).map_err(optimize)?,
+            Some(level) => joined.stack(level, input, batches).map_err(optimize)?,
             None => None,
         };
         let engine = match stack {
@@ -129,9 +135,8 @@ impl Network {
 
     /// Runs `batch` images, one after another in `input`, and writes their outputs one after another to `output`.
     ///
-    /// The network is prepared for one image and run `batch` times: our kernels and tract's convolutions go image by image in any
-    /// case, and shapes known beforehand let tract choose better kernels than a symbolic batch axis does. So an image's output is the
-    /// same, bit for bit, whatever else is in its batch.
+    /// Where batches were not prepared for, and for networks that tract runs, images go one by one: an image's output is then the same, bit
+    /// for bit, whatever else is in its batch. Otherwise it is the same but for rounding.
     pub fn run(&mut self, batch: usize, input: &[f32], output: &mut Vec<f32>) -> Result<(), RunError> {
         let values = self.input.values();
         if batch.checked_mul(values) != Some(input.len()) {
@@ -142,11 +147,11 @@ impl Network {
             });
         }
         output.clear();
-        for image in input.chunks_exact(values) {
-            match &mut self.engine {
-                Engine::Identity => output.extend_from_slice(image),
-                Engine::Stack(stack) => stack.run(image, output),
-                Engine::Tract(state) => {
+        match &mut self.engine {
+            Engine::Identity => output.extend_from_slice(input),
+            Engine::Stack(stack) => stack.run(input, output),
+            Engine::Tract(state) => {
+                for image in input.chunks_exact(values) {
                     run_one(state, self.input, image, output).map_err(|it| RunError::Engine(format!("{it:#}")))?;
                 }
             }
@@ -271,8 +276,9 @@ impl Joined {
     }
 
     /// The fast path, if it knows all layers.
-    fn stack(&self, level: Level, input: Shape) -> TractResult<Option<Stack>> {
-        Ok(stack::steps(&self.model, self.source, self.last)?.map(|it| Stack::new(level, input, it)))
+    fn stack(&self, level: Level, input: Shape, batches: bool) -> TractResult<Option<Stack>> {
+        let steps = stack::steps(&self.model, self.source, self.last)?;
+        Ok(steps.map(|it| Stack::new(level, input, &it, batches)))
     }
 
     fn optimize(mut self) -> TractResult<TypedSimpleState> {

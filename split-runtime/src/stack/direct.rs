@@ -43,17 +43,18 @@ impl Direct {
         }
     }
 
-    /// Convolves `input`, whose border is the padding.
+    /// Convolves so many images of `input`, whose border is the padding.
     #[inline(always)]
-    pub fn run<S: Simd>(&self, simd: S, input: &Map, output: &mut Map) {
-        let width = output.shape.width();
-        let positions = output.shape.height() * width;
+    pub fn run<S: Simd>(&self, simd: S, images: usize, input: &Map, output: &mut Map) {
+        let [_, height, width] = output.shape.into();
+        let positions = images * height * width;
         let vectors = self.bias.len() / S::f32s::LEN;
         for first in (0..positions).step_by(GROUP) {
             // A last group that is not full computes its last position several times.
-            let at: [[usize; 2]; GROUP] = std::array::from_fn(|it| {
+            let at: [[usize; 3]; GROUP] = std::array::from_fn(|it| {
                 let position = (first + it).min(positions - 1);
-                [position / width, position % width]
+                let row = position / width;
+                [row / height, row % height, position % width]
             });
             for vector in (0..vectors).step_by(BLOCK) {
                 if vector + BLOCK <= vectors {
@@ -71,13 +72,13 @@ impl Direct {
         &self,
         simd: S,
         vector: usize,
-        at: [[usize; 2]; GROUP],
+        at: [[usize; 3]; GROUP],
         input: &Map,
         output: &mut Map,
     ) {
         let row = self.run * V * S::f32s::LEN;
         let weights = &self.weights[vector * S::f32s::LEN * self.height * self.run..];
-        let starts = at.map(|[y, x]| self.stride * (y * input.row + x * input.channels));
+        let starts = at.map(|[image, y, x]| image * input.image + self.stride * (y * input.row + x * input.channels));
         let mut sums = [[zero(simd); V]; GROUP];
         for (index, weights) in weights.chunks_exact(row).take(self.height).enumerate() {
             let inputs = starts.map(|it| &input.values[it + index * input.row..][..self.run]);
@@ -97,19 +98,19 @@ impl Direct {
 
 /// Keeps the largest value of every window, channel by channel.
 #[inline(always)]
-pub fn max_pool(input: &Map, kernel: usize, stride: usize, output: &mut Map) {
-    let channels = input.channels;
-    for y in 0..output.shape.height() {
-        for x in 0..output.shape.width() {
-            let at = output.at([y, x]);
-            let largest = &mut output.values[at..][..channels];
-            largest.fill(f32::NEG_INFINITY);
-            for dy in 0..kernel {
-                for dx in 0..kernel {
-                    let at = input.at([y * stride + dy, x * stride + dx]);
-                    for (largest, value) in largest.iter_mut().zip(&input.values[at..][..channels]) {
-                        *largest = largest.max(*value);
-                    }
+pub fn max_pool(images: usize, input: &Map, kernel: usize, stride: usize, output: &mut Map) {
+    let (channels, [_, height, width]) = (input.channels, output.shape.into());
+    for position in 0..images * height * width {
+        let (row, x) = (position / width, position % width);
+        let (image, y) = (row / height, row % height);
+        let at = output.at([image, y, x]);
+        let largest = &mut output.values[at..][..channels];
+        largest.fill(f32::NEG_INFINITY);
+        for dy in 0..kernel {
+            for dx in 0..kernel {
+                let at = input.at([image, y * stride + dy, x * stride + dx]);
+                for (largest, value) in largest.iter_mut().zip(&input.values[at..][..channels]) {
+                    *largest = largest.max(*value);
                 }
             }
         }

@@ -2,12 +2,12 @@
 
 use split_core::Shape;
 
-/// A feature map in memory, `[rows, columns, channels]`.
+/// The feature maps of some images in memory, `[image, row, column, channel]`.
 ///
 /// What lies around the map, and channels beyond its own, are zero and stay so: layers write inside only.
 #[derive(Clone, Debug)]
 pub struct Map {
-    /// Its own shape.
+    /// Shape of one image's.
     pub shape: Shape,
     /// Channels in memory.
     pub channels: usize,
@@ -15,59 +15,58 @@ pub struct Map {
     pub border: usize,
     /// Values from one row to the next.
     pub row: usize,
+    /// Values from one image to the next.
+    pub image: usize,
     pub values: Vec<f32>,
 }
 
 impl Map {
     /// Zeros, with room for some more rows and columns, so that whole tiles cover any shape.
-    pub fn new(shape: Shape, channels: usize, border: usize) -> Self {
+    pub fn new(images: usize, shape: Shape, channels: usize, border: usize) -> Self {
         let side = |it: usize| it.next_multiple_of(4) + 2 * border;
         let row = side(shape.width()) * channels;
+        let image = side(shape.height()) * row;
         Self {
             shape,
             channels,
             border,
             row,
-            values: vec![0.0; side(shape.height()) * row],
+            image,
+            values: vec![0.0; images * image],
         }
     }
 
-    /// Where the channels at a position of the map begin.
-    pub fn at(&self, [y, x]: [usize; 2]) -> usize {
-        (y + self.border) * self.row + (x + self.border) * self.channels
+    /// Where the channels at a position of an image's map begin.
+    pub fn at(&self, [image, y, x]: [usize; 3]) -> usize {
+        image * self.image + (y + self.border) * self.row + (x + self.border) * self.channels
     }
 
-    /// Takes an image, `[C, H, W]`.
-    pub fn fill(&mut self, image: &[f32]) {
+    /// Takes images, each `[C, H, W]`.
+    pub fn fill(&mut self, images: &[f32]) {
         let [_, height, width] = self.shape.into();
-        for (channel, plane) in image.chunks_exact(height * width).enumerate() {
-            for (y, row) in plane.chunks_exact(width).enumerate() {
-                let start = self.at([y, 0]) + channel;
-                let places = self.values[start..].iter_mut().step_by(self.channels);
-                for (place, value) in places.zip(row) {
-                    *place = *value;
+        for (image, planes) in images.chunks_exact(self.shape.values()).enumerate() {
+            for (channel, plane) in planes.chunks_exact(height * width).enumerate() {
+                for (y, row) in plane.chunks_exact(width).enumerate() {
+                    let start = self.at([image, y, 0]) + channel;
+                    let places = self.values[start..].iter_mut().step_by(self.channels);
+                    for (place, value) in places.zip(row) {
+                        *place = *value;
+                    }
                 }
             }
         }
     }
 
-    /// Appends the map as `[C, H, W]`.
-    pub fn append_to(&self, output: &mut Vec<f32>) {
+    /// Appends so many images' maps, each as `[C, H, W]`.
+    pub fn append_to(&self, images: usize, output: &mut Vec<f32>) {
         let [channels, height, width] = self.shape.into();
-        for channel in 0..channels {
-            for y in 0..height {
-                let start = self.at([y, 0]) + channel;
-                output.extend(self.values[start..].iter().step_by(self.channels).take(width));
+        for image in 0..images {
+            for channel in 0..channels {
+                for y in 0..height {
+                    let start = self.at([image, y, 0]) + channel;
+                    output.extend(self.values[start..].iter().step_by(self.channels).take(width));
+                }
             }
         }
-    }
-}
-
-/// Channels in memory of a network's input: few are left as they are, more fill vectors.
-pub fn input_channels(channels: usize, lanes: usize) -> usize {
-    if channels < lanes {
-        channels
-    } else {
-        channels.next_multiple_of(lanes)
     }
 }

@@ -49,24 +49,36 @@ fn levels() -> Vec<Level> {
 /// Compares both engines; the first one has to be the stack.
 fn compare(input: Shape, layers: &[Layer]) {
     let segment = write_segment(input, layers).unwrap();
-    let load = |level| Network::load_for(level, input, [&segment.bytes[..]]).unwrap();
-    // Two images, the second one smaller: nothing may be left of the first.
-    let mut images = noise(2 * input.values(), 1);
-    images[input.values()..].iter_mut().for_each(|it| *it *= 0.25);
+    let load = |level, batches| Network::load_for(level, input, [&segment.bytes[..]], batches).unwrap();
+    // A group that is full, one that is not, and images by themselves; later ones are smaller: nothing may be left of those before.
+    let count = 9;
+    let mut images = noise(count * input.values(), 1);
+    for (index, image) in images.chunks_mut(input.values()).enumerate() {
+        image.iter_mut().for_each(|it| *it /= (index + 1) as f32);
+    }
     let mut expected = Vec::new();
-    load(None).run(2, &images, &mut expected).unwrap();
+    load(None, false).run(count, &images, &mut expected).unwrap();
+    let values = expected.len() / count;
     for level in levels() {
-        let mut ours = load(Some(level));
-        assert!(
-            matches!(ours.engine, crate::network::Engine::Stack(_)),
-            "{} layers on {input} are not recognised",
-            layers.len()
-        );
-        let mut got = Vec::new();
-        ours.run(2, &images, &mut got).unwrap();
-        assert_eq!(got.len(), expected.len());
-        for (at, (g, e)) in got.iter().zip(&expected).enumerate() {
-            assert!((g - e).abs() < 1e-4, "{input}, {level:?}, value {at}: {g} is not {e}");
+        for batches in [false, true] {
+            let mut ours = load(Some(level), batches);
+            assert!(
+                matches!(ours.engine, crate::network::Engine::Stack(_)),
+                "{} layers on {input} are not recognised",
+                layers.len()
+            );
+            for (first, size) in [(0, 4), (0, 9), (4, 3), (7, 1)] {
+                let mut got = Vec::new();
+                let batch = &images[first * input.values()..][..size * input.values()];
+                ours.run(size, batch, &mut got).unwrap();
+                assert_eq!(got.len(), size * values);
+                for (at, (g, e)) in got.iter().zip(&expected[first * values..]).enumerate() {
+                    assert!(
+                        (g - e).abs() < 1e-4,
+                        "{size} × {input}, {level:?}, value {at}: {g} is not {e}"
+                    );
+                }
+            }
         }
     }
 }

@@ -121,58 +121,80 @@ pub struct Winograd {
     bias: Vec<f32>,
     inputs: usize,
     relu: bool,
-    /// Whether tiles are of 4×4 outputs, not 2×2.
-    large: bool,
+    size: Size,
     /// Whether the largest of every 2×2 outputs is kept.
-    pub pool: bool,
+    pool: bool,
+}
+
+/// Outputs of a tile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Size {
+    /// 2×2.
+    Small,
+    /// 4×4.
+    Large,
+}
+
+impl Size {
+    /// Products for each pair of input and output channel, for so many images of so many rows and columns.
+    ///
+    /// Large tiles save more of them, but a small map does not fill a group of tiles.
+    pub fn products(self, images: usize, [height, width]: [usize; 2]) -> usize {
+        let outputs = match self {
+            Self::Small => Two::OUTPUTS,
+            Self::Large => Four::OUTPUTS,
+        };
+        let tiles = images * height.div_ceil(outputs) * width.div_ceil(outputs);
+        tiles.next_multiple_of(GROUP) * (outputs + 2) * (outputs + 2)
+    }
 }
 
 impl Winograd {
-    /// Transforms filters for a map of so many rows and columns, and of `inputs` channels in memory, a multiple of `lanes`.
-    ///
-    /// Large tiles save more products, but a small map does not fill a group of them.
-    pub fn new(filter: &Filter, [height, width]: [usize; 2], inputs: usize, lanes: usize) -> Self {
-        let products = |outputs: usize| {
-            let tiles = height.div_ceil(outputs) * width.div_ceil(outputs);
-            tiles.next_multiple_of(GROUP) * (outputs + 2) * (outputs + 2)
-        };
-        let large = products(Four::OUTPUTS) < products(Two::OUTPUTS);
-        let weights = match large {
-            true => transform_filters::<Four>(filter, inputs, lanes),
-            false => transform_filters::<Two>(filter, inputs, lanes),
+    /// Transforms filters for maps of `inputs` channels in memory, a multiple of `lanes`.
+    pub fn new(filter: &Filter, size: Size, pool: bool, inputs: usize, lanes: usize) -> Self {
+        let weights = match size {
+            Size::Small => transform_filters::<Two>(filter, inputs, lanes),
+            Size::Large => transform_filters::<Four>(filter, inputs, lanes),
         };
         Self {
             weights,
             bias: filter.bias(lanes),
             inputs,
             relu: filter.relu,
-            large,
-            pool: false,
+            size,
+            pool,
         }
     }
 
-    /// Convolves `input`, whose border is 1. `scratch` grows to what it needs.
+    /// Convolves so many images of `input`, whose border is 1. `scratch` grows to what it needs.
     #[inline(always)]
-    pub fn run<S: Simd>(&self, simd: S, input: &Map, output: &mut Map, scratch: &mut Vec<f32>) {
-        match self.large {
-            true => self.run_as::<S, Four>(simd, input, output, scratch),
-            false => self.run_as::<S, Two>(simd, input, output, scratch),
+    pub fn run<S: Simd>(&self, simd: S, images: usize, input: &Map, output: &mut Map, scratch: &mut Vec<f32>) {
+        match self.size {
+            Size::Small => self.run_as::<S, Two>(simd, images, input, output, scratch),
+            Size::Large => self.run_as::<S, Four>(simd, images, input, output, scratch),
         }
     }
 
     #[inline(always)]
-    fn run_as<S: Simd, F: Form>(&self, simd: S, input: &Map, output: &mut Map, scratch: &mut Vec<f32>) {
+    fn run_as<S: Simd, F: Form>(&self, simd: S, images: usize, input: &Map, output: &mut Map, scratch: &mut Vec<f32>) {
         let [rows, columns] = [input.shape.height(), input.shape.width()].map(|it| it.div_ceil(F::OUTPUTS));
-        let tiles = rows * columns;
+        let tiles = images * rows * columns;
         let vectors = self.bias.len() / S::f32s::LEN;
-        scratch.resize(F::VALUES * F::TILES * self.inputs, 0.0);
+        let needed = F::VALUES * F::TILES * self.inputs;
+        if scratch.len() < needed {
+            scratch.resize(needed, 0.0);
+        }
         let mut products: Products<S> = [[zero(simd); BLOCK]; PRODUCTS];
         for first in (0..tiles).step_by(F::TILES) {
             let count = F::TILES.min(tiles - first);
-            let at = |tile| [(first + tile) / columns, (first + tile) % columns].map(|it| it * F::OUTPUTS);
+            let at = |tile| {
+                let (row, column) = ((first + tile) / columns, (first + tile) % columns);
+                [row / rows, row % rows * F::OUTPUTS, column * F::OUTPUTS]
+            };
             for tile in 0..count {
-                let [y, x] = at(tile);
-                self.transform_tile::<S, F>(simd, input, y * input.row + x * input.channels, tile, scratch);
+                let [image, y, x] = at(tile);
+                let start = image * input.image + y * input.row + x * input.channels;
+                self.transform_tile::<S, F>(simd, input, start, tile, scratch);
             }
             for vector in (0..vectors).step_by(BLOCK) {
                 let block = BLOCK.min(vectors - vector);
@@ -247,20 +269,20 @@ impl Winograd {
         }
     }
 
-    /// Writes a vector of output channels of the tile whose first output is at `y`, `x`.
+    /// Writes a vector of output channels of the tile whose first output is at `y`, `x` of an image.
     #[inline(always)]
     fn write<S: Simd, F: Form>(
         &self,
         simd: S,
         tile: [Line<S>; LINE],
         channel: usize,
-        [y, x]: [usize; 2],
+        [image, y, x]: [usize; 3],
         output: &mut Map,
     ) {
         let bias = load(simd, &self.bias, channel);
         let mut put = |y: usize, x: usize, sum: S::f32s| {
             if y < output.shape.height() && x < output.shape.width() {
-                let at = output.at([y, x]) + channel;
+                let at = output.at([image, y, x]) + channel;
                 store::<S>(finish(simd, sum, bias, self.relu), &mut output.values, at);
             }
         };
