@@ -81,12 +81,12 @@ impl Piece {
         Ok(())
     }
 
-    /// An idle network; a copy of the last one, so that there is always one to copy.
+    /// The network that ran last, whose maps are in the caches; a copy of the last one that is idle, so that there is always one to copy.
     fn take(&self) -> Network {
         let mut idle = self.idle();
         match idle.len() {
             1 => idle[0].clone(),
-            _ => idle.swap_remove(0),
+            last => idle.swap_remove(last - 1),
         }
     }
 
