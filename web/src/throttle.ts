@@ -2,7 +2,7 @@
  * Drawing takes at most so large a part of the page's time: a slow device has better things to do. The browser's other threads, which
  * bring to the screen what was drawn, take about as much again.
  */
-const SHARE = 0.05;
+const SHARE = 0.03;
 
 /**
  * Calls `work` now if it was not called for so long, else once that time is over: the last call is never lost. What it draws is

@@ -1,8 +1,8 @@
-// onnxruntime-web in a web worker, with the product's own resizing.
+// onnxruntime-web in a web worker, as one would use it: pictures are drawn on a canvas of the network's size.
 
 import * as ort from 'onnxruntime-web/wasm';
 
-import { FrameCanvas } from '../../../web/packages/client/src/canvas.js';
+import { cover } from '../../../web/packages/client/src/cover.js';
 import { epochMs } from '../../../web/packages/client/src/protocol.js';
 import { type Input, normalize, openSession } from './onnx.js';
 
@@ -34,7 +34,7 @@ interface Ready {
   input: Input;
   classes: string[];
   session: ort.InferenceSession;
-  canvas: FrameCanvas;
+  context: OffscreenCanvasRenderingContext2D;
 }
 
 let ready: Ready | undefined;
@@ -45,11 +45,23 @@ async function start({ model, manifest, threads }: Start): Promise<void> {
     openSession(model, threads),
   ]);
   const [, height, width] = input.shape;
-  ready = { input, classes, session, canvas: new FrameCanvas(width, height) };
+  const context = new OffscreenCanvas(width, height).getContext('2d', { alpha: false, willReadFrequently: true });
+  if (!context) throw new Error('no canvas');
+  ready = { input, classes, session, context };
 }
 
-async function infer({ picture, began }: Frame, { input, classes, session, canvas }: Ready): Promise<Answer> {
-  const pixels = canvas.draw(picture);
+function draw(picture: VideoFrame | ImageBitmap, context: OffscreenCanvasRenderingContext2D): ImageData {
+  const { width, height } = context.canvas;
+  const [w, h] =
+    'displayWidth' in picture ? [picture.displayWidth, picture.displayHeight] : [picture.width, picture.height];
+  const from = cover(w, h, width, height);
+  context.drawImage(picture, from.x, from.y, from.width, from.height, 0, 0, width, height);
+  picture.close();
+  return context.getImageData(0, 0, width, height);
+}
+
+async function infer({ picture, began }: Frame, { input, classes, session, context }: Ready): Promise<Answer> {
+  const pixels = draw(picture, context);
   const captured = epochMs();
   const tensor = new ort.Tensor('float32', normalize(input, pixels.data), [1, ...input.shape]);
   const normalized = epochMs();
