@@ -3,7 +3,7 @@
 use fearless_simd::prelude::*;
 
 use super::Filter;
-use super::map::Map;
+use super::map::{Map, place};
 use super::simd::{BLOCK, GROUP, finish, load, multiply, store, zero};
 
 /// Filters of a layer, in the order in which they are used.
@@ -51,11 +51,8 @@ impl Direct {
         let vectors = self.bias.len() / S::f32s::LEN;
         for first in (0..positions).step_by(GROUP) {
             // A last group that is not full computes its last position several times.
-            let at: [[usize; 3]; GROUP] = std::array::from_fn(|it| {
-                let position = (first + it).min(positions - 1);
-                let row = position / width;
-                [row / height, row % height, position % width]
-            });
+            let at: [[usize; 3]; GROUP] =
+                std::array::from_fn(|it| place((first + it).min(positions - 1), [height, width]));
             for vector in (0..vectors).step_by(BLOCK) {
                 if vector + BLOCK <= vectors {
                     self.block::<S, BLOCK>(simd, vector, at, input, output);
@@ -101,8 +98,7 @@ impl Direct {
 pub fn max_pool(images: usize, input: &Map, kernel: usize, stride: usize, output: &mut Map) {
     let (channels, [_, height, width]) = (input.channels, output.shape.into());
     for position in 0..images * height * width {
-        let (row, x) = (position / width, position % width);
-        let (image, y) = (row / height, row % height);
+        let [image, y, x] = place(position, [height, width]);
         let at = output.at([image, y, x]);
         let largest = &mut output.values[at..][..channels];
         largest.fill(f32::NEG_INFINITY);

@@ -70,3 +70,10 @@ impl Map {
         }
     }
 }
+
+/// The image, row and column of a place, counted through images of so many rows and columns.
+#[inline(always)]
+pub fn place(index: usize, [rows, columns]: [usize; 2]) -> [usize; 3] {
+    let row = index / columns;
+    [row / rows, row % rows, index % columns]
+}

@@ -7,7 +7,7 @@
 use fearless_simd::prelude::*;
 
 use super::Filter;
-use super::map::Map;
+use super::map::{Map, place};
 use super::simd::{BLOCK, GROUP, finish, load, multiply, store, zero};
 
 /// The longest side of a tile of inputs.
@@ -188,8 +188,8 @@ impl Winograd {
         for first in (0..tiles).step_by(F::TILES) {
             let count = F::TILES.min(tiles - first);
             let at = |tile| {
-                let (row, column) = ((first + tile) / columns, (first + tile) % columns);
-                [row / rows, row % rows * F::OUTPUTS, column * F::OUTPUTS]
+                let [image, row, column] = place(first + tile, [rows, columns]);
+                [image, row * F::OUTPUTS, column * F::OUTPUTS]
             };
             for tile in 0..count {
                 let [image, y, x] = at(tile);

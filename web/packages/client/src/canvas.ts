@@ -13,7 +13,7 @@ export class FrameCanvas {
   constructor(width: number, height: number, downscaler: Downscaler) {
     this.#canvas = new OffscreenCanvas(width, height);
     this.#planes = new PlaneScaler(downscaler, width, height);
-    // Read back every time: kept in memory, so that no frame waits for the graphics processor and all sources are scaled by the same code.
+    // Read back every time: kept in memory, so that no frame waits for the graphics processor and all that is drawn is scaled by the same code.
     const context = this.#canvas.getContext('2d', { alpha: false, willReadFrequently: true });
     if (!context) throw new SplitError('no-worker', 'this browser cannot draw in a web worker');
     context.imageSmoothingQuality = 'high';
