@@ -5,13 +5,18 @@
 //! that several variants share is the same in each. Whether a segment does take and give what the manifest says is in its file, and checked by who
 //! loads it.
 
+mod digest;
+mod input;
+
 use std::{
     collections::{HashMap, HashSet},
     fmt,
 };
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
-use sha2::{Digest as _, Sha256};
+use serde::{Deserialize, Serialize};
+
+pub use digest::Digest;
+pub use input::{Fit, FrameSizeError, Input, Preparation};
 
 use crate::{
     Shape,
@@ -20,74 +25,6 @@ use crate::{
 
 /// The manifest format that this code reads and writes.
 pub const MANIFEST_FORMAT: u32 = 2;
-
-/// SHA-256 of a file's bytes: the identity of a manifest or a segment. Hexadecimal in text, 32 bytes on the wire.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Digest([u8; 32]);
-
-impl Digest {
-    /// The digest of these bytes.
-    pub fn of(bytes: &[u8]) -> Self {
-        Self(Sha256::digest(bytes).into())
-    }
-
-    /// The 32 bytes.
-    pub fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-
-    /// A digest from its 32 bytes.
-    pub fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-}
-
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|it| write!(f, "{it:02x}"))
-    }
-}
-
-impl fmt::Debug for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")
-    }
-}
-
-impl Serialize for Digest {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match serializer.is_human_readable() {
-            true => serializer.collect_str(self),
-            false => self.0.serialize(serializer),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Digest {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match deserializer.is_human_readable() {
-            true => Self::try_from(String::deserialize(deserializer)?).map_err(D::Error::custom),
-            false => <[u8; 32]>::deserialize(deserializer).map(Self),
-        }
-    }
-}
-
-impl TryFrom<String> for Digest {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let refused = || format!("'{text}' is not a SHA-256 digest of 64 hexadecimal digits");
-        let mut bytes = [0; 32];
-        if text.len() != 64 || !text.is_ascii() {
-            return Err(refused());
-        }
-        for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-            let digits = std::str::from_utf8(digits).map_err(|_| refused())?;
-            *byte = u8::from_str_radix(digits, 16).map_err(|_| refused())?;
-        }
-        Ok(Self(bytes))
-    }
-}
 
 /// A series of variants of one network, with everything that was measured of them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -111,61 +48,6 @@ pub struct Manifest {
     pub variants: Vec<Variant>,
     /// The operating points. Messages name one by its place in this list.
     pub operating_points: Vec<OperatingPoint>,
-}
-
-/// What the network takes: an RGB image, `(value / 255 − mean) / std` for each channel.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Input {
-    /// `[3, H, W]`.
-    pub shape: Shape,
-    /// Mean of each channel, in `[0, 1]`.
-    pub mean: [f32; 3],
-    /// Standard deviation of each channel, positive.
-    pub std: [f32; 3],
-}
-
-impl Input {
-    /// Bytes of one frame as RGBA, H·W·4.
-    pub fn rgba_bytes(&self) -> usize {
-        self.shape.positions() * 4
-    }
-
-    /// Normalises a frame of RGBA bytes, row by row, to `[3, H, W]`; alpha is ignored. `values` is overwritten.
-    ///
-    /// Returns the expected length as an error if the frame has another size.
-    pub fn normalize_rgba(&self, rgba: &[u8], values: &mut Vec<f32>) -> Result<(), FrameSizeError> {
-        if rgba.len() != self.rgba_bytes() {
-            return Err(FrameSizeError {
-                shape: self.shape,
-                expected: self.rgba_bytes(),
-                got: rgba.len(),
-            });
-        }
-        values.clear();
-        values.reserve(self.shape.values());
-        for channel in 0..3 {
-            let scale = 1.0 / (255.0 * self.std[channel]);
-            let shift = self.mean[channel] / self.std[channel];
-            values.extend(
-                rgba.chunks_exact(4)
-                    .map(|pixel| f32::from(pixel[channel]) * scale - shift),
-            );
-        }
-        Ok(())
-    }
-}
-
-/// A frame whose size is not the network's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("frame of {got} bytes, expected {expected}: RGBA of {}×{} pixels", shape.width(), shape.height())]
-pub struct FrameSizeError {
-    /// Shape of the network's input.
-    pub shape: Shape,
-    /// Bytes of a frame of that shape.
-    pub expected: usize,
-    /// Bytes given.
-    pub got: usize,
 }
 
 /// The network before pruning.
