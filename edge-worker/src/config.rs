@@ -48,8 +48,10 @@ pub struct Limits {
     pub sockets_per_address: u32,
     /// New WebSockets of one address in a second.
     pub new_sockets_per_second: u32,
-    /// Messages of one connection in a second.
+    /// Messages of one connection in a second; each WebSocket frame counts as one.
     pub messages_per_second: u32,
+    /// Bytes of one connection in a second.
+    pub bytes_per_second: u32,
     /// Time to send the head of an HTTP request, also the next one on a connection kept alive.
     pub header_timeout: Duration,
     /// Time from the upgrade to a valid `Hello`.
@@ -60,6 +62,10 @@ pub struct Limits {
     pub heartbeat: Duration,
     /// Time without a message, after which a connection is closed.
     pub idle_timeout: Duration,
+    /// Age at which a WebSocket is moved on, give or take a quarter: so that an edge worker that joins others gets its share.
+    pub max_age: Duration,
+    /// The same while the edge worker is overloaded.
+    pub overload_age: Duration,
     /// Time to answer what is in flight at shutdown.
     pub drain_timeout: Duration,
 }
@@ -73,11 +79,14 @@ impl Default for Limits {
             sockets_per_address: 256,
             new_sockets_per_second: 50,
             messages_per_second: 240,
+            bytes_per_second: 8 << 20,
             header_timeout: Duration::from_secs(10),
             hello_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(10),
             heartbeat: Duration::from_secs(20),
             idle_timeout: Duration::from_secs(600),
+            max_age: Duration::from_secs(3600),
+            overload_age: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(10),
         }
     }

@@ -73,12 +73,21 @@ struct Given {
     /// New WebSockets of one address in a second [default: 50].
     #[arg(long, env = "EDGE_WORKER_NEW_SOCKETS_PER_SECOND")]
     new_sockets_per_second: Option<u32>,
-    /// Messages of one connection in a second [default: 240].
+    /// Messages of one connection in a second; each WebSocket frame counts as one [default: 240].
     #[arg(long, env = "EDGE_WORKER_MESSAGES_PER_SECOND")]
     messages_per_second: Option<u32>,
+    /// Bytes of one connection in a second [default: 8388608].
+    #[arg(long, env = "EDGE_WORKER_BYTES_PER_SECOND")]
+    bytes_per_second: Option<u32>,
     /// Seconds without a message after which a connection is closed [default: 600].
     #[arg(long, env = "EDGE_WORKER_IDLE_SECONDS")]
     idle_seconds: Option<u64>,
+    /// Seconds after which a client is asked to connect again, give or take a quarter [default: 3600].
+    #[arg(long, env = "EDGE_WORKER_MAX_AGE_SECONDS")]
+    max_age_seconds: Option<u64>,
+    /// The same while the edge worker is overloaded [default: 60].
+    #[arg(long, env = "EDGE_WORKER_OVERLOAD_AGE_SECONDS")]
+    overload_age_seconds: Option<u64>,
     /// Seconds to answer what is in flight at shutdown [default: 10].
     #[arg(long, env = "EDGE_WORKER_DRAIN_SECONDS")]
     drain_seconds: Option<u64>,
@@ -143,6 +152,9 @@ impl Given {
             sockets_per_address: self.sockets_per_address.or(other.sockets_per_address),
             new_sockets_per_second: self.new_sockets_per_second.or(other.new_sockets_per_second),
             messages_per_second: self.messages_per_second.or(other.messages_per_second),
+            bytes_per_second: self.bytes_per_second.or(other.bytes_per_second),
+            max_age_seconds: self.max_age_seconds.or(other.max_age_seconds),
+            overload_age_seconds: self.overload_age_seconds.or(other.overload_age_seconds),
             idle_seconds: self.idle_seconds.or(other.idle_seconds),
             drain_seconds: self.drain_seconds.or(other.drain_seconds),
             log: self.log.or(other.log),
@@ -159,6 +171,11 @@ impl Given {
             sockets_per_address: self.sockets_per_address.unwrap_or(limits.sockets_per_address),
             new_sockets_per_second: self.new_sockets_per_second.unwrap_or(limits.new_sockets_per_second),
             messages_per_second: self.messages_per_second.unwrap_or(limits.messages_per_second),
+            bytes_per_second: self.bytes_per_second.unwrap_or(limits.bytes_per_second),
+            max_age: self.max_age_seconds.map_or(limits.max_age, Duration::from_secs),
+            overload_age: self
+                .overload_age_seconds
+                .map_or(limits.overload_age, Duration::from_secs),
             idle_timeout: self.idle_seconds.map_or(limits.idle_timeout, Duration::from_secs),
             drain_timeout: self.drain_seconds.map_or(limits.drain_timeout, Duration::from_secs),
             ..limits
@@ -232,6 +249,9 @@ mod tests {
             limits.sockets_per_address.to_string(),
             limits.new_sockets_per_second.to_string(),
             limits.messages_per_second.to_string(),
+            limits.bytes_per_second.to_string(),
+            limits.max_age.as_secs().to_string(),
+            limits.overload_age.as_secs().to_string(),
             limits.idle_timeout.as_secs().to_string(),
             limits.drain_timeout.as_secs().to_string(),
             settings.listen.to_string(),

@@ -174,6 +174,11 @@ impl State {
         });
     }
 
+    /// Whether a client would be served better by another edge worker.
+    pub(crate) fn is_overloaded(&self) -> bool {
+        self.pool.wait() > self.config.limits.deadline / 2
+    }
+
     /// What is served now.
     pub(crate) fn catalog(&self) -> Arc<Catalog> {
         self.loaded.load().catalog.clone()

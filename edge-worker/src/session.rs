@@ -4,17 +4,18 @@
 //! ([`READ_BUFFER_BYTES`](crate::upgrade)) and a channel of as many answers as the client has credit.
 
 use std::{
+    hash::{BuildHasher, RandomState},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use split_core::wire::{ClientMessage, ErrorCode, Hello, PROTOCOL_VERSION, ServerMessage, Welcome};
+use split_core::wire::{CLOSE_MOVED, ClientMessage, ErrorCode, Hello, PROTOCOL_VERSION, ServerMessage, Welcome};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::mpsc,
-    time::{interval, timeout},
+    time::{interval, sleep, timeout},
 };
 use tokio_tungstenite::{
     WebSocketStream,
@@ -46,6 +47,7 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
         sender,
         answers,
         in_flight: Vec::new(),
+        began: now,
         heard: now,
         asked: now,
     };
@@ -68,6 +70,8 @@ enum Ending {
     Idle,
     /// The server shuts down.
     Draining,
+    /// The connection has reached its age: the client is to connect again.
+    Moved,
 }
 
 enum Never {}
@@ -80,6 +84,7 @@ struct Session<S> {
     answers: mpsc::Receiver<Answer>,
     /// Ids of the requests whose answers are due.
     in_flight: Vec<u8>,
+    began: Instant,
     /// When anything last came.
     heard: Instant,
     /// When a message last came.
@@ -98,12 +103,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let limit = series.max_message_bytes();
         let mut heartbeat = interval(self.state.config.limits.heartbeat);
         heartbeat.reset();
+        let limits = &self.state.config.limits;
+        let aged = sleep(around(limits.max_age));
+        let overload_age = around(limits.overload_age);
+        tokio::pin!(aged);
         loop {
             tokio::select! {
                 message = self.socket.next() => self.receive(message, &series, limit).await?,
                 Some(answer) = self.answers.recv() => self.answer(answer).await?,
-                _ = heartbeat.tick() => self.beat().await?,
-                () = draining.cancelled() => return Err(self.drain().await),
+                _ = heartbeat.tick() => {
+                    if self.began.elapsed() > overload_age && self.state.is_overloaded() {
+                        return Err(self.drain(Ending::Moved).await);
+                    }
+                    self.beat().await?;
+                }
+                () = &mut aged => return Err(self.drain(Ending::Moved).await),
+                () = draining.cancelled() => return Err(self.drain(Ending::Draining).await),
             }
         }
     }
@@ -145,6 +160,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             manifest: series.digest,
             max_message_bytes,
             credit: self.state.config.limits.credit,
+            messages_per_second: self.state.config.limits.messages_per_second,
+            bytes_per_second: self.state.config.limits.bytes_per_second,
         }))
         .await?;
         Ok(series)
@@ -278,7 +295,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     /// Answers what is in flight; nothing more is read.
-    async fn drain(&mut self) -> Ending {
+    async fn drain(&mut self, ending: Ending) -> Ending {
         while !self.in_flight.is_empty() {
             let Some(answer) = self.answers.recv().await else {
                 break;
@@ -287,7 +304,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 return ending;
             }
         }
-        Ending::Draining
+        ending
     }
 
     async fn send(&mut self, message: &ServerMessage) -> Result<(), Ending> {
@@ -327,6 +344,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Ending::Gone => (CloseCode::Normal, ""),
             Ending::Idle => (CloseCode::Away, "idle"),
             Ending::Draining => (CloseCode::Away, "the server is going away: connect again"),
+            Ending::Moved => (CLOSE_MOVED.into(), "connect again: connections do not live for ever"),
             Ending::Refused(close, code, text) => {
                 self.state.metrics.error(code);
                 if self.send(&ServerMessage::Error { id: None, code, text }).await.is_err() {
@@ -352,6 +370,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
 /// How long the peer has to answer a Close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// This time, give or take a quarter: what began together does not end together.
+fn around(time: Duration) -> Duration {
+    let random = RandomState::new().hash_one(0) as f64 / u64::MAX as f64;
+    time.min(FOREVER).mul_f64(0.75 + 0.5 * random)
+}
+
+/// Longer than any connection lives, and short enough to reckon with.
+const FOREVER: Duration = Duration::from_secs(1 << 32);
 
 fn policy(text: &str) -> Ending {
     Ending::Refused(CloseCode::Policy, ErrorCode::BadMessage, text.into())

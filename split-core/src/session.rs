@@ -11,7 +11,14 @@
 //! let hello = session.hello(None); // goes out as the first message
 //! # assert!(!hello.is_empty());
 //!
-//! let welcome = Welcome { version: PROTOCOL_VERSION, manifest: digest, max_message_bytes: 4096, credit: 2 };
+//! let welcome = Welcome {
+//!     version: PROTOCOL_VERSION,
+//!     manifest: digest,
+//!     max_message_bytes: 4096,
+//!     credit: 2,
+//!     messages_per_second: 240,
+//!     bytes_per_second: 8 << 20,
+//! };
 //! let mut answer = Vec::new();
 //! ServerMessage::Welcome(welcome).encode(&mut answer);
 //! assert!(matches!(session.receive(&answer)?, Event::Welcome(_)));
@@ -273,6 +280,8 @@ mod tests {
             manifest: digest(),
             max_message_bytes: 100,
             credit: 2,
+            messages_per_second: 240,
+            bytes_per_second: 8 << 20,
         }
     }
 

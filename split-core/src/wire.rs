@@ -1,4 +1,4 @@
-//! Wire protocol, version 2: what goes in one binary WebSocket message.
+//! Wire protocol, version 3: what goes in one binary WebSocket message.
 //!
 //! A message is a `postcard` header; in [`ClientMessage::Infer`] the payload follows it without a length of its own, because
 //! the WebSocket delimits the message and the payload ends itself (see [`codec`](crate::codec)). So an `Infer` costs three bytes beside its payload (four
@@ -17,10 +17,12 @@ use serde::{Deserialize, Serialize};
 use crate::Digest;
 
 /// The protocol version that this code speaks.
-pub const PROTOCOL_VERSION: u16 = 2;
+pub const PROTOCOL_VERSION: u16 = 3;
 
 /// The longest text in a message, in bytes.
 const MAX_TEXT_BYTES: usize = 1024;
+/// WebSocket close code of a connection that has reached its age: connect again at once, and send again what was not answered.
+pub const CLOSE_MOVED: u16 = 1012;
 /// The longest padding of a probe, in bytes.
 pub const MAX_PROBE_BYTES: usize = 64 * 1024;
 
@@ -76,7 +78,7 @@ pub enum ServerMessage {
     Busy {
         /// The request's id.
         id: u8,
-        /// When asking again may help, in milliseconds from now.
+        /// When asking again may help, in milliseconds from now: the predicted wait of the queue.
         retry_ms: u32,
     },
     /// A request, or the whole connection, cannot be served.
@@ -101,6 +103,11 @@ pub struct Welcome {
     pub max_message_bytes: u32,
     /// Requests that may be in flight on this connection, at least 1.
     pub credit: u8,
+    /// Messages a second that are served on this connection on average, with a burst of two seconds' worth; each WebSocket frame counts as one.
+    /// A request beyond that is answered `Busy`.
+    pub messages_per_second: u32,
+    /// Bytes a second of the same kind.
+    pub bytes_per_second: u32,
 }
 
 /// Class probabilities of one frame and the server's part of its time.
@@ -340,6 +347,8 @@ mod tests {
                 manifest: Digest::from_bytes([7; 32]),
                 max_message_bytes: 4096,
                 credit: 4,
+                messages_per_second: 240,
+                bytes_per_second: 8 << 20,
             }),
             ServerMessage::Result(InferResult {
                 id: 9,
@@ -394,9 +403,9 @@ mod tests {
         assert_eq!(bytes_of(&ClientMessage::Probe { id: 3, padding: 2 }), [2, 3, 2, 0, 0]);
         assert_eq!(bytes_of(&ClientMessage::Bye), [3]);
         let hello = bytes_of(&ClientMessage::Hello(hello()));
-        assert_eq!(hello, [&[0, 2][..], &[7; 32], &[1, 3], b"abc"].concat());
+        assert_eq!(hello, [&[0, 3][..], &[7; 32], &[1, 3], b"abc"].concat());
         let golden: [&[u8]; 5] = [
-            &[&[0, 2][..], &[7; 32], &[128, 32, 4]].concat(),
+            &[&[0, 3][..], &[7; 32], &[128, 32, 4, 240, 1, 128, 128, 128, 4]].concat(),
             &[1, 9, 2, 3, 0, 0, 64, 63, 5, 0, 0, 128, 62, 1, 172, 2, 240, 162, 4],
             &[2, 3],
             &[3, 4, 250, 1],

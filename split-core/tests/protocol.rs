@@ -69,6 +69,8 @@ fn what_a_server_sends() {
             manifest: manifest(),
             max_message_bytes: 65_541,
             credit: 4,
+            messages_per_second: 240,
+            bytes_per_second: 8 << 20,
         }),
         ServerMessage::Result(InferResult {
             id: 7,

@@ -8,7 +8,11 @@ use std::{
 
 use js_sys::{Function, Object, Reflect};
 use serde::Serialize;
-use split_core::{Digest, manifest::ImageFormat, wire::ClientMessage};
+use split_core::{
+    Digest,
+    manifest::ImageFormat,
+    wire::{CLOSE_MOVED, ClientMessage},
+};
 use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 
 use crate::{
@@ -26,7 +30,7 @@ const CONNECTION_LOST: &str = "connection-lost";
 /// One client of one edge worker, to be used in a web worker.
 ///
 /// Errors are thrown as objects `{ code, message }`; what arrives on its own is told to the listener as objects `{ type, … }`: `open`, `result`,
-/// `busy`, `failed`, `probed` and `closed`.
+/// `busy`, `failed`, `probed`, `moved` and `closed`.
 #[wasm_bindgen]
 pub struct Client {
     shared: Rc<Shared>,
@@ -56,6 +60,8 @@ enum EventView {
         message: String,
     },
     Probed,
+    /// The edge worker asks to connect again at once; frames in flight go over the next connection.
+    Moved,
     Closed {
         code: &'static str,
         message: String,
@@ -180,7 +186,7 @@ impl Client {
 
     /// Connects over a socket that is being opened; what becomes of it is told to the listener. A connection in use is dropped.
     pub fn connect(&self, socket: MessageSocket, token: Option<String>) {
-        self.close();
+        self.shared.leave();
         let hello = self.shared.engine.borrow_mut().connect(token);
         let (link, shared) = (Rc::clone(&self.shared.link), Rc::downgrade(&self.shared));
         let socket = Socket::new(socket, link, move |event| {
@@ -244,13 +250,8 @@ impl Client {
 
     /// Ends the connection. Frames in flight are forgotten and no event follows.
     pub fn close(&self) {
-        if self.connected() {
-            let mut bye = Vec::new();
-            ClientMessage::Bye.encode(&mut bye);
-            self.shared.send(&bye);
-        }
+        self.shared.leave();
         self.shared.engine.borrow_mut().disconnect();
-        self.shared.socket.borrow_mut().take();
     }
 }
 
@@ -259,8 +260,19 @@ impl Shared {
         match event {
             SocketEvent::Open => self.send(hello),
             SocketEvent::Message(bytes, at) => self.receive(bytes, at),
+            SocketEvent::Close(CLOSE_MOVED, _) if self.engine.borrow().is_connected() => self.moved(),
             SocketEvent::Close(code, reason) => self.ended(CONNECTION_LOST, close_text(code, &reason)),
         }
+    }
+
+    /// Says goodbye over the socket in use, if there is one, and drops it.
+    fn leave(&self) {
+        if self.engine.borrow().is_connected() {
+            let mut bye = Vec::new();
+            ClientMessage::Bye.encode(&mut bye);
+            self.send(&bye);
+        }
+        self.socket.borrow_mut().take();
     }
 
     fn send(&self, message: &[u8]) {
@@ -282,7 +294,11 @@ impl Shared {
         match notice {
             Ok(notice) => {
                 let view = self.view(notice);
+                let resent = self.resend();
                 self.tell(&view);
+                if let Err(error) = resent {
+                    self.ended(error.code(), error.to_string());
+                }
             }
             Err(error) => self.ended(error.code(), error.to_string()),
         }
@@ -300,6 +316,23 @@ impl Shared {
             },
             Notice::Probed => EventView::Probed,
         }
+    }
+
+    /// Sends again what a connection that was moved left unanswered, as far as there is credit.
+    fn resend(&self) -> Result<(), ClientError> {
+        let mut engine = self.engine.borrow_mut();
+        while engine.resend()? {
+            self.send(engine.message());
+        }
+        Ok(())
+    }
+
+    fn moved(&self) {
+        if let Some(socket) = self.socket.borrow().as_ref() {
+            socket.close();
+        }
+        self.engine.borrow_mut().moved();
+        self.tell(&EventView::Moved);
     }
 
     /// The socket is closed but not dropped: this may run inside one of its handlers.

@@ -3,7 +3,7 @@
 //! The caller moves bytes: messages to and from a socket, segments from a download, frames from a camera. See the crate's tour.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     time::Duration,
 };
 
@@ -12,7 +12,7 @@ use split_core::{
     manifest::{Codec, ImageFormat, Segment},
     selection::{Answer, LatencyProfile, LinkEstimate, LinkSample, Selection, Selector, Unanswered},
     session::{Event, SendError, Session},
-    wire::{ClassProbability, InferResult, Welcome},
+    wire::{ClassProbability, ClientMessage, InferResult, Welcome},
 };
 
 use crate::{
@@ -38,6 +38,8 @@ pub struct Engine {
     selection: Option<Selection>,
     unusable: HashSet<usize>,
     connection: Option<Connection>,
+    /// Requests of a connection that the edge worker moved, to be sent again over the next one.
+    unsent: VecDeque<Waiting>,
     message: Vec<u8>,
 }
 
@@ -49,12 +51,13 @@ struct Connection {
 }
 
 /// A request on its way.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Waiting {
     /// None for a probe.
     frame: Option<Frame>,
     sent: Duration,
-    bytes: usize,
+    /// As it was sent.
+    message: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -135,6 +138,7 @@ impl Engine {
             selection: None,
             unusable: HashSet::new(),
             connection: None,
+            unsent: VecDeque::new(),
             message: Vec::new(),
             manifest,
         })
@@ -306,9 +310,38 @@ impl Engine {
     pub fn disconnect(&mut self) -> Vec<u32> {
         self.selector.disconnected();
         let waiting = self.connection.take().map(|it| it.waiting).unwrap_or_default();
-        let mut frames: Vec<u32> = waiting.values().filter_map(|it| it.frame.map(|it| it.number)).collect();
+        let waiting = waiting.into_values().chain(self.unsent.drain(..));
+        let mut frames: Vec<u32> = waiting.filter_map(|it| it.frame.map(|it| it.number)).collect();
         frames.sort_unstable();
         frames
+    }
+
+    /// Ends a connection that the edge worker closed with [`CLOSE_MOVED`](split_core::wire::CLOSE_MOVED).
+    ///
+    /// What it had not answered is kept, for [`resend`](Self::resend) over the next connection.
+    pub fn moved(&mut self) {
+        self.selector.disconnected();
+        let waiting = self.connection.take().map(|it| it.waiting).unwrap_or_default();
+        let mut waiting: Vec<Waiting> = waiting.into_values().filter(|it| it.frame.is_some()).collect();
+        waiting.sort_by_key(|it| it.sent);
+        self.unsent.extend(waiting);
+    }
+
+    /// Whether a request of a connection that was moved can be sent again now; if so, [`message`](Self::message) is to be sent.
+    pub fn resend(&mut self) -> Result<bool, ClientError> {
+        let Some(connection) = self.connection.as_mut().filter(|it| it.session.has_credit()) else {
+            return Ok(false);
+        };
+        let Some(waiting) = self.unsent.front() else {
+            return Ok(false);
+        };
+        let Ok(ClientMessage::Infer { point, payload, .. }) = ClientMessage::decode(&waiting.message) else {
+            return Ok(false);
+        };
+        let id = connection.session.infer(point, payload, &mut self.message)?;
+        connection.sent(id, waiting.frame, (self.clock)(), &self.message);
+        self.unsent.pop_front();
+        Ok(true)
     }
 
     /// Whether the edge worker has welcomed the client.
@@ -320,7 +353,7 @@ impl Engine {
 
     /// Whether another frame may go out now.
     pub fn has_credit(&self) -> bool {
-        self.connection.as_ref().is_some_and(|it| it.session.has_credit())
+        self.unsent.is_empty() && self.connection.as_ref().is_some_and(|it| it.session.has_credit())
     }
 
     /// Whether the edge worker has been silent for so long that the connection must be given up.
@@ -363,7 +396,7 @@ impl Engine {
                     point,
                     stages: stages.device,
                 };
-                connection.sent(id, Some(frame), (self.clock)(), self.message.len());
+                connection.sent(id, Some(frame), (self.clock)(), &self.message);
                 Ok(None)
             }
         }
@@ -392,7 +425,7 @@ impl Engine {
             point,
             stages,
         };
-        connection.sent(id, Some(frame), (self.clock)(), self.message.len());
+        connection.sent(id, Some(frame), (self.clock)(), &self.message);
         Ok(())
     }
 
@@ -409,7 +442,7 @@ impl Engine {
         for padding in [padding, 0] {
             match connection.session.probe(padding, &mut self.message) {
                 Ok(id) => {
-                    connection.sent(id, None, now, self.message.len());
+                    connection.sent(id, None, now, &self.message);
                     return Ok(true);
                 }
                 Err(SendError::TooLong { .. }) => continue,
@@ -438,7 +471,7 @@ impl Engine {
             Event::ProbeAck { id } => {
                 let waiting = taken(connection, id)?;
                 let sample = LinkSample {
-                    message_bytes: waiting.bytes,
+                    message_bytes: waiting.message.len(),
                     elapsed: at.saturating_sub(waiting.sent),
                 };
                 self.selector.record_probe(at, sample);
@@ -466,7 +499,7 @@ impl Engine {
         let frame = waiting.frame.ok_or(ClientError::Offline)?;
         let answer = Answer {
             point: frame.point,
-            message_bytes: waiting.bytes,
+            message_bytes: waiting.message.len(),
             elapsed: at.saturating_sub(waiting.sent),
         };
         let micros = |it: u32| Duration::from_micros(u64::from(it));
@@ -482,7 +515,7 @@ impl Engine {
             point: frame.point,
             top: result.top,
             stages,
-            message_bytes: waiting.bytes,
+            message_bytes: waiting.message.len(),
         }))
     }
 }
@@ -499,7 +532,7 @@ impl Connection {
         let oldest = self.waiting.values().min_by_key(|it| it.sent)?;
         Some(Unanswered {
             point: oldest.frame.map(|it| it.point),
-            message_bytes: oldest.bytes,
+            message_bytes: oldest.message.len(),
             sent: oldest.sent,
         })
     }
@@ -508,15 +541,13 @@ impl Connection {
         self.session.has_credit() && self.waiting.values().all(|it| it.frame.is_some())
     }
 
-    fn sent(&mut self, id: u8, frame: Option<Frame>, now: Duration, bytes: usize) {
-        self.waiting.insert(
-            id,
-            Waiting {
-                frame,
-                sent: now,
-                bytes,
-            },
-        );
+    fn sent(&mut self, id: u8, frame: Option<Frame>, now: Duration, message: &[u8]) {
+        let waiting = Waiting {
+            frame,
+            sent: now,
+            message: message.to_vec(),
+        };
+        self.waiting.insert(id, waiting);
     }
 }
 
@@ -526,7 +557,7 @@ fn may_use(manifest: &Manifest, unusable: &HashSet<usize>, point: usize, among: 
 
 #[cfg(test)]
 mod tests {
-    use split_core::wire::{ClientMessage, ErrorCode, PROTOCOL_VERSION, ServerMessage};
+    use split_core::wire::{ErrorCode, PROTOCOL_VERSION, ServerMessage};
 
     use super::*;
     use crate::fixture::{self, INPUT, OUTPUT, POOL1, Series};
@@ -557,6 +588,8 @@ mod tests {
             manifest,
             max_message_bytes: 4096,
             credit,
+            messages_per_second: 240,
+            bytes_per_second: 8 << 20,
         };
         answer(engine, ServerMessage::Welcome(welcome)).unwrap();
     }
@@ -696,6 +729,49 @@ mod tests {
         );
         welcome(&mut engine, 2);
         assert_eq!(engine.choose(), Some(POOL1));
+    }
+
+    #[test]
+    fn a_moved_connection_loses_no_frame() {
+        let series = fixture::series();
+        let mut engine = engine(&series);
+        give(&mut engine, &series, POOL1);
+        welcome(&mut engine, 3);
+        let mut sent = Vec::new();
+        for number in [1, 2, 3] {
+            engine.infer(number, POOL1, &fixture::frame(0)).unwrap();
+            sent.push(engine.message().to_vec());
+        }
+        answer(&mut engine, result(id_of(&sent[0]))).unwrap();
+        assert!(engine.probe().unwrap());
+        engine.moved();
+        assert!(!engine.resend().unwrap(), "there is no connection yet");
+        // The next edge worker grants less.
+        welcome(&mut engine, 1);
+        assert!(!engine.has_credit(), "newer frames go behind");
+        for number in [2, 3] {
+            assert!(engine.resend().unwrap());
+            assert!(!engine.resend().unwrap());
+            assert_eq!(engine.message()[2..], sent[number - 1][2..]);
+            let id = id_of(engine.message());
+            let Notice::Result(got) = answer(&mut engine, result(id)).unwrap() else {
+                panic!("a result is expected")
+            };
+            assert_eq!(got.frame as usize, number);
+        }
+        assert!(engine.has_credit() && !engine.resend().unwrap());
+    }
+
+    #[test]
+    fn frames_of_a_moved_connection_are_named_when_the_next_one_fails() {
+        let series = fixture::series();
+        let mut engine = engine(&series);
+        give(&mut engine, &series, POOL1);
+        welcome(&mut engine, 2);
+        engine.infer(7, POOL1, &fixture::frame(0)).unwrap();
+        engine.moved();
+        engine.connect(None);
+        assert_eq!(engine.disconnect(), [7]);
     }
 
     #[test]

@@ -36,10 +36,16 @@ async fn every_point_is_answered_as_the_uncut_tail_would() {
 
 #[tokio::test]
 async fn the_welcome_states_the_limits() {
-    let edge = Edge::with(&Recipe::default(), |it| it.limits.credit = 3).await;
+    let adjust = |it: &mut Config| {
+        it.limits.credit = 3;
+        it.limits.messages_per_second = 7;
+        it.limits.bytes_per_second = 70_000;
+    };
+    let edge = Edge::with(&Recipe::default(), adjust).await;
     let client = edge.client().await;
     let welcome = client.session.welcome().unwrap();
     assert_eq!((welcome.credit, welcome.version), (3, PROTOCOL_VERSION));
+    assert_eq!((welcome.messages_per_second, welcome.bytes_per_second), (7, 70_000));
     assert!(welcome.max_message_bytes > 65_536);
 }
 

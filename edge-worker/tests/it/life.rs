@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use futures_util::StreamExt;
+use futures_util::{SinkExt, StreamExt};
 use split_core::{
     Digest,
     session::{Event, SessionError},
-    wire::ErrorCode,
+    wire::{CLOSE_MOVED, ErrorCode},
 };
 use split_tests::{
     client::{Client, ClientError},
@@ -135,6 +135,106 @@ async fn assert_closes(socket: &mut tokio_tungstenite::WebSocketStream<tokio::ne
     assert_eq!(frame.code, CloseCode::Away);
     // Reading on sends the answer to the Close.
     while within(socket.next()).await.is_some() {}
+}
+
+/// Asks for frames, as many at once as there is credit for, and goes on elsewhere when it is moved, as a page does.
+struct Streaming<'a> {
+    edge: &'a Edge,
+    client: Client,
+    payload: Vec<u8>,
+    sent: usize,
+    answered: usize,
+    moved: usize,
+}
+
+impl<'a> Streaming<'a> {
+    async fn start(edge: &'a Edge) -> Self {
+        Self {
+            client: edge.client().await,
+            payload: edge.toy.payload(POOL1, 1).unwrap(),
+            edge,
+            sent: 0,
+            answered: 0,
+            moved: 0,
+        }
+    }
+
+    async fn ask(&mut self) {
+        while self.client.session.has_credit() {
+            // After a Close nothing can be sent, but what came before it can be read.
+            if self.client.infer(POOL1, &self.payload).await.is_err() {
+                break;
+            }
+            self.sent += 1;
+        }
+    }
+
+    async fn receive(&mut self) {
+        match within(self.client.next()).await {
+            Ok(Event::Result(_)) => self.answered += 1,
+            Err(ClientError::Closed(Some(frame))) => {
+                assert_eq!(u16::from(frame.code), CLOSE_MOVED);
+                self.sent -= self.client.session.in_flight();
+                self.moved += 1;
+                self.client = self.edge.client().await;
+            }
+            other => panic!("a result or a Close is expected, not {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_has_reached_its_age_is_moved_and_no_frame_is_lost() {
+    let short = |config: &mut edge_worker::Config| config.limits.max_age = std::time::Duration::from_millis(50);
+    let edge = Edge::with(&Recipe::slow(), short).await;
+    let mut streaming = Streaming::start(&edge).await;
+    while streaming.moved < 3 {
+        streaming.ask().await;
+        streaming.receive().await;
+    }
+    while streaming.client.session.in_flight() > 0 {
+        streaming.receive().await;
+    }
+    assert_eq!(streaming.sent, streaming.answered);
+    // What the edge worker had read, it has answered before it closed.
+    let results = r#"edge_results_total{split="pool1",variant="a"}"#;
+    assert_eq!(edge.metric(results).await, streaming.answered as f64);
+}
+
+#[tokio::test]
+async fn an_overloaded_edge_worker_moves_connections_on_sooner() {
+    let loaded = |config: &mut edge_worker::Config| {
+        config.limits.heartbeat = std::time::Duration::from_millis(20);
+        config.limits.overload_age = std::time::Duration::ZERO;
+        // Whatever is in the queue is too much, and nothing is refused for it.
+        config.limits.deadline = std::time::Duration::from_nanos(1);
+    };
+    let edge = Edge::with(&Recipe::slow(), loaded).await;
+    let mut idle = edge.client().await;
+    for _ in 0..3 {
+        assert!(within(idle.socket.next()).await.unwrap().unwrap().is_ping());
+        idle.socket.flush().await.unwrap();
+    }
+    let asking = async {
+        let payload = edge.toy.payload(POOL1, 1).unwrap();
+        loop {
+            // It is moved, too.
+            let mut client = edge.client().await;
+            while client.ask(POOL1, &payload).await.is_ok() {}
+        }
+    };
+    let closed = async {
+        loop {
+            match idle.socket.next().await.unwrap().unwrap() {
+                Message::Close(frame) => break frame.unwrap().code,
+                _ => idle.socket.flush().await.unwrap(),
+            }
+        }
+    };
+    tokio::select! {
+        code = within(closed) => assert_eq!(u16::from(code), CLOSE_MOVED),
+        () = asking => {}
+    }
 }
 
 #[tokio::test]

@@ -59,6 +59,12 @@ export class Connection {
     this.#settle();
   }
 
+  /** To be told that the edge worker asks to connect again at once. */
+  moved(): void {
+    // Later, not now: this runs inside a handler of the socket that a new connection would drop.
+    this.#again = setTimeout(() => this.open());
+  }
+
   /** To be told that the connection has ended, or did not come about. */
   closed({ code, message, retry }: Omit<Closed, 'frames'>): void {
     const problem: Problem = { code, message };

@@ -26,4 +26,6 @@ export type ClientEvent =
   | { type: 'busy'; frame: number; retryMs: number }
   | { type: 'failed'; frame: number; code: ErrorCode; message: string }
   | { type: 'probed' }
+  /** The edge worker asks to connect again at once; frames in flight go over the next connection. */
+  | { type: 'moved' }
   | ({ type: 'closed' } & Closed);

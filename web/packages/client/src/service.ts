@@ -169,6 +169,9 @@ export class Service {
         this.#connection.closed(event);
         if (!event.retry) this.#announcer.problem(event);
         break;
+      case 'moved':
+        this.#connection.moved();
+        break;
       case 'probed':
         // The first probes follow each other at once.
         this.#client.tick();
