@@ -73,9 +73,9 @@ impl Catalog {
         self.in_use().find(|it| it.digest == *digest)
     }
 
-    /// The segment file of this digest, whichever series it is part of.
-    pub(crate) fn segment(&self, digest: &Digest) -> Option<Asset> {
-        self.in_use().find_map(|it| it.segment(digest).cloned())
+    /// The segment or codec at this path beside a manifest, whichever series it is part of.
+    pub(crate) fn file(&self, path: &str) -> Option<Asset> {
+        self.in_use().find_map(|it| it.file(path).cloned())
     }
 
     /// The longest message that any client has reason to send, in bytes.

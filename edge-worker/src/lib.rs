@@ -5,7 +5,7 @@
 //! future completes, and returns when every request in flight is answered.
 //!
 //! ```text
-//!  listener ──► routes ──► page, manifest, segments     (assets: whole files in memory, a lookup by path)
+//!  listener ──► routes ──► page, series' files          (assets: whole files in memory, a lookup by path)
 //!                  │
 //!                  └─────► session (one task a WebSocket) ──► pool (one task a core) ──► tail
 //! ```

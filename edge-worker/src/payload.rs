@@ -108,7 +108,7 @@ fn file_format(format: ImageFormat) -> image::ImageFormat {
 #[cfg(test)]
 mod tests {
     use image::RgbImage;
-    use split_core::Shape;
+    use split_core::{Shape, manifest::Preparation};
 
     use super::*;
 
@@ -124,6 +124,7 @@ mod tests {
     fn decoder(format: ImageFormat) -> Decoder {
         let input = Input {
             shape: Shape::new(3, 32, 32).unwrap(),
+            preparation: Preparation::default(),
             mean: [0.5; 3],
             std: [0.25; 3],
         };

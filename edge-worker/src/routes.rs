@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use hyper::upgrade::OnUpgrade;
 use serde::Deserialize;
-use split_core::Digest;
 use warp::{
     Filter, Rejection, Reply,
     filters::BoxedFilter,
@@ -95,7 +94,9 @@ fn file(state: &State, path: &str, headers: &HeaderMap) -> Response {
         ["v1", "manifest.json"] => catalog.default().map(|it| it.json.clone()),
         ["models"] => Some(catalog.list.clone()),
         ["models", series, "manifest.json"] => catalog.named(series).map(|it| it.json.clone()),
-        ["v1", "segments", file] | ["models", _, "segments", file] => digest(file).and_then(|it| catalog.segment(&it)),
+        ["v1", folder @ ("segments" | "codecs"), file] | ["models", _, folder @ ("segments" | "codecs"), file] => {
+            catalog.file(&format!("{folder}/{file}"))
+        }
         _ => catalog.page.get(path).cloned(),
     };
     match found {
@@ -122,10 +123,6 @@ fn shared(mut response: Response, request: &HeaderMap, allowed: &[String]) -> Re
 
 fn missing(text: &'static str) -> Response {
     warp::reply::with_status(text, StatusCode::NOT_FOUND).into_response()
-}
-
-fn digest(file: &str) -> Option<Digest> {
-    Digest::try_from(file.strip_suffix(".nnef.tgz")?.to_owned()).ok()
 }
 
 /// What the page's scripts may do: only what this server sent, WebAssembly included, and workers that the bundler wraps in a blob.

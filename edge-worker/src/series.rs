@@ -11,8 +11,8 @@ use std::{
 use bytes::Bytes;
 use split_core::{
     Digest, Manifest,
-    codec::FeatureCodec,
-    manifest::{Codec, ManifestError, OperatingPoint, Split, Variant},
+    codec::SpecError,
+    manifest::{Codec, CodecFile, Cut, File, FileKind, ManifestError, OperatingPoint, Segment, Split, Variant},
     wire::MAX_PROBE_BYTES,
 };
 use split_runtime::LoadError;
@@ -31,7 +31,8 @@ pub(crate) struct Series {
     pub(crate) digest: Digest,
     /// The manifest file.
     pub(crate) json: Asset,
-    segments: HashMap<Digest, Asset>,
+    /// What a device may need, by its path beside the manifest.
+    files: HashMap<String, Asset>,
     points: Vec<Option<Arc<Point>>>,
 }
 
@@ -75,10 +76,10 @@ pub enum SeriesError {
         /// What is wrong.
         source: ManifestError,
     },
-    /// A segment's bytes are not those that the manifest names.
+    /// The bytes of a segment or a codec are not those that the manifest names.
     #[error("'{}' is damaged: its SHA-256 is {got}; copy the series again", .path.display())]
     Damaged {
-        /// The segment file; its name is the expected digest.
+        /// The file; its name is the expected digest.
         path: PathBuf,
         /// Digest of what it holds.
         got: Digest,
@@ -103,13 +104,15 @@ pub enum SeriesError {
         /// What is wrong.
         reason: String,
     },
-    /// A name that cannot be part of a URL.
-    #[error("'{}': the series is named '{name}'; use letters, digits, '-', '_' and '.'", .path.display())]
-    Name {
-        /// The manifest file.
+    /// A sound file that is no codec of its operating point.
+    #[error("'{}': the codec of operating point {point} cannot be built: {source}; write the series again with a trainer of this release", .path.display())]
+    Codec {
+        /// The codec's file.
         path: PathBuf,
-        /// The name.
-        name: String,
+        /// Place of the operating point in the manifest.
+        point: usize,
+        /// What is wrong.
+        source: SpecError,
     },
     /// Two series of one name.
     #[error("two folders in '{}' hold a series named '{name}': remove one", .folder.display())]
@@ -122,7 +125,7 @@ pub enum SeriesError {
 }
 
 impl Series {
-    /// Reads `folder/manifest.json` and every segment that it names, verifies them, and prepares and warms up every tail.
+    /// Reads `folder/manifest.json` and every file that it names, verifies them, and prepares every codec and every tail, warmed up.
     pub(crate) fn load(folder: &Path) -> Result<Self, SeriesError> {
         let path = folder.join("manifest.json");
         let json: Bytes = read(&path)?.into();
@@ -130,34 +133,27 @@ impl Series {
             path: path.clone(),
             source,
         })?;
-        check_name(&path, &manifest.series)?;
-        let files = read_segments(folder, &manifest)?;
-        let points = Points::new(&path, &manifest, &files).load()?;
+        let read = read_files(folder, &manifest)?;
+        let points = Points::new(folder, &manifest, &read).load()?;
         // Only what a device may have to run is served: a tail may be its owner's secret.
-        let heads: HashSet<Digest> = manifest
-            .operating_points
-            .iter()
-            .filter_map(|it| manifest.cut(it))
-            .flat_map(|it| it.head)
-            .map(|it| it.sha256)
-            .collect();
-        let segments = files
+        let points_of_devices = manifest.operating_points.iter();
+        let files: HashSet<File> = points_of_devices.flat_map(|it| manifest.device_files(it)).collect();
+        let files = files
             .into_iter()
-            .filter(|(digest, _)| heads.contains(digest))
-            .map(|(digest, bytes)| (digest, Asset::new(bytes, "application/gzip", IMMUTABLE)))
-            .collect();
+            .filter_map(|it| Some((it.path(), asset(it.kind, read.get(&it.sha256)?))));
+        let files = files.collect();
         Ok(Self {
             digest: Digest::of(&json),
             json: Asset::new(json, "application/json", REVALIDATE).compressed(),
             manifest,
-            segments,
+            files,
             points,
         })
     }
 
-    /// The segment file of this digest, if it is part of a head.
-    pub(crate) fn segment(&self, digest: &Digest) -> Option<&Asset> {
-        self.segments.get(digest)
+    /// The file at this path beside the manifest, if a device may need it: a head's segment, or a codec.
+    pub(crate) fn file(&self, path: &str) -> Option<&Asset> {
+        self.files.get(path)
     }
 
     /// The operating point at this place in the manifest, if there is one and it has a tail.
@@ -188,37 +184,39 @@ fn read(path: &Path) -> Result<Vec<u8>, SeriesError> {
     })
 }
 
-fn check_name(path: &Path, name: &str) -> Result<(), SeriesError> {
-    let allowed = |it: u8| it.is_ascii_alphanumeric() || b"-_.".contains(&it);
-    match !name.is_empty() && !name.starts_with('.') && name.bytes().all(allowed) {
-        true => Ok(()),
-        false => Err(SeriesError::Name {
-            path: path.into(),
-            name: name.into(),
-        }),
-    }
-}
-
-fn read_segments(folder: &Path, manifest: &Manifest) -> Result<HashMap<Digest, Bytes>, SeriesError> {
+/// The bytes of every segment and codec, verified.
+fn read_files(folder: &Path, manifest: &Manifest) -> Result<HashMap<Digest, Bytes>, SeriesError> {
+    let segments = manifest.variants.iter().flat_map(|it| &it.segments).map(Segment::file);
+    let codecs = manifest.operating_points.iter().filter_map(|it| match &it.codec {
+        Codec::Features(codec) => Some(codec.file()),
+        Codec::None | Codec::Image { .. } => None,
+    });
     let mut files = HashMap::new();
-    for segment in manifest.variants.iter().flat_map(|it| &it.segments) {
-        if files.contains_key(&segment.sha256) {
+    for file in segments.chain(codecs) {
+        if files.contains_key(&file.sha256) {
             continue;
         }
-        let path = folder.join(segment.path());
+        let path = folder.join(file.path());
         let bytes = read(&path)?;
         let got = Digest::of(&bytes);
-        if got != segment.sha256 {
+        if got != file.sha256 {
             return Err(SeriesError::Damaged { path, got });
         }
-        files.insert(segment.sha256, bytes.into());
+        files.insert(file.sha256, bytes.into());
     }
     Ok(files)
 }
 
+fn asset(kind: FileKind, bytes: &Bytes) -> Asset {
+    match kind {
+        FileKind::Segment => Asset::new(bytes.clone(), "application/gzip", IMMUTABLE),
+        FileKind::Codec => Asset::new(bytes.clone(), "application/json", IMMUTABLE).compressed(),
+    }
+}
+
 /// Prepares the operating points of a manifest.
 struct Points<'a> {
-    path: &'a Path,
+    folder: &'a Path,
     manifest: &'a Manifest,
     files: &'a HashMap<Digest, Bytes>,
     builder: Builder,
@@ -226,9 +224,9 @@ struct Points<'a> {
 }
 
 impl<'a> Points<'a> {
-    fn new(path: &'a Path, manifest: &'a Manifest, files: &'a HashMap<Digest, Bytes>) -> Self {
+    fn new(folder: &'a Path, manifest: &'a Manifest, files: &'a HashMap<Digest, Bytes>) -> Self {
         Self {
-            path,
+            folder,
             manifest,
             files,
             builder: Builder::default(),
@@ -237,10 +235,11 @@ impl<'a> Points<'a> {
     }
 
     fn load(mut self) -> Result<Vec<Option<Arc<Point>>>, SeriesError> {
-        self.manifest.operating_points.iter().map(|it| self.point(it)).collect()
+        let points = self.manifest.operating_points.iter().enumerate();
+        points.map(|(index, it)| self.point(index, it)).collect()
     }
 
-    fn point(&mut self, point: &'a OperatingPoint) -> Result<Option<Arc<Point>>, SeriesError> {
+    fn point(&mut self, index: usize, point: &'a OperatingPoint) -> Result<Option<Arc<Point>>, SeriesError> {
         let Some(cut) = self.manifest.cut(point) else {
             return Ok(None);
         };
@@ -248,13 +247,9 @@ impl<'a> Points<'a> {
             Codec::None => return Ok(None),
             Codec::Image { format, .. } => Decoder::Image {
                 format: *format,
-                input: self.manifest.input.clone(),
+                input: cut.input.clone(),
             },
-            Codec::Features(spec) => match FeatureCodec::new(cut.features, spec) {
-                Ok(codec) => Decoder::Features(Box::new(codec)),
-                // A parsed manifest builds all its codecs, so this one has nothing to serve.
-                Err(_) => return Ok(None),
-            },
+            Codec::Features(codec) => self.decoder(index, codec, &cut)?,
         };
         Ok(Some(Arc::new(Point {
             variant: point.variant.clone(),
@@ -264,20 +259,33 @@ impl<'a> Points<'a> {
         })))
     }
 
+    fn decoder(&self, point: usize, codec: &CodecFile, cut: &Cut<'_>) -> Result<Decoder, SeriesError> {
+        let json = self.files.get(&codec.sha256).map_or(&[][..], |it| it);
+        match codec.open(cut.features, json) {
+            Ok(codec) => Ok(Decoder::Features(Box::new(codec))),
+            Err(source) => Err(SeriesError::Codec {
+                path: self.folder.join(codec.file().path()),
+                point,
+                source,
+            }),
+        }
+    }
+
     fn tail(&mut self, variant: &'a Variant, from: usize) -> Result<Arc<Tail>, SeriesError> {
         if let Some(tail) = self.tails.get(&(variant.name.as_str(), from)) {
             return Ok(tail.clone());
         }
         let cuts = self.cuts(variant);
-        let input = self.manifest.input.shape;
+        let input = self.manifest.input_of(variant).shape;
+        let path = || self.folder.join("manifest.json");
         let tail = self.builder.tail(input, &variant.segments, from, &cuts, self.files);
         let tail = tail.map_err(|source| SeriesError::Network {
-            path: self.path.into(),
+            path: path(),
             variant: variant.name.clone(),
             source,
         })?;
         let fails = |reason: String| SeriesError::Run {
-            path: self.path.into(),
+            path: path(),
             variant: variant.name.clone(),
             reason,
         };

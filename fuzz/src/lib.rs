@@ -1,6 +1,6 @@
 //! The fuzz targets, as functions of the fuzzer's bytes: so that any test can replay what the fuzzer found.
 //!
-//! They cover what split-core reads: messages, manifests, payloads of the feature codec. They do not cover image payloads, which the
+//! They cover what split-core reads: messages, manifests, codecs' files, payloads of the feature codec. They do not cover image payloads, which the
 //! `image` crate decodes for the edge worker, and segments, which tract reads.
 
 use arbitrary::{Arbitrary, Unstructured};
@@ -59,7 +59,7 @@ pub fn round_trip(bytes: &[u8]) {
     }
 }
 
-/// Arbitrary bytes are a message or are refused; a message comes back from its own bytes; manifests never panic.
+/// Arbitrary bytes are a message or are refused; a message comes back from its own bytes; the same of manifests and codecs' files.
 pub fn wire(bytes: &[u8]) {
     let mut again = Vec::new();
     if let Ok(message) = ClientMessage::decode(bytes) {
@@ -76,7 +76,32 @@ pub fn wire(bytes: &[u8]) {
         assert_eq!(again, third);
     }
     let _ = Session::new(Digest::of(b"")).receive(bytes);
-    let _ = Manifest::parse(bytes);
+    series(bytes);
+}
+
+/// Arbitrary bytes are a series' files or are refused; what is accepted can be used, and written back as it is.
+fn series(bytes: &[u8]) {
+    if let Ok(manifest) = Manifest::parse(bytes) {
+        for point in &manifest.operating_points {
+            let cut = manifest.cut(point).expect("a checked point can be cut");
+            assert_eq!(cut.head.len() + cut.tail.len(), cut.variant.segments.len());
+            assert!(cut.variant.macs() >= cut.head.iter().map(|it| it.macs).sum());
+            assert!(
+                manifest
+                    .device_files(point)
+                    .all(|it| it.path().contains(&it.sha256.to_string()))
+            );
+        }
+        assert!(manifest.default_point(1.0).is_some());
+        let json = manifest.to_json().expect("a checked manifest can be written");
+        assert_eq!(Manifest::parse(&json), Ok(manifest));
+    }
+    if let Ok(spec) = FeatureCodecSpec::from_json(bytes) {
+        let shape = Shape::new(spec.steps.len().clamp(1, 64), 3, 3).expect("a small shape");
+        if FeatureCodec::new(shape, &spec).is_ok() {
+            assert_eq!(FeatureCodecSpec::from_json(&spec.to_json()), Ok(spec));
+        }
+    }
 }
 
 /// A codec made from fuzzed parts, and what is left for it to work on. None where the parts make no valid spec.
@@ -121,7 +146,15 @@ impl CodecInput {
         }
         let step = |channel| if self.dead >> (channel % 8) & 1 == 1 { 0.0 } else { 0.25 };
         let steps = (0..channels).map(step).collect();
+        let centre = |channel| f32::from(self.dead) - 32.0 * channel as f32;
+        let centres = (0..channels).map(centre).collect();
         let tables = Tables { predictors, costs };
-        FeatureCodec::new(shape, &FeatureCodecSpec { bits, steps, tables }).ok()
+        let spec = FeatureCodecSpec {
+            bits,
+            steps,
+            centres,
+            tables,
+        };
+        FeatureCodec::new(shape, &spec).ok()
     }
 }

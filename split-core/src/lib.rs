@@ -13,7 +13,7 @@
 //!
 //! // Two channels of 2×2 features in 2 bits, with one table for all of them: codes 0 to 3 cost about 0.5, 2, 4 and 4 bits.
 //! let tables = Tables { predictors: vec![], costs: vec![8, 32, 64, 64] };
-//! let spec = FeatureCodecSpec { bits: 2, steps: vec![1.0, 0.5], tables };
+//! let spec = FeatureCodecSpec { bits: 2, steps: vec![1.0, 0.5], centres: vec![], tables };
 //! let codec = FeatureCodec::new(Shape::new(2, 2, 2)?, &spec)?;
 //!
 //! let (mut codes, mut payload, mut back) = (Vec::new(), Vec::new(), Vec::new());

@@ -58,6 +58,7 @@ fn only_the_first_payload_allocates() {
     let spec = FeatureCodecSpec {
         bits: 3,
         steps: vec![1.0; 8],
+        centres: vec![],
         tables,
     };
     let codec = FeatureCodec::new(shape, &spec).unwrap();

@@ -111,6 +111,7 @@ fn a_payload() {
     let spec = FeatureCodecSpec {
         bits: 2,
         steps: vec![1.0, 0.5],
+        centres: vec![],
         tables,
     };
     let codec = FeatureCodec::new(Shape::new(2, 2, 2).unwrap(), &spec).unwrap();

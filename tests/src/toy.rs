@@ -8,8 +8,8 @@ use split_core::{
     Digest, Manifest, Shape,
     codec::{FeatureCodec, FeatureCodecSpec, Tables},
     manifest::{
-        Codec, ImageFormat, Input, MANIFEST_FORMAT, MeasuredOn, OperatingPoint, Segment, Split, SplitPoint, Unpruned,
-        Variant,
+        Codec, CodecFile, ImageFormat, Input, MANIFEST_FORMAT, MeasuredOn, OperatingPoint, Preparation, Segment,
+        Source, Split, Unpruned, Variant,
     },
     top_classes,
     wire::ClassProbability,
@@ -143,8 +143,22 @@ impl Toy {
     /// Writes the series into a folder, over what is there.
     pub fn write(&self, folder: &Path) -> Result<()> {
         fs::create_dir_all(folder.join("segments"))?;
+        fs::create_dir_all(folder.join("codecs"))?;
         for (segment, file) in self.manifest.variants[0].segments.iter().zip(&self.files) {
             fs::write(folder.join(segment.path()), &file.bytes)?;
+        }
+        for point in &self.manifest.operating_points {
+            if let Codec::Features(codec) = &point.codec {
+                let features = self
+                    .manifest
+                    .cut(point)
+                    .context("the point is not of this series")?
+                    .features;
+                fs::write(
+                    folder.join(codec.file().path()),
+                    CodecFile::of(&spec(features.channels())).1,
+                )?;
+            }
         }
         Ok(fs::write(folder.join("manifest.json"), &self.json)?)
     }
@@ -161,9 +175,9 @@ impl Toy {
                     image::RgbImage::from_raw(SIDE as u32, SIDE as u32, rgb).context("a frame of another size")?;
                 image.write_to(&mut Cursor::new(&mut payload), image::ImageFormat::WebP)?;
             }
-            (shape, Codec::Features(spec)) => {
+            (shape, Codec::Features(_)) => {
                 let features = self.features(point, seed)?;
-                FeatureCodec::new(shape, spec)?.encode(&features, &mut Vec::new(), &mut payload)?;
+                FeatureCodec::new(shape, &spec(shape.channels()))?.encode(&features, &mut Vec::new(), &mut payload)?;
             }
         }
         Ok(payload)
@@ -180,8 +194,8 @@ impl Toy {
                 let rgba = DynamicImage::into_rgba8(image);
                 self.manifest.input.normalize_rgba(rgba.as_raw(), &mut values)?;
             }
-            Codec::Features(spec) => {
-                FeatureCodec::new(shape, spec)?.decode(payload, &mut Vec::new(), &mut values)?;
+            Codec::Features(_) => {
+                FeatureCodec::new(shape, &spec(shape.channels()))?.decode(payload, &mut Vec::new(), &mut values)?;
             }
         }
         let mut logits = Vec::new();
@@ -209,6 +223,14 @@ impl Toy {
         Ok((0..shape.values()).map(|_| 4.0 * noise.value()).collect())
     }
 
+    /// The codec of an operating point whose features cross the link.
+    pub fn codec(&self, point: u16) -> Result<CodecFile> {
+        match self.point(point)?.1 {
+            Codec::Features(it) => Ok(*it),
+            other => bail!("operating point {point} has the codec {other}"),
+        }
+    }
+
     /// Shape and codec of what crosses the link at an operating point.
     fn point(&self, point: u16) -> Result<(Shape, &Codec)> {
         let point = &self.manifest.operating_points[usize::from(point)];
@@ -217,14 +239,17 @@ impl Toy {
     }
 }
 
+/// The codec of so many channels.
+fn spec(channels: usize) -> FeatureCodecSpec {
+    FeatureCodecSpec {
+        bits: BITS,
+        steps: vec![0.25; channels],
+        centres: vec![],
+        tables: Tables::uniform(BITS),
+    }
+}
+
 fn manifest(name: &str, files: &[SegmentFile]) -> Result<Manifest> {
-    let features = |channels| {
-        Codec::Features(FeatureCodecSpec {
-            bits: BITS,
-            steps: vec![0.25; channels],
-            tables: Tables::uniform(BITS),
-        })
-    };
     let image = Codec::Image {
         format: ImageFormat::Webp,
         quality: 100,
@@ -238,21 +263,25 @@ fn manifest(name: &str, files: &[SegmentFile]) -> Result<Manifest> {
         p95_message_bytes: 120.0,
     };
     let cuts: Vec<(usize, String)> = (1..files.len()).map(|it| (it, format!("pool{it}"))).collect();
-    let split_points = cuts.iter().map(|(segments, name)| SplitPoint {
-        name: name.clone(),
-        segments: *segments,
-    });
     let splits = cuts.iter().map(|(segments, name)| {
         let channels = files[segments - 1].output.channels();
-        point(Split::At(name.clone()), features(channels))
+        point(
+            Split::At(name.clone()),
+            Codec::Features(CodecFile::of(&spec(channels)).0),
+        )
     });
     let (first, last) = (point(Split::Input, image), point(Split::Output, Codec::None));
     Ok(Manifest {
         format: MANIFEST_FORMAT,
         series: name.into(),
+        source: Source {
+            network: name.into(),
+            ..Source::default()
+        },
         classes: ["bird", "cat", "dog", "frog", "ship"].map(String::from).into(),
         input: Input {
             shape: Shape::new(3, SIDE, SIDE)?,
+            preparation: Preparation::default(),
             mean: [0.5; 3],
             std: [0.25; 3],
         },
@@ -265,13 +294,16 @@ fn manifest(name: &str, files: &[SegmentFile]) -> Result<Manifest> {
             name: "made up".into(),
             images: 1,
         },
-        split_points: split_points.collect(),
+        timed_on: None,
+        split_points: cuts.iter().map(|it| it.1.clone()).collect(),
         variants: vec![Variant {
             name: "a".into(),
             parent: None,
+            input: None,
             widths: files.iter().map(|it| it.output.channels()).collect(),
             accuracy: 80.0,
             segments: files.iter().map(segment).collect(),
+            cuts: cuts.iter().map(|it| Some(it.0)).collect(),
         }],
         operating_points: [first].into_iter().chain(splits).chain([last]).collect(),
     })
@@ -283,6 +315,7 @@ fn segment(file: &SegmentFile) -> Segment {
         bytes: file.bytes.len() as u64,
         output: file.output,
         macs: file.macs,
+        micros: None,
     }
 }
 

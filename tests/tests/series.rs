@@ -7,8 +7,8 @@ use std::{
 };
 
 use split_core::{
-    Manifest,
-    manifest::{Segment, Split, Variant},
+    Manifest, Shape,
+    manifest::{Input, Segment, Split, Variant},
 };
 use split_tests::{
     series::Series,
@@ -19,20 +19,21 @@ fn open(folder: &Path) -> Series {
     Series::open(folder).unwrap()
 }
 
-/// What consecutive segments, the first of which takes `input`, make of these values.
-fn run(series: &Series, before: &[Segment], segments: &[Segment], values: &[f32]) -> Vec<f32> {
-    let shape = before.last().map_or(series.manifest.input.shape, |it| it.output);
+/// What consecutive segments, the first of which takes this shape, make of these values.
+fn run(series: &Series, input: Shape, segments: &[Segment], values: &[f32]) -> Vec<f32> {
     let mut output = Vec::new();
     series
-        .network(shape, segments)
+        .network(input, segments)
         .unwrap()
         .run(1, values, &mut output)
         .unwrap();
     output
 }
 
-fn splits(manifest: &Manifest) -> Vec<Split> {
-    let between = manifest.split_points.iter().map(|it| Split::At(it.name.clone()));
+/// Where a variant can be cut.
+fn splits(manifest: &Manifest, variant: &Variant) -> Vec<Split> {
+    let places = manifest.split_points.iter().zip(&variant.cuts);
+    let between = places.filter(|it| it.1.is_some()).map(|it| Split::At(it.0.clone()));
     [Split::Input, Split::Output].into_iter().chain(between).collect()
 }
 
@@ -43,15 +44,16 @@ fn check(series: &Series) {
 
 fn check_variant(series: &Series, variant: &Variant) {
     let manifest = &series.manifest;
-    let values = frame(manifest);
-    let uncut = run(series, &[], &variant.segments, &values);
+    let input = manifest.input_of(variant);
+    let values = frame(input);
+    let uncut = run(series, input.shape, &variant.segments, &values);
     assert_eq!(uncut.len(), manifest.classes.len());
-    for split in splits(manifest) {
-        let (head, tail) = variant
-            .segments
-            .split_at(manifest.head_segments(variant, &split).unwrap());
-        let features = run(series, &[], head, &values);
-        let answer = run(series, head, tail, &features);
+    for split in splits(manifest, variant) {
+        let cut = manifest.cut_at(variant, &split).unwrap();
+        let features = run(series, input.shape, cut.head, &values);
+        assert_eq!(features.len(), cut.features.values(), "{} at {split}", variant.name);
+        let answer = run(series, cut.features, cut.tail, &features);
+        assert_eq!(answer.len(), uncut.len(), "{} at {split}", variant.name);
         for (got, expected) in answer.iter().zip(&uncut) {
             let close = (got - expected).abs() <= 1e-4 * (1.0 + expected.abs());
             assert!(close, "{} at {split}: {got} is not {expected}", variant.name);
@@ -60,13 +62,13 @@ fn check_variant(series: &Series, variant: &Variant) {
 }
 
 /// A frame of slanting stripes, normalised.
-fn frame(manifest: &Manifest) -> Vec<f32> {
-    let pixels = 0..manifest.input.shape.positions();
+fn frame(input: &Input) -> Vec<f32> {
+    let pixels = 0..input.shape.positions();
     let rgba: Vec<u8> = pixels
         .flat_map(|it| [it * 7 % 256, it * 11 % 256, it * 13 % 256, 255].map(|it| it as u8))
         .collect();
     let mut values = Vec::new();
-    manifest.input.normalize_rgba(&rgba, &mut values).unwrap();
+    input.normalize_rgba(&rgba, &mut values).unwrap();
     values
 }
 

@@ -21,7 +21,7 @@ use crate::{
     scope,
     socket::{LinkSetting, MessageSocket, Socket, SocketEvent},
     throttle::Throttle,
-    view::{ResultView, SegmentView, SelectionView, SeriesView},
+    view::{FileView, ResultView, SelectionView, SeriesView},
 };
 
 /// Code of the error that follows when a connection ends without a reason that the protocol gives.
@@ -93,21 +93,21 @@ impl Client {
         object(&SeriesView::of(&self.shared.engine.borrow()))
     }
 
-    /// Segments that must be downloaded before an operating point is ready: `{ path, sha256, bytes }`, the path relative to the manifest.
+    /// Files that must be downloaded before an operating point is ready: `{ path, sha256, bytes }`, the path relative to the manifest.
     pub fn missing(&self, point: usize) -> Result<JsValue, JsValue> {
         let engine = self.shared.engine.borrow();
         let missing = engine.missing(point).map_err(thrown)?;
-        object(&missing.into_iter().map(SegmentView::of).collect::<Vec<_>>())
+        object(&missing.iter().map(FileView::of).collect::<Vec<_>>())
     }
 
-    /// Takes a downloaded segment; refuses it if its SHA-256 is another.
-    #[wasm_bindgen(js_name = addSegment)]
-    pub fn add_segment(&self, sha256: String, bytes: Vec<u8>) -> Result<(), JsValue> {
+    /// Takes a downloaded file; refuses it if its SHA-256 is another.
+    #[wasm_bindgen(js_name = addFile)]
+    pub fn add_file(&self, sha256: String, bytes: Vec<u8>) -> Result<(), JsValue> {
         let expected = Digest::try_from(sha256).map_err(|it| JsValue::from(js_sys::Error::new(&it)))?;
         self.shared
             .engine
             .borrow_mut()
-            .add_segment(expected, bytes)
+            .add_file(expected, bytes)
             .map_err(thrown)
     }
 
@@ -117,7 +117,7 @@ impl Client {
         self.shared.engine.borrow().is_ready(point)
     }
 
-    /// Joins an operating point's head from its segments and warms it up. Takes a moment.
+    /// Makes an operating point's codec and head of their files, and warms the head up. Takes a moment.
     pub fn prepare(&self, point: usize) -> Result<(), JsValue> {
         self.shared.engine.borrow_mut().prepare(point).map_err(thrown)
     }

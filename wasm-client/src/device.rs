@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use split_core::{
     Digest, Manifest,
     codec::FeatureCodec,
-    manifest::{Codec, Cut, Segment, Split},
+    manifest::{Codec, Cut, File, Split},
     top_classes,
     wire::ClassProbability,
 };
@@ -21,13 +21,15 @@ const WARM_UP_RUNS: usize = 2;
 /// Runs timed together at most: even a head of 10 µs has then filled eight ticks of a clock that ticks once a millisecond.
 const MOST_TIMED_RUNS: u32 = 1000;
 
-/// Downloaded segments and the heads made of them.
+/// Downloaded files, and the heads and codecs made of them.
 #[derive(Debug)]
 pub struct Device {
     clock: Clock,
-    segments: HashMap<Digest, Vec<u8>>,
+    /// Segments and codecs, as they were downloaded.
+    files: HashMap<Digest, Vec<u8>>,
     /// By the segments that they are made of: variants that share a trunk share its heads.
     heads: HashMap<Vec<Digest>, Network>,
+    /// By operating point.
     codecs: HashMap<usize, FeatureCodec>,
     scratch: Scratch,
     /// Invariant: at least 1.
@@ -71,11 +73,11 @@ impl DeviceStages {
 }
 
 impl Device {
-    /// A device without any segment.
+    /// A device without any file.
     pub fn new(clock: Clock) -> Self {
         Self {
             clock,
-            segments: HashMap::new(),
+            files: HashMap::new(),
             heads: HashMap::new(),
             codecs: HashMap::new(),
             scratch: Scratch::default(),
@@ -95,31 +97,36 @@ impl Device {
         self.slowdown
     }
 
-    /// Segments of the operating point's head that have not been downloaded.
-    pub fn missing<'a>(&self, manifest: &'a Manifest, point: usize) -> Result<Vec<&'a Segment>, ClientError> {
-        let head = cut(manifest, point)?.head;
-        Ok(head
-            .iter()
-            .filter(|it| !self.segments.contains_key(&it.sha256))
-            .collect())
+    /// Files that the operating point needs here and that have not been downloaded.
+    pub fn missing(&self, manifest: &Manifest, point: usize) -> Result<Vec<File>, ClientError> {
+        cut(manifest, point)?;
+        let needed = manifest.device_files(&manifest.operating_points[point]);
+        Ok(needed.filter(|it| !self.files.contains_key(&it.sha256)).collect())
     }
 
-    /// Takes a downloaded segment, after checking that it is the one that was asked for.
-    pub fn add_segment(&mut self, expected: Digest, bytes: Vec<u8>) -> Result<(), ClientError> {
+    /// Takes a downloaded file, after checking that it is the one that was asked for.
+    pub fn add_file(&mut self, expected: Digest, bytes: Vec<u8>) -> Result<(), ClientError> {
         let got = Digest::of(&bytes);
         if got != expected {
-            return Err(ClientError::DamagedSegment { expected, got });
+            return Err(ClientError::DamagedFile { expected, got });
         }
-        self.segments.insert(got, bytes);
+        self.files.insert(got, bytes);
         Ok(())
     }
 
-    /// Whether [`run`](Self::run) would find the operating point's head warm.
+    /// Whether [`run`](Self::run) would find the operating point's codec, and its head warm.
     pub fn is_ready(&self, manifest: &Manifest, point: usize) -> bool {
-        cut(manifest, point).is_ok_and(|cut| cut.head.is_empty() || self.heads.contains_key(&name(&cut)))
+        let Ok(cut) = cut(manifest, point) else {
+            return false;
+        };
+        let has_codec = match manifest.operating_points[point].codec {
+            Codec::Features(_) => self.codecs.contains_key(&point),
+            Codec::None | Codec::Image { .. } => true,
+        };
+        has_codec && (cut.head.is_empty() || self.heads.contains_key(&name(&cut)))
     }
 
-    /// Joins the head of an operating point and warms it up. Returns the mean time of a warm run, over as many as take `enough` together; none if
+    /// Builds the codec of an operating point, joins its head and warms it up. Returns the mean time of a warm run, over as many as take `enough` together; none if
     /// there is nothing to run.
     pub fn prepare(
         &mut self,
@@ -132,10 +139,15 @@ impl Device {
             return Ok(None);
         }
         if !self.heads.contains_key(&name(&cut)) {
-            let head = self.load(manifest, point, &cut)?;
+            let head = self.load(point, &cut)?;
             self.heads.insert(name(&cut), head);
         }
-        let black = vec![0; manifest.input.rgba_bytes()];
+        if let Codec::Features(codec) = &manifest.operating_points[point].codec {
+            let file = self.files.get(&codec.sha256);
+            let file = file.ok_or(ClientError::NotReady { point, missing: 1 })?;
+            self.codecs.insert(point, codec.open(cut.features, file)?);
+        }
+        let black = vec![0; cut.input.rgba_bytes()];
         for _ in 0..WARM_UP_RUNS {
             self.run(manifest, point, &black)?;
         }
@@ -168,17 +180,16 @@ impl Device {
         } = &mut self.scratch;
         let finished = |since| stretched(self.clock, self.slowdown, since);
         let start = (self.clock)();
-        manifest.input.normalize_rgba(rgba, values)?;
+        cut.input.normalize_rgba(rgba, values)?;
         let normalized = finished(start);
         head.run(1, values, features)?;
         let ran = finished(normalized);
-        let operating_point = &manifest.operating_points[point];
-        let product = match &operating_point.codec {
-            Codec::Features(spec) => {
-                let codec = match self.codecs.entry(point) {
-                    std::collections::hash_map::Entry::Occupied(it) => it.into_mut(),
-                    std::collections::hash_map::Entry::Vacant(it) => it.insert(FeatureCodec::new(cut.features, spec)?),
-                };
+        let product = match &manifest.operating_points[point].codec {
+            Codec::Features(_) => {
+                let codec = self
+                    .codecs
+                    .get(&point)
+                    .ok_or(ClientError::NotReady { point, missing: 1 })?;
                 codec.encode(features, codes, payload)?;
                 Product::Payload(payload)
             }
@@ -193,17 +204,17 @@ impl Device {
         Ok((stages, product))
     }
 
-    fn load(&self, manifest: &Manifest, point: usize, cut: &Cut<'_>) -> Result<Network, ClientError> {
+    fn load(&self, point: usize, cut: &Cut<'_>) -> Result<Network, ClientError> {
         let segments: Vec<&[u8]> = cut
             .head
             .iter()
-            .filter_map(|it| self.segments.get(&it.sha256).map(Vec::as_slice))
+            .filter_map(|it| self.files.get(&it.sha256).map(Vec::as_slice))
             .collect();
         let missing = cut.head.len() - segments.len();
         if missing > 0 {
             return Err(ClientError::NotReady { point, missing });
         }
-        Ok(Network::load(manifest.input.shape, segments)?)
+        Ok(Network::load(cut.input.shape, segments)?)
     }
 }
 
@@ -245,12 +256,14 @@ fn name(cut: &Cut<'_>) -> Vec<Digest> {
 
 #[cfg(test)]
 mod tests {
+    use split_core::manifest::FileKind;
+
     use super::*;
     use crate::fixture::{self, INPUT, OUTPUT, POOL1, Series};
 
     fn ready(series: &Series, point: usize) -> Device {
         let mut device = Device::new(fixture::clock);
-        series.give_segments(&mut device, point);
+        series.give_files(&mut device, point);
         device.prepare(&series.manifest, point, Duration::ZERO).unwrap();
         device
     }
@@ -305,13 +318,36 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_segment_is_refused() {
+    fn a_damaged_segment_or_codec_is_refused() {
         let series = fixture::series();
         let mut device = Device::new(fixture::clock);
-        let expected = series.manifest.variants[0].segments[0].sha256;
-        let error = device.add_segment(expected, vec![1, 2, 3]).unwrap_err();
-        assert_eq!(error.code(), "segment-damaged");
-        assert_eq!(device.missing(&series.manifest, POOL1).unwrap().len(), 1);
+        let needed = device.missing(&series.manifest, POOL1).unwrap();
+        assert_eq!(
+            needed.iter().map(|it| it.kind).collect::<Vec<_>>(),
+            [FileKind::Segment, FileKind::Codec]
+        );
+        for file in &needed {
+            let mut damaged = series.file(file.sha256);
+            damaged[5] ^= 1;
+            let error = device.add_file(file.sha256, damaged).unwrap_err();
+            assert_eq!(error.code(), "segment-damaged");
+        }
+        assert_eq!(device.missing(&series.manifest, POOL1).unwrap(), needed);
+    }
+
+    #[test]
+    fn a_point_waits_for_its_codec() {
+        let series = fixture::series();
+        let mut device = Device::new(fixture::clock);
+        series.give_files(&mut device, OUTPUT);
+        let missing = device.missing(&series.manifest, POOL1).unwrap();
+        assert_eq!(missing.iter().map(|it| it.kind).collect::<Vec<_>>(), [FileKind::Codec]);
+        let unprepared = device.prepare(&series.manifest, POOL1, Duration::ZERO);
+        assert_eq!(unprepared.unwrap_err().code(), "not-ready");
+        assert!(!device.is_ready(&series.manifest, POOL1));
+        series.give_files(&mut device, POOL1);
+        device.prepare(&series.manifest, POOL1, Duration::ZERO).unwrap();
+        assert!(device.is_ready(&series.manifest, POOL1));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The client without browser: device, session and selection brought together.
 //!
-//! The caller moves bytes: messages to and from a socket, segments from a download, frames from a camera. See the crate's tour.
+//! The caller moves bytes: messages to and from a socket, files from a download, frames from a camera. See the crate's tour.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -9,7 +9,7 @@ use std::{
 
 use split_core::{
     Digest, Manifest,
-    manifest::{Codec, ImageFormat, Segment},
+    manifest::{Codec, File, ImageFormat},
     selection::{Answer, LatencyProfile, LinkEstimate, LinkSample, Selection, Selector, Unanswered},
     session::{Event, SendError, Session},
     wire::{ClassProbability, ClientMessage, InferResult, Welcome},
@@ -154,14 +154,14 @@ impl Engine {
         self.digest
     }
 
-    /// Segments that the operating point's head still lacks.
-    pub fn missing(&self, point: usize) -> Result<Vec<&Segment>, ClientError> {
+    /// Files that the operating point still lacks here.
+    pub fn missing(&self, point: usize) -> Result<Vec<File>, ClientError> {
         self.device.missing(&self.manifest, point)
     }
 
-    /// Takes a downloaded segment; see [`Device::add_segment`].
-    pub fn add_segment(&mut self, expected: Digest, bytes: Vec<u8>) -> Result<(), ClientError> {
-        self.device.add_segment(expected, bytes)
+    /// Takes a downloaded file; see [`Device::add_file`].
+    pub fn add_file(&mut self, expected: Digest, bytes: Vec<u8>) -> Result<(), ClientError> {
+        self.device.add_file(expected, bytes)
     }
 
     /// Whether frames can run through the operating point at once.
@@ -169,7 +169,7 @@ impl Engine {
         self.device.is_ready(&self.manifest, point)
     }
 
-    /// Joins and warms up the operating point's head, and learns how long it takes here.
+    /// Builds the operating point's codec, joins and warms up its head, and learns how long it takes here.
     pub fn prepare(&mut self, point: usize) -> Result<(), ClientError> {
         if let Some(elapsed) = self.device.prepare(&self.manifest, point, self.timing.enough())? {
             self.selector.record_device(point, elapsed);
@@ -569,7 +569,7 @@ mod tests {
     fn give(engine: &mut Engine, series: &Series, point: usize) {
         let missing: Vec<Digest> = engine.missing(point).unwrap().iter().map(|it| it.sha256).collect();
         for digest in missing {
-            engine.add_segment(digest, series.file(digest)).unwrap();
+            engine.add_file(digest, series.file(digest)).unwrap();
         }
         engine.prepare(point).unwrap();
     }

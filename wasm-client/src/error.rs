@@ -17,7 +17,7 @@ pub enum ClientError {
     #[error(transparent)]
     Manifest(#[from] ManifestError),
     /// The codec of an operating point cannot be built.
-    #[error(transparent)]
+    #[error("the codec cannot be built: {0}")]
     Codec(#[from] SpecError),
     /// The manifest has no such operating point.
     #[error("there is no operating point {got}, the manifest has {points}")]
@@ -27,20 +27,20 @@ pub enum ClientError {
         /// Operating points in the manifest.
         points: usize,
     },
-    /// A downloaded segment is not what the manifest names.
+    /// A downloaded segment or codec is not what the manifest names.
     #[error("a part of the network arrived damaged: SHA-256 {got}, the manifest names {expected}")]
-    DamagedSegment {
+    DamagedFile {
         /// Digest in the manifest.
         expected: Digest,
         /// Digest of the bytes that arrived.
         got: Digest,
     },
-    /// A head was asked to run before its segments were there.
-    #[error("operating point {point} is not ready: {missing} of its head's segments are missing")]
+    /// An operating point was asked to run before its files were there.
+    #[error("operating point {point} is not ready: {missing} of its files are missing")]
     NotReady {
         /// The operating point.
         point: usize,
-        /// Segments still to be downloaded.
+        /// Files still to be downloaded or made ready.
         missing: usize,
     },
     /// The segments do not make a network.
@@ -79,11 +79,11 @@ impl ClientError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Manifest(ManifestError::Format { .. }) => "manifest-version",
-            Self::Manifest(_) | Self::Codec(_) => "manifest-invalid",
+            Self::Manifest(_) => "manifest-invalid",
             Self::NoSuchPoint { .. } => "no-such-point",
-            Self::DamagedSegment { .. } => "segment-damaged",
+            Self::DamagedFile { .. } => "segment-damaged",
             Self::NotReady { .. } => "not-ready",
-            Self::Load(_) => "segment-invalid",
+            Self::Load(_) | Self::Codec(_) => "segment-invalid",
             Self::Run(_) | Self::Encode(_) => "head-failed",
             Self::FrameSize(_) => "frame-size",
             Self::WrongInput { .. } => "wrong-input",

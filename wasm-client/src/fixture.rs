@@ -4,10 +4,10 @@ use std::{cell::Cell, time::Duration};
 
 use split_core::{
     Digest, Manifest, Shape,
-    codec::{FeatureCodec, FeatureCodecSpec, Tables},
+    codec::{FeatureCodecSpec, Tables},
     manifest::{
-        Codec, ImageFormat, Input, MANIFEST_FORMAT, MeasuredOn, OperatingPoint, Segment, Split, SplitPoint, Unpruned,
-        Variant,
+        Codec, CodecFile, ImageFormat, Input, MANIFEST_FORMAT, MeasuredOn, OperatingPoint, Preparation, Segment,
+        Source, Split, Unpruned, Variant,
     },
 };
 use split_runtime::{Layer, Network, SegmentFile, write_segment};
@@ -23,7 +23,8 @@ pub const OUTPUT: usize = 2;
 
 pub struct Series {
     pub manifest: Manifest,
-    files: Vec<SegmentFile>,
+    /// Segments and the codec.
+    files: Vec<Vec<u8>>,
 }
 
 /// Features that the codec keeps exactly: a head whose features are multiples of the quantiser's step.
@@ -54,22 +55,23 @@ pub fn series() -> Series {
         relu: false,
     };
     let classifier = write_segment(pool.output, &[linear]).unwrap();
-    let files = vec![pool, classifier];
-    Series {
-        manifest: manifest(input, &files),
-        files,
-    }
-}
-
-fn manifest(shape: Shape, files: &[SegmentFile]) -> Manifest {
-    let features = FeatureCodecSpec {
+    let segments = [pool, classifier];
+    let (codec, json) = CodecFile::of(&FeatureCodecSpec {
         bits: 4,
         steps: vec![1.0; 2],
+        centres: vec![],
         tables: Tables {
             predictors: vec![],
             costs: vec![64; 16],
         },
-    };
+    });
+    Series {
+        manifest: manifest(input, &segments, codec),
+        files: segments.into_iter().map(|it| it.bytes).chain([json]).collect(),
+    }
+}
+
+fn manifest(shape: Shape, files: &[SegmentFile], features: CodecFile) -> Manifest {
     let image = Codec::Image {
         format: ImageFormat::Webp,
         quality: 50,
@@ -85,9 +87,14 @@ fn manifest(shape: Shape, files: &[SegmentFile]) -> Manifest {
     Manifest {
         format: MANIFEST_FORMAT,
         series: "toy".into(),
+        source: Source {
+            network: "toynet".into(),
+            ..Source::default()
+        },
         classes: ["cat", "dog", "frog"].map(String::from).into(),
         input: Input {
             shape,
+            preparation: Preparation::default(),
             mean: [0.0; 3],
             std: [1.0 / 255.0; 3],
         },
@@ -100,16 +107,16 @@ fn manifest(shape: Shape, files: &[SegmentFile]) -> Manifest {
             name: "made up".into(),
             images: 10,
         },
-        split_points: vec![SplitPoint {
-            name: "pool1".into(),
-            segments: 1,
-        }],
+        timed_on: None,
+        split_points: vec!["pool1".into()],
         variants: vec![Variant {
             name: "a".into(),
             parent: None,
+            input: None,
             widths: vec![2],
             accuracy: 85.0,
             segments: files.iter().map(segment).collect(),
+            cuts: vec![Some(1)],
         }],
         operating_points: vec![
             point(Split::Input, image, 84.0),
@@ -125,6 +132,7 @@ fn segment(file: &SegmentFile) -> Segment {
         bytes: file.bytes.len() as u64,
         output: file.output,
         macs: file.macs,
+        micros: None,
     }
 }
 
@@ -146,24 +154,24 @@ pub fn coarse_clock() -> Duration {
 
 impl Series {
     pub fn file(&self, digest: Digest) -> Vec<u8> {
-        let file = self.files.iter().find(|it| Digest::of(&it.bytes) == digest);
-        file.unwrap().bytes.clone()
+        let file = self.files.iter().find(|it| Digest::of(it) == digest);
+        file.unwrap().clone()
     }
 
-    pub fn give_segments(&self, device: &mut Device, point: usize) {
-        for segment in device.missing(&self.manifest, point).unwrap() {
-            device.add_segment(segment.sha256, self.file(segment.sha256)).unwrap();
+    pub fn give_files(&self, device: &mut Device, point: usize) {
+        for file in device.missing(&self.manifest, point).unwrap() {
+            device.add_file(file.sha256, self.file(file.sha256)).unwrap();
         }
     }
 
     /// Logits of the edge's part.
     pub fn tail(&self, point: usize, payload: &[u8]) -> Vec<f32> {
         let cut = self.manifest.cut(&self.manifest.operating_points[point]).unwrap();
-        let Codec::Features(spec) = &self.manifest.operating_points[point].codec else {
+        let Codec::Features(codec) = &self.manifest.operating_points[point].codec else {
             panic!("a point with features is expected")
         };
         let (mut codes, mut features, mut logits) = (vec![], vec![], vec![]);
-        let codec = FeatureCodec::new(cut.features, spec).unwrap();
+        let codec = codec.open(cut.features, &self.file(codec.sha256)).unwrap();
         codec.decode(payload, &mut codes, &mut features).unwrap();
         let files: Vec<_> = cut.tail.iter().map(|it| self.file(it.sha256)).collect();
         let mut tail = Network::load(cut.features, files.iter().map(Vec::as_slice)).unwrap();

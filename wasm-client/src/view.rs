@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use split_core::{
-    manifest::{Codec, ImageFormat, Manifest, Segment},
+    manifest::{Codec, File, ImageFormat, Manifest, Segment},
     selection::{LinkEstimate, Prediction},
 };
 
@@ -19,6 +19,9 @@ use crate::{
 #[serde(rename_all = "camelCase")]
 pub struct SeriesView {
     series: String,
+    network: String,
+    origin: String,
+    notice: String,
     digest: String,
     classes: Vec<String>,
     width: usize,
@@ -41,6 +44,8 @@ pub struct PointView {
     variant: String,
     split: String,
     codec: String,
+    width: usize,
+    height: usize,
     accuracy: f64,
     mean_message_bytes: f64,
     p95_message_bytes: f64,
@@ -100,9 +105,9 @@ struct LinkView {
     round_trip_ms: f64,
 }
 
-/// A segment to be downloaded.
+/// A file to be downloaded.
 #[derive(Debug, Serialize)]
-pub(crate) struct SegmentView {
+pub(crate) struct FileView {
     path: String,
     sha256: String,
     bytes: u64,
@@ -143,6 +148,9 @@ impl SeriesView {
         let manifest = engine.manifest();
         Self {
             series: manifest.series.clone(),
+            network: manifest.source.network.clone(),
+            origin: manifest.source.origin.clone(),
+            notice: manifest.source.notice.clone(),
             digest: engine.digest().to_string(),
             classes: manifest.classes.clone(),
             width: manifest.input.shape.width(),
@@ -151,7 +159,7 @@ impl SeriesView {
             unpruned_macs: manifest.unpruned.macs,
             measured_on: manifest.measured_on.name.clone(),
             measured_images: manifest.measured_on.images,
-            split_points: manifest.split_points.iter().map(|it| it.name.clone()).collect(),
+            split_points: manifest.split_points.clone(),
             points: (0..manifest.operating_points.len())
                 .filter_map(|it| PointView::of(manifest, it))
                 .collect(),
@@ -171,12 +179,14 @@ impl PointView {
             variant: point.variant.clone(),
             split: point.split.to_string(),
             codec: point.codec.to_string(),
+            width: cut.input.shape.width(),
+            height: cut.input.shape.height(),
             accuracy: point.accuracy,
             mean_message_bytes: point.mean_message_bytes,
             p95_message_bytes: point.p95_message_bytes,
             head_macs: macs(cut.head),
             tail_macs: macs(cut.tail),
-            head_bytes: cut.head.iter().map(|it| it.bytes).sum(),
+            head_bytes: manifest.device_files(point).map(|it| it.bytes).sum(),
             features: cut.features.into(),
             layers: cut.variant.segments.iter().map(|it| it.output.into()).collect(),
             head_layers: cut.head.len(),
@@ -232,12 +242,12 @@ impl PredictionView {
     }
 }
 
-impl SegmentView {
-    pub(crate) fn of(segment: &Segment) -> Self {
+impl FileView {
+    pub(crate) fn of(file: &File) -> Self {
         Self {
-            path: segment.path(),
-            sha256: segment.sha256.to_string(),
-            bytes: segment.bytes,
+            path: file.path(),
+            sha256: file.sha256.to_string(),
+            bytes: file.bytes,
         }
     }
 }

@@ -2,7 +2,10 @@
 
 use std::{fs, path::Path};
 
-use split_core::{Digest, manifest::Split};
+use split_core::{
+    Digest,
+    manifest::{File, FileKind, Split},
+};
 use split_tests::toy::Recipe;
 
 use crate::support::{Edge, http};
@@ -51,23 +54,30 @@ async fn the_manifest_is_revalidated_and_compressed() {
 }
 
 #[tokio::test]
-async fn segments_never_change() {
+async fn segments_and_codecs_never_change() {
     let edge = Edge::start().await;
-    for segment in &edge.toy.manifest.variants[0].segments {
+    let manifest = &edge.toy.manifest;
+    let points = manifest.operating_points.iter();
+    let files: Vec<File> = points.flat_map(|it| manifest.device_files(it)).collect();
+    let codecs = files.iter().filter(|it| it.kind == FileKind::Codec).count();
+    assert!(codecs >= 2 && codecs < files.len(), "{files:?}");
+    for file in files {
         for base in ["/v1", "/models/toy"] {
-            let path = format!("{base}/{}", segment.path());
+            let path = format!("{base}/{}", file.path());
             let response = edge.get(&path, &[]).await;
-            assert_eq!(Digest::of(&response.body), segment.sha256, "{path}");
+            assert_eq!(Digest::of(&response.body), file.sha256, "{path}");
             assert_eq!(response.headers["cache-control"], "public, max-age=31536000, immutable");
             let etag = response.headers["etag"].as_str();
             assert_eq!(edge.get(&path, &[("if-none-match", etag)]).await.status, 304);
         }
     }
     let other = Digest::of(b"other");
-    assert_eq!(
-        edge.get(&format!("/v1/segments/{other}.nnef.tgz"), &[]).await.status,
-        404
-    );
+    for path in [
+        format!("/v1/segments/{other}.nnef.tgz"),
+        format!("/v1/codecs/{other}.json"),
+    ] {
+        assert_eq!(edge.get(&path, &[]).await.status, 404, "{path}");
+    }
 }
 
 #[tokio::test]

@@ -5,6 +5,8 @@ use std::fs;
 use futures_util::{SinkExt, StreamExt};
 use split_core::{
     Digest,
+    codec::FeatureCodecSpec,
+    manifest::{Codec, CodecFile},
     session::{Event, SessionError},
     wire::{CLOSE_MOVED, ErrorCode},
 };
@@ -86,6 +88,36 @@ async fn a_swapped_segment_at_reload_leaves_the_old_series() {
         fs::copy(from, to).unwrap();
     };
     check_reload_fails(swap, "is damaged").await;
+}
+
+#[tokio::test]
+async fn a_truncated_codec_at_reload_leaves_the_old_series() {
+    let truncate = |toy: &Toy, folder: &std::path::Path| {
+        let path = folder.join(toy.codec(POOL1).unwrap().file().path());
+        let bytes = fs::read(&path).unwrap();
+        fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    };
+    check_reload_fails(truncate, "is damaged").await;
+}
+
+#[tokio::test]
+async fn a_codec_of_another_shape_at_reload_leaves_the_old_series() {
+    // The digest is right, but the codec has fewer channels than the features.
+    let narrow = |toy: &Toy, folder: &std::path::Path| {
+        let codec = toy.codec(POOL1).unwrap();
+        let mut spec = FeatureCodecSpec::from_json(&fs::read(folder.join(codec.file().path())).unwrap()).unwrap();
+        spec.steps.pop();
+        let (file, bytes) = CodecFile::of(&spec);
+        fs::write(folder.join(file.file().path()), bytes).unwrap();
+        let mut manifest = toy.manifest.clone();
+        manifest.operating_points[usize::from(POOL1)].codec = Codec::Features(file);
+        fs::write(folder.join("manifest.json"), manifest.to_json().unwrap()).unwrap();
+    };
+    check_reload_fails(
+        narrow,
+        "the codec of operating point 1 cannot be built: 3 quantiser steps for 4 channels",
+    )
+    .await;
 }
 
 #[tokio::test]

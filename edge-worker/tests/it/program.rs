@@ -59,13 +59,43 @@ fn a_missing_segment_is_named() {
 }
 
 #[test]
+fn a_damaged_or_missing_codec_is_named() {
+    let (toy, models) = series();
+    let path = models.path().join(toy.codec(POOL1).unwrap().file().path());
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[10] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    check_fails(
+        command(models.path()),
+        &[path.to_str().unwrap(), "damaged", "copy the series again"],
+    );
+    fs::remove_file(&path).unwrap();
+    check_fails(command(models.path()), &[path.to_str().unwrap(), "incomplete"]);
+}
+
+#[test]
+fn a_series_whose_name_is_no_part_of_a_url_is_refused() {
+    let (toy, models) = series();
+    let json = String::from_utf8(toy.json).unwrap();
+    fs::write(
+        models.path().join("manifest.json"),
+        json.replace("\"toy\"", "\"a toy\""),
+    )
+    .unwrap();
+    check_fails(
+        command(models.path()),
+        &["cannot be named 'a toy'", "use 1 to 64 letters"],
+    );
+}
+
+#[test]
 fn a_manifest_of_another_version_is_refused() {
     let (toy, models) = series();
     let [own, other] = [MANIFEST_FORMAT, 99].map(|it| format!("\"format\": {it}"));
     let json = String::from_utf8(toy.json).unwrap();
     assert!(json.contains(&own));
     fs::write(models.path().join("manifest.json"), json.replace(&own, &other)).unwrap();
-    check_fails(command(models.path()), &["format 99", "one release"]);
+    check_fails(command(models.path()), &["format 99", "one release", "trainer export"]);
 }
 
 #[test]

@@ -2,13 +2,14 @@
 //!
 //! ```text
 //!  features [C,H,W]          codes [C,H,W]                                payload
-//!  f32, after ReLU  ──────►  0 ..= 2^bits−1  ──────►  range coder  ──────►  bytes
-//!                 Quantizer,               one static table for            prefix-free:
-//!                 one step a channel       each expected code              says itself where it ends
+//!  f32              ──────►  0 ..= 2^bits−1  ──────►  range coder  ──────►  bytes
+//!              step and centre             one static table for            prefix-free:
+//!              of each channel             each expected code              says itself where it ends
 //! ```
 //!
-//! *Quantiser.* Code `q` of channel `c` stands for `q · step[c]` ([`quantize`](FeatureCodec::quantize)). A channel whose step
-//! is zero never fires: it has no codes and costs nothing.
+//! *Quantiser.* Code `q` of channel `c` stands for `q · step[c] + centre[c]` ([`quantize`](FeatureCodec::quantize)). After a ReLU, centres are
+//! zero; where features may be negative, code 0 stands for the lowest that is kept. A channel whose step is zero never changes: it has no codes
+//! and costs nothing.
 //!
 //! *Contexts.* Features after ReLU and pooling are sparse in blobs, and channels repeat each other: a value is likely zero where its
 //! neighbours are. Codes are visited channel by channel, row by row, and every code is *expected* before it is coded: linearly, from its
@@ -28,7 +29,7 @@
 //! | and from six ([`REFERENCES`]) | 308 | 126.4 | 59.2 | 24.1 |
 //! | and from all before it | 299 | 124.2 | 58.6 | 21.3 |
 //!
-//! All would need weights that outgrow the manifest where there are a hundred channels. Tables of each channel's own save 2 % more at pool1
+//! All would need weights that outgrow the head where there are a hundred channels. Tables of each channel's own save 2 % more at pool1
 //! and less behind it.
 //!
 //! *Entropy coder.* The range coder of the `constriction` crate (Martin, *Range encoding*, 1979): first in, first out, so that
@@ -63,16 +64,32 @@ use crate::Shape;
 /// The widest code, in bits.
 pub const MAX_BITS: u8 = 8;
 
-/// Everything that the codec of one operating point needs, as the manifest stores it.
+/// Everything that the codec of one operating point needs, as its file stores it: `codecs/<sha256>.json` beside the manifest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FeatureCodecSpec {
     /// Width of a code, 1 to [`MAX_BITS`].
     pub bits: u8,
-    /// Width of one quantiser step for each channel; zero for a channel that never fires.
+    /// Width of one quantiser step for each channel; zero for a channel that never changes.
     pub steps: Vec<f32>,
+    /// For each channel the feature that code 0 stands for; empty if that is 0 in all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub centres: Vec<f32>,
     /// Static probability tables.
     pub tables: Tables,
+}
+
+impl FeatureCodecSpec {
+    /// Reads a codec's file. What it says is checked by [`FeatureCodec::new`].
+    pub fn from_json(json: &[u8]) -> Result<Self, SpecError> {
+        serde_json::from_slice(json).map_err(|it| SpecError::Syntax(it.to_string()))
+    }
+
+    /// The bytes of a codec's file, the same for the same content.
+    pub fn to_json(&self) -> Vec<u8> {
+        // Numbers, strings and lists of them always are JSON.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
 }
 
 /// A checked codec for features of one shape at one operating point.
@@ -81,6 +98,8 @@ pub struct FeatureCodec {
     shape: Shape,
     bits: u8,
     steps: Vec<f32>,
+    /// As many as there are steps.
+    centres: Vec<f32>,
     coder: entropy::Coder,
 }
 
@@ -106,12 +125,29 @@ impl FeatureCodec {
                 got: spec.steps[channel],
             });
         }
+        let mut centres = spec.centres.clone();
+        if centres.is_empty() {
+            centres.resize(shape.channels(), 0.0);
+        }
+        if centres.len() != shape.channels() {
+            return Err(SpecError::Centres {
+                expected: shape.channels(),
+                got: centres.len(),
+            });
+        }
+        if let Some(channel) = centres.iter().position(|it| !it.is_finite()) {
+            return Err(SpecError::Centre {
+                channel,
+                got: centres[channel],
+            });
+        }
         let live = spec.steps.iter().map(|&it| it > 0.0).collect();
         let coder = entropy::Coder::new(shape, spec.bits, live, &spec.tables)?;
         Ok(Self {
             shape,
             bits: spec.bits,
             steps: spec.steps.clone(),
+            centres,
             coder,
         })
     }
@@ -128,7 +164,7 @@ impl FeatureCodec {
 
     /// Turns features into codes, one byte a value in the order of the features.
     ///
-    /// Negative values become 0 and values beyond the last code become the last code. `codes` is overwritten; it allocates
+    /// Values below the channel's centre become 0 and values beyond the last code become the last code. `codes` is overwritten; it allocates
     /// only while it is smaller than the features.
     pub fn quantize(&self, features: &[f32], codes: &mut Vec<u8>) -> Result<(), EncodeError> {
         if features.len() != self.shape.values() {
@@ -142,11 +178,12 @@ impl FeatureCodec {
         let top = (1_u32 << self.bits) as f32 - 1.0;
         let positions = self.shape.positions();
         let channels = features.chunks_exact(positions).zip(codes.chunks_exact_mut(positions));
-        for ((features, codes), &step) in channels.zip(&self.steps) {
+        let quantizers = self.steps.iter().zip(&self.centres);
+        for ((features, codes), (&step, &centre)) in channels.zip(quantizers) {
             // A dead channel gets the code 0 everywhere: `x · 0` rounds to 0.
             let scale = if step > 0.0 { step.recip() } else { 0.0 };
             for (code, feature) in codes.iter_mut().zip(features) {
-                *code = truncate((feature * scale).clamp(0.0, top) + 0.5);
+                *code = truncate(((feature - centre) * scale).clamp(0.0, top) + 0.5);
             }
         }
         let finite = features.iter().fold(true, |all, it| all & it.is_finite());
@@ -168,8 +205,9 @@ impl FeatureCodec {
     pub fn dequantize(&self, codes: &[u8], features: &mut Vec<f32>) {
         features.clear();
         features.reserve(codes.len());
-        for (channel, &step) in codes.chunks_exact(self.shape.positions()).zip(&self.steps) {
-            features.extend(channel.iter().map(|&it| f32::from(it) * step));
+        let quantizers = self.steps.iter().zip(&self.centres);
+        for (channel, (&step, &centre)) in codes.chunks_exact(self.shape.positions()).zip(quantizers) {
+            features.extend(channel.iter().map(|&it| f32::from(it) * step + centre));
         }
     }
 
@@ -215,7 +253,7 @@ fn truncate(value: f32) -> u8 {
     (rounded.to_bits() as u8).wrapping_sub(too_much)
 }
 
-/// Why a codec could not be built: the manifest is at fault.
+/// Why a codec could not be built: its file is at fault.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpecError {
@@ -241,9 +279,36 @@ pub enum SpecError {
         /// Its step in the spec.
         got: f32,
     },
+    /// One centre is needed for each channel, or none.
+    #[error("{got} quantiser centres for {expected} channels")]
+    Centres {
+        /// Channels of the features.
+        expected: usize,
+        /// Centres in the spec.
+        got: usize,
+    },
+    /// A centre must be finite.
+    #[error("quantiser centre {got} of channel {channel} is not finite")]
+    Centre {
+        /// The channel.
+        channel: usize,
+        /// Its centre in the spec.
+        got: f32,
+    },
     /// The tables do not fit.
     #[error(transparent)]
     Tables(#[from] TableError),
+    /// Not JSON, or not the JSON of a codec.
+    #[error("the file cannot be read: {0}")]
+    Syntax(String),
+    /// The file is another codec's than the manifest says.
+    #[error("codes of {got} bits, the manifest says {expected}")]
+    OtherBits {
+        /// Width in the manifest.
+        expected: u8,
+        /// Width in the file.
+        got: u8,
+    },
 }
 
 /// Why features could not be encoded.

@@ -51,7 +51,7 @@ pub(super) struct Predictor {
 }
 
 impl Predictor {
-    /// As the manifest has it.
+    /// As a codec's file has it.
     fn to_bytes(&self, channel: usize) -> [u8; PREDICTOR_BYTES] {
         let mut bytes = [0; PREDICTOR_BYTES];
         for (byte, reference) in bytes.iter_mut().zip(&self.references) {
@@ -97,13 +97,13 @@ impl Predictors {
         }
     }
 
-    /// As the manifest has them.
+    /// As a codec's file has them.
     pub fn to_bytes(&self) -> Vec<u8> {
         let each = self.channels.iter().enumerate();
         each.flat_map(|(channel, it)| it.to_bytes(channel)).collect()
     }
 
-    /// Reads them from a manifest; no bytes are no predictors.
+    /// Reads them from a codec's file; no bytes are no predictors.
     pub fn parse(shape: Shape, bits: u8, bytes: &[u8]) -> Result<Self, TableError> {
         if !bytes.is_empty() && bytes.len() != shape.channels() * PREDICTOR_BYTES {
             return Err(TableError::Predictors {

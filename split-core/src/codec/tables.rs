@@ -1,4 +1,4 @@
-//! Static probability tables, compact enough to ship in a manifest.
+//! Static probability tables, compact enough to be downloaded with a head.
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use serde::{Deserialize, Serialize};
@@ -90,7 +90,7 @@ pub(super) fn cost(probability: f64) -> u8 {
     (-probability.log2() * f64::from(COST_STEPS)).round().clamp(0.0, 255.0) as u8
 }
 
-/// Tables in the manifest that do not fit their operating point.
+/// Tables that do not fit their operating point.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TableError {
@@ -99,7 +99,7 @@ pub enum TableError {
     Costs {
         /// Codes of one table.
         symbols: usize,
-        /// Bytes in the manifest.
+        /// Bytes in the spec.
         got: usize,
     },
     /// Every channel must have a predictor, or none.
@@ -107,7 +107,7 @@ pub enum TableError {
     Predictors {
         /// Bytes of as many predictors as there are channels.
         expected: usize,
-        /// Bytes in the manifest.
+        /// Bytes in the spec.
         got: usize,
     },
     /// A predictor looks at a channel that is not there.

@@ -30,6 +30,7 @@ fn codec(bits: u8) -> FeatureCodec {
     let spec = FeatureCodecSpec {
         bits,
         steps: vec![4.0 / ((1 << bits) - 1) as f32; 3],
+        centres: vec![],
         tables: Tables::uniform(bits),
     };
     let raw = FeatureCodec::new(shape(), &spec).unwrap();
@@ -135,6 +136,7 @@ fn a_dead_channel_costs_nothing() {
     let spec = FeatureCodecSpec {
         bits: 1,
         steps: vec![0.0, 1.0, 0.0],
+        centres: vec![],
         tables,
     };
     let codec = FeatureCodec::new(shape(), &spec).unwrap();
@@ -168,6 +170,7 @@ fn specs_that_do_not_fit_are_refused() {
     let good = FeatureCodecSpec {
         bits: 2,
         steps: vec![1.0; 3],
+        centres: vec![],
         tables: Tables {
             predictors: vec![0; 3 * 42],
             costs: vec![9; 4],
@@ -180,6 +183,11 @@ fn specs_that_do_not_fit_are_refused() {
     };
     check(|it| it.bits = 9, "codes of 9 bits, expected 1 to 8");
     check(|it| it.steps.truncate(2), "2 quantiser steps for 3 channels");
+    check(|it| it.centres = vec![0.0; 2], "2 quantiser centres for 3 channels");
+    check(
+        |it| it.centres = vec![0.0, f32::INFINITY, 0.0],
+        "quantiser centre inf of channel 1 is not finite",
+    );
     check(
         |it| it.steps[1] = f32::NAN,
         "quantiser step NaN of channel 1 is not zero or positive",
@@ -200,3 +208,21 @@ fn specs_that_do_not_fit_are_refused() {
 
 /// Payload of `features(7)` with tables from the 50 images of `codec(3)`.
 const GOLDEN: &[u8] = &[171, 204, 108, 40, 128, 210, 133, 249];
+
+#[test]
+fn with_centres_features_may_be_negative() {
+    let spec = FeatureCodecSpec {
+        bits: 2,
+        steps: vec![1.0, 0.5, 0.0],
+        centres: vec![-1.5, 0.0, 0.25],
+        tables: Tables::uniform(2),
+    };
+    let codec = FeatureCodec::new(Shape::new(3, 1, 2).unwrap(), &spec).unwrap();
+    let (mut codes, mut payload, mut back) = (Vec::new(), Vec::new(), Vec::new());
+    codec
+        .encode(&[-9.0, 0.4, 0.4, 9.0, 0.3, 7.0], &mut codes, &mut payload)
+        .unwrap();
+    assert_eq!(codes, [0, 2, 1, 3, 0, 0]);
+    codec.decode(&payload, &mut codes, &mut back).unwrap();
+    assert_eq!(back, [-1.5, 0.5, 0.5, 1.5, 0.25, 0.25]);
+}

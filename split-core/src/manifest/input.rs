@@ -34,6 +34,8 @@ pub enum Fit {
 pub struct Input {
     /// `[3, H, W]`.
     pub shape: Shape,
+    /// How a picture becomes an image of that shape.
+    pub preparation: Preparation,
     /// Mean of each channel, in `[0, 1]`.
     pub mean: [f32; 3],
     /// Standard deviation of each channel, positive.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::codec::Tables;
+use crate::codec::{FeatureCodecSpec, Tables};
 
 fn segment(output: [usize; 3], macs: u64) -> Segment {
     Segment {
@@ -7,6 +7,7 @@ fn segment(output: [usize; 3], macs: u64) -> Segment {
         bytes: 10,
         output: output.try_into().unwrap(),
         macs,
+        micros: None,
     }
 }
 
@@ -22,15 +23,20 @@ fn point(split: &str, codec: Codec, accuracy: f64, bytes: f64) -> OperatingPoint
     }
 }
 
-fn manifest() -> Manifest {
-    let features = Codec::Features(FeatureCodecSpec {
+fn spec() -> FeatureCodecSpec {
+    FeatureCodecSpec {
         bits: 1,
         steps: vec![1.0; 4],
+        centres: vec![],
         tables: Tables {
             predictors: vec![],
             costs: vec![16, 16],
         },
-    });
+    }
+}
+
+fn manifest() -> Manifest {
+    let features = Codec::Features(CodecFile::of(&spec()).0);
     let image = Codec::Image {
         format: ImageFormat::Webp,
         quality: 50,
@@ -38,9 +44,14 @@ fn manifest() -> Manifest {
     Manifest {
         format: MANIFEST_FORMAT,
         series: "toy".into(),
+        source: Source {
+            network: "toynet".into(),
+            ..Source::default()
+        },
         classes: vec!["cat".into(), "dog".into()],
         input: Input {
             shape: Shape::new(3, 4, 4).unwrap(),
+            preparation: Preparation::default(),
             mean: [0.5; 3],
             std: [0.25; 3],
         },
@@ -53,22 +64,29 @@ fn manifest() -> Manifest {
             name: "made up".into(),
             images: 10,
         },
-        split_points: vec![SplitPoint {
-            name: "pool1".into(),
-            segments: 1,
-        }],
+        timed_on: None,
+        split_points: vec!["pool1".into()],
         variants: vec![Variant {
             name: "a".into(),
             parent: None,
+            input: None,
             widths: vec![4],
             accuracy: 85.0,
             segments: vec![segment([4, 2, 2], 60), segment([2, 1, 1], 40)],
+            cuts: vec![Some(1)],
         }],
         operating_points: vec![
             point("input", image, 84.0, 300.0),
             point("pool1", features, 83.0, 5.0),
             point("output", Codec::None, 85.0, 0.0),
         ],
+    }
+}
+
+/// Changes what the manifest says of the codec at pool1.
+fn codec(manifest: &mut Manifest, change: fn(&mut CodecFile)) {
+    if let Codec::Features(file) = &mut manifest.operating_points[1].codec {
+        change(file);
     }
 }
 
@@ -97,10 +115,123 @@ fn a_manifest_comes_back_from_its_file() {
     assert!((0..json.len() - 1).all(|it| Manifest::parse(&json[..it]).is_err()));
 }
 
+/// What a series looks like on disk.
+const GOLDEN: &str = r#"{
+"format": 3,
+"series": "toy",
+"source": {"network":"toynet","origin":"made up","notice":"© nobody"},
+"classes": [
+"cat",
+"dog"
+],
+"input": {"shape":[3,4,4],"preparation":{"fit":"cover","background":[0,0,0]},"mean":[0.5,0.5,0.5],"std":[0.25,0.25,0.25]},
+"unpruned": {"accuracy":90.0,"macs":1000,"widths":[8]},
+"measured_on": {"name":"made up","images":10},
+"timed_on": "a phone, one thread",
+"split_points": [
+"pool1"
+],
+"segments": [
+["458747ccaf62b123f924640415dbda23ade0a0948e684ba444997ff260acfdd8",10,[4,2,2],60,12.5],
+["da4d3da1daaceba9b72635459fd6a17da13e7530d53a4932535e6dc1d49bde3d",10,[2,1,1],40,3.0],
+["3e23e8160039594a33894f6564e1b1348bbd7a0088d42c4acb73eeaed59c009d",10,[2,1,1],7,1.0]
+],
+"variants": [
+{"name":"a","widths":[4],"accuracy":85.0,"segments":[0,1],"cuts":[1]},
+{"name":"b","parent":"a","input":{"shape":[3,2,2],"preparation":{"fit":"letterbox","background":[114,114,114]},"mean":[0.0,0.0,0.0],"std":[1.0,1.0,1.0]},"widths":[4],"accuracy":85.0,"segments":[2],"cuts":[null]}
+],
+"operating_points": [
+{"variant":"a","split":"input","codec":{"image":{"format":"webp","quality":50}},"accuracy":84.0,"mean_bytes":300.0,"p95_bytes":300.0},
+{"variant":"a","split":"pool1","codec":{"features":{"bits":1,"sha256":"387222223bbe482a33167d1f2442ce77eaeb6ba5e861cb9681404a810b73f3ae","bytes":78}},"accuracy":83.0,"mean_bytes":5.0,"p95_bytes":5.0},
+{"variant":"a","split":"output","codec":"none","accuracy":85.0,"mean_bytes":0.0,"p95_bytes":0.0}
+]
+}
+"#;
+
+#[test]
+fn golden_manifest() {
+    let mut manifest = manifest();
+    manifest.source.origin = "made up".into();
+    manifest.source.notice = "© nobody".into();
+    manifest.timed_on = Some("a phone, one thread".into());
+    for (segment, micros) in manifest.variants[0].segments.iter_mut().zip([12.5, 3.0]) {
+        segment.micros = Some(micros);
+    }
+    let variant = another(&mut manifest);
+    variant.parent = Some("a".into());
+    variant.cuts = vec![None];
+    variant.input = Some(Input {
+        shape: Shape::new(3, 2, 2).unwrap(),
+        preparation: Preparation {
+            fit: Fit::Letterbox,
+            background: [114; 3],
+        },
+        mean: [0.0; 3],
+        std: [1.0; 3],
+    });
+    variant.segments = vec![Segment {
+        micros: Some(1.0),
+        ..segment([2, 1, 1], 7)
+    }];
+    variant.segments[0].sha256 = Digest::of(b"b");
+    let json = String::from_utf8(manifest.to_json().unwrap()).unwrap();
+    assert_eq!(json, GOLDEN);
+    assert_eq!(Manifest::parse(GOLDEN.as_bytes()), Ok(manifest));
+}
+
+#[test]
+fn a_segment_that_is_not_listed_is_named() {
+    let json = String::from_utf8(manifest().to_json().unwrap()).unwrap();
+    let error = Manifest::parse(json.replace("[0,1]", "[0,2]").as_bytes()).unwrap_err();
+    assert!(
+        error.to_string().contains("variant 'a' names segment 2 of 2"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_codec_comes_back_from_its_file_and_fits_its_features_only() {
+    let (file, json) = CodecFile::of(&spec());
+    assert_eq!((file.sha256, file.bytes), (Digest::of(&json), json.len() as u64));
+    let golden = r#"{"bits":1,"steps":[1.0,1.0,1.0,1.0],"tables":{"predictors":"","costs":"EBA="}}"#;
+    assert_eq!(String::from_utf8_lossy(&json), golden);
+    assert_eq!(FeatureCodecSpec::from_json(&json), Ok(spec()));
+    let [fitting, wider] = [4, 5].map(|it| Shape::new(it, 2, 2).unwrap());
+    assert!(file.open(fitting, &json).is_ok());
+    let check = |file: CodecFile, shape, json: &[u8], expected: &str| {
+        let error = file.open(shape, json).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    };
+    check(file, wider, &json, "4 quantiser steps for 5 channels");
+    check(
+        CodecFile { bits: 2, ..file },
+        fitting,
+        &json,
+        "codes of 1 bits, the manifest says 2",
+    );
+    check(file, fitting, &json[..20], "cannot be read");
+    check(file, fitting, b"{}", "cannot be read");
+}
+
+#[test]
+fn a_device_needs_the_head_and_the_codec() {
+    let manifest = manifest();
+    let paths = |point: usize| {
+        let files = manifest.device_files(&manifest.operating_points[point]);
+        files.map(|it| it.path()).collect::<Vec<_>>()
+    };
+    let [first, second] = [0, 1].map(|it: usize| manifest.variants[0].segments[it].path());
+    let codec = CodecFile::of(&spec()).0.sha256;
+    assert_eq!(paths(0), Vec::<String>::new());
+    assert_eq!(paths(1), [first.clone(), format!("codecs/{codec}.json")]);
+    assert_eq!(paths(2), [first, second]);
+}
+
 #[test]
 fn the_format_is_read_before_anything_else() {
-    let error = Manifest::parse(br#"{"format": 9, "something": "new"}"#).unwrap_err();
-    assert_eq!(error, ManifestError::Format { got: 9 });
+    let error = Manifest::parse(br#"{"format": 2, "something": "else"}"#).unwrap_err();
+    assert_eq!(error, ManifestError::Format { got: 2 });
+    assert!(error.to_string().contains("`trainer export`"), "{error}");
 }
 
 #[test]
@@ -121,11 +252,11 @@ fn parts_that_do_not_fit_are_named() {
     };
     check(
         |it| it.operating_points[1].variant = "b".into(),
-        "names variant 'b' and split point 'pool1'",
+        "cuts variant 'b' at 'pool1'",
     );
     check(
         |it| it.operating_points[1].split = Split::At("pool9".into()),
-        "split point 'pool9'",
+        "cuts variant 'a' at 'pool9'",
     );
     check(
         |it| it.operating_points[1].codec = Codec::None,
@@ -152,25 +283,66 @@ fn parts_that_do_not_fit_are_named() {
     check(|it| another(it).segments[1].macs += 1, otherwise);
     check(|it| another(it).segments[0] = segment([5, 2, 2], 60), otherwise);
     check(
-        |it| it.split_points[0].segments = 2,
+        |it| it.variants[0].cuts[0] = Some(2),
         "cannot be cut at 'pool1', after segment 2",
     );
+    check(|it| it.variants[0].cuts[0] = Some(0), "cannot be cut at 'pool1'");
+    check(|it| it.variants[0].cuts[0] = None, "does not cut it there");
+    check(|it| it.variants[0].cuts.clear(), "has 0 cuts for 1 split points");
     check(
-        |it| it.split_points[0].name = "input".into(),
+        |it| {
+            it.split_points.push("pool2".into());
+            it.variants[0].cuts.push(Some(1));
+        },
+        "cannot be cut at 'pool2', after segment 1",
+    );
+    check(
+        |it| it.split_points[0] = "input".into(),
         "'input' appears twice, or has a reserved name",
     );
     check(|it| it.input.std[1] = 0.0, "positive standard deviations");
-    let narrow = |it: &mut Manifest| it.variants[0].segments[0].output = Shape::new(5, 2, 2).unwrap();
     check(
-        narrow,
-        "the codec of operating point 1 is damaged: 4 quantiser steps for 5 channels",
+        |it| {
+            let mut input = it.input.clone();
+            input.mean[0] = f32::INFINITY;
+            it.variants[0].input = Some(input);
+        },
+        "the input of variant 'a' must have finite means",
     );
+    check(
+        |it| codec(it, |it| it.bits = 9),
+        "operating point 1 has codes of 9 bits",
+    );
+    check(
+        |it| codec(it, |it| it.bytes = MAX_CODEC_BYTES + 1),
+        "operating point 1 has a codec of 1048577 bytes",
+    );
+    check(|it| it.variants[0].accuracy = -1.0, "an accuracy of -1 %");
+    check(|it| it.unpruned.accuracy = 101.0, "an accuracy of 101 %");
+    check(|it| it.variants[0].segments[1].macs = u64::MAX, "which is too large");
+    check(|it| it.variants[0].segments[1].micros = Some(1.0), "states no machine");
+    check(|it| it.timed_on = Some("a phone".into()), "or the reverse");
+    check(
+        |it| {
+            it.timed_on = Some("a phone".into());
+            it.variants[0].segments[0].micros = Some(f64::NAN);
+        },
+        "whose time is no time",
+    );
+    check(|it| it.series = "my series".into(), "cannot be named 'my series'");
+    check(|it| it.source.network.clear(), "has an empty name");
+    check(
+        |it| it.classes[1] = "a\nb".into(),
+        "the text 'a\\nb' has more than 2000 bytes or control characters",
+    );
+    check(|it| it.source.notice = "x".repeat(2001), "more than 2000 bytes");
 }
 
 #[test]
 fn frames_are_normalised_channel_by_channel() {
     let input = Input {
         shape: Shape::new(3, 1, 2).unwrap(),
+        preparation: Preparation::default(),
         mean: [0.0, 0.5, 1.0],
         std: [1.0, 0.5, 2.0],
     };

@@ -234,10 +234,9 @@ mod tests {
     use super::*;
     use crate::{
         Digest, Shape,
-        codec::{FeatureCodecSpec, Tables},
         manifest::{
-            Codec, ImageFormat, Input, MANIFEST_FORMAT, MeasuredOn, OperatingPoint, Segment, SplitPoint, Unpruned,
-            Variant,
+            Codec, CodecFile, ImageFormat, Input, MANIFEST_FORMAT, MeasuredOn, OperatingPoint, Preparation, Segment,
+            Source, Unpruned, Variant,
         },
     };
 
@@ -248,14 +247,12 @@ mod tests {
             bytes: 1,
             output,
             macs: 1,
+            micros: None,
         };
-        let features = FeatureCodecSpec {
+        let features = CodecFile {
             bits: 1,
-            steps: vec![1.0],
-            tables: Tables {
-                predictors: vec![],
-                costs: vec![16, 16],
-            },
+            sha256: Digest::of(b""),
+            bytes: 1,
         };
         let operating_points = points.iter().enumerate().map(|(index, &(accuracy, bytes))| {
             let (split, codec) = match index {
@@ -267,7 +264,7 @@ mod tests {
                     },
                 ),
                 1 => (Split::Output, Codec::None),
-                _ => (Split::At("pool1".into()), Codec::Features(features.clone())),
+                _ => (Split::At("pool1".into()), Codec::Features(features)),
             };
             let variant = "a".into();
             OperatingPoint {
@@ -283,9 +280,11 @@ mod tests {
         Manifest {
             format: MANIFEST_FORMAT,
             series: "toy".into(),
+            source: Source::default(),
             classes: vec!["a".into()],
             input: Input {
                 shape: shape([3, 4, 4]),
+                preparation: Preparation::default(),
                 mean: [0.0; 3],
                 std: [1.0; 3],
             },
@@ -298,16 +297,16 @@ mod tests {
                 name: String::new(),
                 images: 1,
             },
-            split_points: vec![SplitPoint {
-                name: "pool1".into(),
-                segments: 1,
-            }],
+            timed_on: None,
+            split_points: vec!["pool1".into()],
             variants: vec![Variant {
                 name: "a".into(),
                 parent: None,
+                input: None,
                 widths: vec![1],
                 accuracy: 85.0,
                 segments: vec![segment(shape([1, 2, 2])), segment(shape([1, 1, 1]))],
+                cuts: vec![Some(1)],
             }],
             operating_points: operating_points.collect(),
         }

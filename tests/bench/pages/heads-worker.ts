@@ -42,7 +42,7 @@ interface Program {
 
 interface Client {
   missing(point: number): { path: string; sha256: string }[];
-  addSegment(sha256: string, bytes: Uint8Array): void;
+  addFile(sha256: string, bytes: Uint8Array): void;
   isReady(point: number): boolean;
   prepare(point: number): void;
   connect(socket: WebSocket): void;
@@ -88,7 +88,7 @@ class Binary {
     if (this.#client.isReady(point)) return;
     for (const { path, sha256 } of this.#client.missing(point)) {
       const response = await fetch(new URL(path, this.#manifest));
-      this.#client.addSegment(sha256, new Uint8Array(await response.arrayBuffer()));
+      this.#client.addFile(sha256, new Uint8Array(await response.arrayBuffer()));
     }
     this.#client.prepare(point);
   }

@@ -11,9 +11,12 @@ interface Manifest {
   input: { shape: [number, number, number] };
   unpruned: { accuracy: number };
   measured_on: { name: string; images: number };
-  split_points: { name: string; segments: number }[];
-  variants: { name: string; segments: { macs: number; bytes: number }[] }[];
-  operating_points: { variant: string; split: string; codec: unknown; accuracy: number; mean_message_bytes: number }[];
+  split_points: string[];
+  /** SHA-256, bytes, output shape, multiply–accumulates and microseconds of each segment. */
+  segments: [string, number, [number, number, number], number, number | null][];
+  /** Variants name their segments by place, and for each split point how many of them lie before it. */
+  variants: { name: string; segments: number[]; cuts: (number | null)[] }[];
+  operating_points: { variant: string; split: string; codec: unknown; accuracy: number; mean_bytes: number }[];
 }
 
 /** An operating point. */
@@ -63,7 +66,7 @@ export class Series {
   }
 
   get splitPoints(): string[] {
-    return this.#manifest.split_points.map((it) => it.name);
+    return this.#manifest.split_points;
   }
 
   /** What the accuracies are of. */
@@ -116,18 +119,19 @@ export function promising(points: Point[], links: Link[], factors: number[], eac
 
 function point(manifest: Manifest, index: number): Point {
   const it = manifest.operating_points[index];
-  const segments = manifest.variants.find((variant) => variant.name === it?.variant)?.segments;
-  if (!it || !segments) throw new Error(`operating point ${index} is not of this manifest`);
-  const cut = manifest.split_points.find((split) => split.name === it.split)?.segments;
+  const variant = manifest.variants.find((variant) => variant.name === it?.variant);
+  if (!it || !variant) throw new Error(`operating point ${index} is not of this manifest`);
+  const { segments, cuts } = variant;
+  const cut = cuts[manifest.split_points.indexOf(it.split)];
   const headSegments = it.split === 'input' ? 0 : (cut ?? segments.length);
-  const macs = (of: typeof segments) => of.reduce((sum, segment) => sum + segment.macs, 0);
+  const macs = (of: number[]) => of.reduce((sum, place) => sum + (manifest.segments[place]?.[3] ?? 0), 0);
   return {
     index,
     variant: it.variant,
     split: it.split,
     codec: codecName(it.codec),
     accuracy: it.accuracy,
-    meanMessageBytes: it.mean_message_bytes,
+    meanMessageBytes: it.mean_bytes,
     headMacs: macs(segments.slice(0, headSegments)),
     tailMacs: macs(segments.slice(headSegments)),
   };

@@ -15,7 +15,7 @@ export interface Point {
   split: string;
   codec: 'none' | { image: ImageCodec } | { features: { bits: number } };
   accuracy: number;
-  p95_message_bytes: number;
+  p95_bytes: number;
 }
 
 /** A series on disk. */

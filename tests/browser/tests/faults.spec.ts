@@ -20,8 +20,11 @@ const GIVEN_UP_MS = 30_000;
 
 /** The parts of a manifest that are used here. */
 interface Manifest {
-  split_points: { name: string; segments: number }[];
-  variants: { name: string; segments: { sha256: string }[] }[];
+  split_points: string[];
+  /** The SHA-256 of each segment, and more. */
+  segments: [string, ...unknown[]][];
+  /** Variants name their segments by place, and for each split point how many of them lie before it. */
+  variants: { name: string; segments: number[]; cuts: (number | null)[] }[];
   operating_points: { variant: string; split: string }[];
 }
 
@@ -79,6 +82,17 @@ test.describe('files of the edge worker', () => {
     await expectError(page, /segments.*404/);
   });
 
+  test('a damaged or missing codec is told', async ({ page, edge, series }) => {
+    const point = series.points.findIndex((it) => it.split !== 'input' && it.split !== 'output');
+    await page.route('**/codecs/**', damage);
+    await open(page, edge, { point });
+    await expectError(page, /damaged/);
+    await page.unroute('**/codecs/**');
+    await page.route('**/codecs/**', (route) => route.fulfill({ status: 404 }));
+    await open(page, edge, { point });
+    await expectError(page, /codecs.*404/);
+  });
+
   test('a segment that is missing does not keep others from being used', async ({ page, edge, series, results }) => {
     const { point, missing } = await ownSegment(series);
     await page.route(`**/segments/${missing}*`, (route) => route.fulfill({ status: 404 }));
@@ -124,15 +138,14 @@ test('a link on which nothing arrives is told', async ({ page, edge, context }) 
 /** An operating point whose head has a segment that is part of nothing that runs on the device alone, and the SHA-256 of that. */
 async function ownSegment({ folder }: Series): Promise<{ point: number; missing: string }> {
   const manifest: Manifest = JSON.parse(await readFile(`${folder}/manifest.json`, 'utf8'));
-  const variants = new Map(manifest.variants.map((it) => [it.name, it.segments.map((it) => it.sha256)]));
+  const variants = new Map(manifest.variants.map((it) => [it.name, it]));
   const local = manifest.operating_points.filter((it) => it.split === 'output');
-  const shared = new Set(local.flatMap((it) => variants.get(it.variant) ?? []));
-  for (const [point, { variant, split }] of manifest.operating_points.entries()) {
-    const length = manifest.split_points.find((it) => it.name === split)?.segments ?? 0;
-    const missing = variants
-      .get(variant)
-      ?.slice(0, length)
-      .find((it) => !shared.has(it));
+  const shared = new Set(local.flatMap((it) => variants.get(it.variant)?.segments ?? []));
+  for (const [point, it] of manifest.operating_points.entries()) {
+    const variant = variants.get(it.variant);
+    const length = variant?.cuts[manifest.split_points.indexOf(it.split)] ?? 0;
+    const own = variant?.segments.slice(0, length).find((it) => !shared.has(it));
+    const missing = own === undefined ? undefined : manifest.segments[own]?.[0];
     if (missing) return { point, missing };
   }
   throw new Error('all heads of this series are parts of networks that run on the device alone');

@@ -18,7 +18,7 @@ test('every split point in turn shows a label, and the bytes that the manifest s
       await page.selectOption('#point', `${index}`);
       const shown = await results.take({ count: 5, points: [index] });
       await expect(page.locator('#label')).toHaveText(new RegExp(series.classes.join('|')));
-      const limit = SLACK * (series.points[index]?.p95_message_bytes ?? 0);
+      const limit = SLACK * (series.points[index]?.p95_bytes ?? 0);
       for (const { messageBytes } of shown) {
         if (split === 'output') expect.soft(messageBytes).toBe(0);
         else expect.soft(messageBytes).toBeGreaterThan(0);

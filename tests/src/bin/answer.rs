@@ -10,9 +10,8 @@ use clap::Parser;
 use image::{DynamicImage, ImageReader};
 use serde::Serialize;
 use split_core::{
-    Manifest, Shape,
     codec::FeatureCodec,
-    manifest::{Codec, ImageFormat, OperatingPoint},
+    manifest::{Codec, ImageFormat, Input, OperatingPoint},
     softmax,
 };
 use split_runtime::Network;
@@ -73,32 +72,35 @@ fn next(input: &mut impl Read) -> Result<Option<Vec<u8>>> {
 
 /// What a frame goes through at one operating point.
 struct Way<'a> {
-    manifest: &'a Manifest,
+    input: &'a Input,
     point: &'a OperatingPoint,
-    features: Shape,
+    /// None where no features cross.
+    codec: Option<FeatureCodec>,
     head: Network,
     tail: Network,
 }
 
 impl<'a> Way<'a> {
     fn new(series: &'a Series, point: usize) -> Result<Self> {
-        let manifest = &series.manifest;
-        let point = manifest.operating_points.get(point).context("no such point")?;
+        let points = &series.manifest.operating_points;
+        let point = points.get(point).context("no such point")?;
         let cut = series.cut(point)?;
+        let spec = series.codec(point)?;
+        let codec = spec.map(|it| FeatureCodec::new(cut.features, &it)).transpose()?;
         Ok(Self {
-            manifest,
+            input: cut.input,
             point,
-            features: cut.features,
-            head: series.network(manifest.input.shape, cut.head)?,
+            codec,
+            head: series.network(cut.input.shape, cut.head)?,
             tail: series.network(cut.features, cut.tail)?,
         })
     }
 
     fn answer(&mut self, frame: &[u8]) -> Result<Answer> {
-        let (values, payload_bytes, certain) = match &self.point.codec {
-            Codec::None => (self.head(frame)?, 0, true),
-            Codec::Image { format, .. } => (self.head(&pixels(*format, frame)?)?, frame.len(), true),
-            Codec::Features(spec) => cross(&FeatureCodec::new(self.features, spec)?, &self.head(frame)?)?,
+        let (values, payload_bytes, certain) = match (&self.point.codec, self.codec.clone()) {
+            (Codec::Image { format, .. }, _) => (self.head(&pixels(*format, frame)?)?, frame.len(), true),
+            (_, Some(codec)) => cross(&codec, &self.head(frame)?)?,
+            (_, None) => (self.head(frame)?, 0, true),
         };
         let mut logits = Vec::new();
         self.tail.run(1, &values, &mut logits)?;
@@ -112,7 +114,7 @@ impl<'a> Way<'a> {
     /// At the split point `input` the head is empty and gives the frame itself.
     fn head(&mut self, rgba: &[u8]) -> Result<Vec<f32>> {
         let (mut values, mut features) = (Vec::new(), Vec::new());
-        self.manifest.input.normalize_rgba(rgba, &mut values)?;
+        self.input.normalize_rgba(rgba, &mut values)?;
         self.head.run(1, &values, &mut features)?;
         Ok(features)
     }
@@ -144,7 +146,10 @@ fn pixels(format: ImageFormat, file: &[u8]) -> Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use split_core::codec::{FeatureCodecSpec, Tables};
+    use split_core::{
+        Shape,
+        codec::{FeatureCodecSpec, Tables},
+    };
     use split_tests::toy::{INPUT, OUTPUT, POOL1, POOL2, Recipe, Toy};
 
     use super::*;
@@ -191,6 +196,7 @@ mod tests {
         let spec = FeatureCodecSpec {
             bits: 4,
             steps: vec![0.25],
+            centres: vec![],
             tables: Tables::uniform(4),
         };
         let certain = |feature| {

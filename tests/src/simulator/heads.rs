@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use split_core::{Digest, Manifest, manifest::Segment};
+use split_core::{Digest, Manifest, manifest::File};
 
 use super::{FRAME, is_local};
 use crate::trace::Conditions;
@@ -39,20 +39,17 @@ impl<'a> Heads<'a> {
     }
 
     fn add(&mut self, point: usize) {
-        self.there.extend(self.head(point).iter().map(|it| it.sha256));
+        self.there.extend(self.files(point).map(|it| it.sha256));
     }
 
-    fn head(&self, point: usize) -> &'a [Segment] {
-        let point = &self.manifest.operating_points[point];
-        self.manifest.cut(point).map_or(&[], |it| it.head)
+    fn files(&self, point: usize) -> impl Iterator<Item = File> + use<'a> {
+        self.manifest.device_files(&self.manifest.operating_points[point])
     }
 
-    /// Bytes of a head that are not there.
+    /// Bytes of a point's files that are not there.
     pub fn missing(&self, point: usize) -> u64 {
-        let head = self.head(point).iter();
-        head.filter(|it| !self.there.contains(&it.sha256))
-            .map(|it| it.bytes)
-            .sum()
+        let missing = self.files(point).filter(|it| !self.there.contains(&it.sha256));
+        missing.map(|it| it.bytes).sum()
     }
 
     /// Goes on with what is on its way, or begins with the first that is missing; downlinks are as fast as uplinks here.

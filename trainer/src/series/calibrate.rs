@@ -15,9 +15,9 @@ use clap::Args;
 use rayon::prelude::*;
 use split_core::Shape;
 use split_core::codec::{FeatureCodec, FeatureCodecSpec, Tables, calibrate};
-use split_core::manifest::{Codec, ImageFormat, OperatingPoint, Split, Variant};
+use split_core::manifest::{Codec, CodecFile, ImageFormat, OperatingPoint, Split, Variant};
 
-use super::measure::{Measured, Setting, features, measure};
+use super::measure::{Coding, Measured, Setting, features, measure};
 use super::quantizer;
 use super::store::Series;
 use crate::data::{Dataset, Subset};
@@ -84,6 +84,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let points = calibrate_variant(&series, &variant, &images)?;
         series.replace_points(&variant.name, points);
         series.save()?;
+        series.remove_unused_files()?;
         print(&series, &variant.name);
     }
     Ok(())
@@ -110,36 +111,39 @@ struct Images {
 
 fn calibrate_variant(series: &Series, variant: &Variant, images: &Images) -> anyhow::Result<Vec<OperatingPoint>> {
     let mut points = Vec::new();
-    if let Some((split, spec)) = trained_quantizer(series, variant) {
+    if let Some((split, codec)) = trained_quantizer(series, variant) {
+        let FeatureCodecSpec {
+            bits, steps, centres, ..
+        } = series.codec(codec)?;
         let features = Features::of(series, variant, split, &images.train)?;
-        let codec = Codec::Features(features.fit(spec.bits, spec.steps.clone())?);
-        points.extend(measured(series, variant, split, vec![codec], &images.test)?);
-        return Ok(points);
+        let coding = Coding::Features(features.fit(bits, steps, centres)?);
+        return measured(series, variant, split, vec![coding], &images.test);
     }
     for format in [ImageFormat::Webp, ImageFormat::Jpeg] {
-        let codecs = QUALITIES.map(|quality| Codec::Image { format, quality }).to_vec();
-        points.extend(best(series, variant, &Split::Input, codecs, images)?);
+        let codings = QUALITIES.map(|quality| Coding::Image { format, quality }).to_vec();
+        points.extend(best(series, variant, &Split::Input, codings, images)?);
     }
-    for split_point in &series.manifest.split_points {
-        let split = Split::At(split_point.name.clone());
+    let places = series.manifest.split_points.iter().zip(&variant.cuts);
+    for (name, _) in places.filter(|it| it.1.is_some()) {
+        let split = Split::At(name.clone());
         let features = Features::of(series, variant, &split, &images.train)?;
-        let fit = |(bits, steps)| features.fit(bits, steps).map(Codec::Features);
+        let fit = |(bits, steps)| features.fit(bits, steps, Vec::new()).map(Coding::Features);
         let quantizers = search(series, variant, &split, &images.train.thinned(SEARCH_IMAGES))?;
-        let codecs = quantizers.into_par_iter().map(fit).collect::<anyhow::Result<_>>()?;
-        points.extend(best(series, variant, &split, codecs, images)?);
+        let codings = quantizers.into_par_iter().map(fit).collect::<anyhow::Result<_>>()?;
+        points.extend(best(series, variant, &split, codings, images)?);
     }
     points.extend(measured(
         series,
         variant,
         &Split::Output,
-        vec![Codec::None],
+        vec![Coding::None],
         &images.test,
     )?);
     Ok(points)
 }
 
 /// The quantiser of a variant that was pruned for one split point, which `export` put into the manifest.
-fn trained_quantizer<'a>(series: &'a Series, variant: &Variant) -> Option<(&'a Split, &'a FeatureCodecSpec)> {
+fn trained_quantizer<'a>(series: &'a Series, variant: &Variant) -> Option<(&'a Split, &'a CodecFile)> {
     let mut own = series
         .manifest
         .operating_points
@@ -149,11 +153,11 @@ fn trained_quantizer<'a>(series: &'a Series, variant: &Variant) -> Option<(&'a S
         (
             Some(OperatingPoint {
                 split,
-                codec: Codec::Features(spec),
+                codec: Codec::Features(codec),
                 ..
             }),
             None,
-        ) => Some((split, spec)),
+        ) => Some((split, codec)),
         _ => None,
     }
 }
@@ -166,31 +170,31 @@ fn search(series: &Series, variant: &Variant, split: &Split, data: &Dataset) -> 
         let steps = features.steps(bits);
         quantizers.extend(FACTORS.map(|factor| (bits, steps.iter().map(|it| it * factor).collect::<Vec<f32>>())));
     }
-    let fit = |(bits, steps): &(u8, Vec<f32>)| features.fit(*bits, steps.clone()).map(Codec::Features);
-    let codecs = quantizers.par_iter().map(fit).collect::<anyhow::Result<Vec<_>>>()?;
-    let found: Vec<(f64, f64)> = run_all(series, variant, split, &codecs, data)?
+    let fit = |(bits, steps): &(u8, Vec<f32>)| features.fit(*bits, steps.clone(), Vec::new()).map(Coding::Features);
+    let codings = quantizers.par_iter().map(fit).collect::<anyhow::Result<Vec<_>>>()?;
+    let found: Vec<(f64, f64)> = run_all(series, variant, split, &codings, data)?
         .iter()
         .map(|it| (it.mean_message_bytes, it.loss))
         .collect();
     Ok(hull(&found).into_iter().map(|it| quantizers[it].clone()).collect())
 }
 
-/// Keeps the codecs on the lower left edge of bytes against accuracy on training images, and measures those on test images.
+/// Keeps the codings on the lower left edge of bytes against accuracy on training images, and measures those on test images.
 fn best(
     series: &Series,
     variant: &Variant,
     split: &Split,
-    codecs: Vec<Codec>,
+    codings: Vec<Coding>,
     images: &Images,
 ) -> anyhow::Result<Vec<OperatingPoint>> {
-    let candidates = measured(series, variant, split, codecs, &images.train)?;
+    let candidates = run_all(series, variant, split, &codings, &images.train)?;
     let keep = frontier(
         &candidates
             .iter()
             .map(|it| (it.mean_message_bytes, it.accuracy))
             .collect::<Vec<_>>(),
     );
-    let kept = keep.into_iter().map(|it| candidates[it].codec.clone()).collect();
+    let kept = keep.into_iter().map(|it| codings[it].clone()).collect();
     let points = measured(series, variant, split, kept, &images.test)?;
     Ok(points
         .into_iter()
@@ -236,42 +240,37 @@ fn run_all(
     series: &Series,
     variant: &Variant,
     split: &Split,
-    codecs: &[Codec],
+    codings: &[Coding],
     data: &Dataset,
 ) -> anyhow::Result<Vec<Measured>> {
     let progress = bar("calibrate", data.len() as u64).with_message(format!("{} {split}", variant.name));
     // Which places the points will have is not known yet: `replace_points` gives them theirs.
-    let settings: Vec<Setting<'_>> = codecs.iter().map(|codec| Setting { point: 0, codec }).collect();
+    let settings: Vec<Setting<'_>> = codings.iter().map(|coding| Setting { point: 0, coding }).collect();
     let results = measure(series, &variant.name, split, &settings, data, &progress)?;
     progress.finish_and_clear();
     Ok(results)
 }
 
+/// Measures codings, and stores those of features.
 fn measured(
     series: &Series,
     variant: &Variant,
     split: &Split,
-    codecs: Vec<Codec>,
+    codings: Vec<Coding>,
     data: &Dataset,
 ) -> anyhow::Result<Vec<OperatingPoint>> {
-    let results = run_all(series, variant, split, &codecs, data)?;
-    let point = |(
-        codec,
-        Measured {
-            accuracy,
-            mean_message_bytes,
-            p95_message_bytes,
-            ..
-        },
-    )| OperatingPoint {
-        variant: variant.name.clone(),
-        split: split.clone(),
-        codec,
-        accuracy,
-        mean_message_bytes,
-        p95_message_bytes,
+    let results = run_all(series, variant, split, &codings, data)?;
+    let point = |(coding, measured): (&Coding, Measured)| {
+        Ok(OperatingPoint {
+            variant: variant.name.clone(),
+            split: split.clone(),
+            codec: series.store_coding(coding)?,
+            accuracy: measured.accuracy,
+            mean_message_bytes: measured.mean_message_bytes,
+            p95_message_bytes: measured.p95_message_bytes,
+        })
     };
-    Ok(codecs.into_iter().zip(results).map(point).collect())
+    codings.iter().zip(results).map(point).collect()
 }
 
 /// Features of the calibration images at one split point.
@@ -294,10 +293,11 @@ impl Features {
     }
 
     /// Fits predictors and probability tables to these features under a quantiser.
-    fn fit(&self, bits: u8, steps: Vec<f32>) -> anyhow::Result<FeatureCodecSpec> {
+    fn fit(&self, bits: u8, steps: Vec<f32>, centres: Vec<f32>) -> anyhow::Result<FeatureCodecSpec> {
         let mut spec = FeatureCodecSpec {
             bits,
             steps,
+            centres,
             tables: Tables::uniform(bits),
         };
         let codec = FeatureCodec::new(self.shape, &spec)?;

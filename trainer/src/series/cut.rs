@@ -5,18 +5,20 @@
 
 use anyhow::Context;
 use split_core::Shape;
-use split_core::manifest::SplitPoint;
 use split_runtime::{Layer, SegmentFile, write_segment};
 
 use crate::checkpoint::{Checkpoint, FoldedLayer};
+
+/// Names of split points, and how many segments lie before each.
+pub type SplitPoints = Vec<(String, usize)>;
 
 /// A network in pieces.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pieces {
     /// Layers of each segment, front to back.
     pub layers: Vec<Vec<Layer>>,
-    /// Split points and the number of segments before each.
-    pub split_points: Vec<SplitPoint>,
+    /// Where they can be cut.
+    pub split_points: SplitPoints,
 }
 
 /// Cuts the folded layers of a checkpoint.
@@ -48,16 +50,13 @@ pub fn cut(layers: &[FoldedLayer]) -> Pieces {
             .collect(),
         split_points: pools
             .iter()
-            .map(|&(at, split)| SplitPoint {
-                name: split.to_owned(),
-                segments: segments_before(at + 1),
-            })
+            .map(|&(at, split)| (split.to_owned(), segments_before(at + 1)))
             .collect(),
     }
 }
 
 /// Writes a checkpoint's segments. Names the segment that cannot be written.
-pub fn write(checkpoint: &Checkpoint) -> anyhow::Result<(Vec<SegmentFile>, Vec<SplitPoint>)> {
+pub fn write(checkpoint: &Checkpoint) -> anyhow::Result<(Vec<SegmentFile>, SplitPoints)> {
     let Pieces { layers, split_points } = cut(&checkpoint.fold()?);
     let mut shape = Shape::try_from(checkpoint.description().input)?;
     let mut files = Vec::with_capacity(layers.len());
@@ -123,7 +122,7 @@ mod tests {
         let pieces = cut(layers);
         assert_eq!(pieces.layers.iter().map(Vec::len).collect::<Vec<_>>(), lengths);
         assert_eq!(
-            pieces.split_points.iter().map(|it| it.segments).collect::<Vec<_>>(),
+            pieces.split_points.iter().map(|it| it.1).collect::<Vec<_>>(),
             segments_before_splits
         );
     }

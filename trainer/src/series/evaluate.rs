@@ -87,13 +87,13 @@ pub fn evaluate(series: &Series, data: &Dataset, name: String) -> anyhow::Result
     let mut measured: Vec<Option<Measured>> = vec![None; points.len()];
     for (variant, split, members) in &groups {
         progress.set_message(format!("{variant} {split}"));
-        let settings: Vec<Setting<'_>> = members
-            .iter()
-            .map(|&it| Setting {
-                point: it as u16,
-                codec: &points[it].codec,
-            })
-            .collect();
+        let codings = members.iter().map(|&it| series.coding(&points[it].codec));
+        let codings = codings.collect::<anyhow::Result<Vec<_>>>()?;
+        let settings = members.iter().zip(&codings).map(|(&it, coding)| Setting {
+            point: it as u16,
+            coding,
+        });
+        let settings: Vec<Setting<'_>> = settings.collect();
         let results = measure(series, variant, split, &settings, data, &progress)?;
         members
             .iter()

@@ -8,11 +8,12 @@ use clap::Args;
 use split_core::Shape;
 use split_core::codec::{FeatureCodecSpec, Tables};
 use split_core::manifest::{
-    Codec, Input, MANIFEST_FORMAT, Manifest, MeasuredOn, OperatingPoint, Split, SplitPoint, Unpruned, Variant,
+    Input, MANIFEST_FORMAT, Manifest, MeasuredOn, OperatingPoint, Preparation, Source, Split, Unpruned, Variant,
+    check_series_name,
 };
 
 use super::cut;
-use super::measure::{Setting, measure, uncut_accuracy};
+use super::measure::{Coding, Setting, measure, uncut_accuracy};
 use super::store::{Series, shared_trunk, store_segments};
 use crate::checkpoint::Checkpoint;
 use crate::data::{Dataset, Subset};
@@ -28,7 +29,7 @@ pub struct Arguments {
     /// Checkpoint of the network before pruning, for comparison; the first variant if not given.
     #[arg(long)]
     unpruned: Option<PathBuf>,
-    /// Folder of the series; its name is the series' name.
+    /// Folder of the series; its name is the series' name: letters (a to z), digits, '-', '_' and '.'.
     #[arg(long)]
     series: PathBuf,
     /// Image folder or CIFAR binary files; accuracies are measured on the test images.
@@ -37,6 +38,12 @@ pub struct Arguments {
     /// What the manifest calls the images; their folder's name if not given.
     #[arg(long)]
     data_name: Option<String>,
+    /// Where the network's weights are from, for people who use the series.
+    #[arg(long, default_value = "")]
+    origin: String,
+    /// The notice that a licence demands of whoever shows or passes on the series, if one does.
+    #[arg(long, default_value = "")]
+    notice: String,
     /// Also write ONNX files into this folder: each whole variant, and a head and a tail for every split point.
     #[arg(long)]
     onnx: Option<PathBuf>,
@@ -44,6 +51,8 @@ pub struct Arguments {
 
 /// Runs `trainer export`.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    check_series_name(&folder(&arguments.series))
+        .with_context(|| format!("--series {}", arguments.series.display()))?;
     let checkpoints = arguments
         .checkpoints
         .iter()
@@ -78,7 +87,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         measure_variant(&mut series, named, &data)?;
     }
     series.save()?;
-    series.remove_unused_segments()?;
+    series.remove_unused_files()?;
     if let Some(folder) = &arguments.onnx {
         for named in &checkpoints {
             write_onnx(folder, named)?;
@@ -127,15 +136,25 @@ fn check_same_network(a: &Named, b: &Named) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The name of a folder.
+fn folder(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
 /// The manifest without variants and operating points; those of an earlier one may not fit the new checkpoints.
 fn frame(arguments: &Arguments, description: &Description, data: &Dataset) -> anyhow::Result<Manifest> {
-    let folder = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Ok(Manifest {
         format: MANIFEST_FORMAT,
         series: folder(&arguments.series),
+        source: Source {
+            network: description.architecture.clone(),
+            origin: arguments.origin.clone(),
+            notice: arguments.notice.clone(),
+        },
         classes: description.classes.clone(),
         input: Input {
             shape: Shape::try_from(description.input)?,
+            preparation: Preparation::default(),
             mean: description.mean,
             std: description.std,
         },
@@ -148,6 +167,7 @@ fn frame(arguments: &Arguments, description: &Description, data: &Dataset) -> an
             name: arguments.data_name.clone().unwrap_or_else(|| folder(&arguments.data)),
             images: data.len(),
         },
+        timed_on: None,
         split_points: Vec::new(),
         variants: Vec::new(),
         operating_points: Vec::new(),
@@ -155,14 +175,17 @@ fn frame(arguments: &Arguments, description: &Description, data: &Dataset) -> an
 }
 
 /// Writes a checkpoint's segments; its accuracy and parent are still to be found.
-fn stored(dir: &Path, named: &Named) -> anyhow::Result<(Variant, Vec<SplitPoint>)> {
+fn stored(dir: &Path, named: &Named) -> anyhow::Result<(Variant, Vec<String>)> {
     let (files, split_points) = cut::write(&named.checkpoint).with_context(|| named.path.display().to_string())?;
+    let (split_points, cuts): (Vec<_>, Vec<_>) = split_points.into_iter().map(|(name, it)| (name, Some(it))).unzip();
     let variant = Variant {
         name: named.name.clone(),
         parent: None,
+        input: None,
         widths: named.checkpoint.description().widths.clone(),
         accuracy: 0.0,
         segments: store_segments(dir, &files)?,
+        cuts,
     };
     Ok((variant, split_points))
 }
@@ -206,11 +229,11 @@ fn measure_variant(series: &mut Series, named: &Named, data: &Dataset) -> anyhow
     if let Some(variant) = series.manifest.variants.iter_mut().find(|it| it.name == named.name) {
         variant.accuracy = accuracy;
     }
-    let (split, codec) = match &named.checkpoint.description().quantizer {
-        None => (Split::Output, Codec::None),
+    let (split, coding) = match &named.checkpoint.description().quantizer {
+        None => (Split::Output, Coding::None),
         Some(quantizer) => (
             Split::At(quantizer.split.clone()),
-            Codec::Features(plain_codec(quantizer)?),
+            Coding::Features(plain_codec(quantizer)?),
         ),
     };
     let point = u16::try_from(series.manifest.operating_points.len())?;
@@ -219,11 +242,12 @@ fn measure_variant(series: &mut Series, named: &Named, data: &Dataset) -> anyhow
         series,
         &named.name,
         &split,
-        &[Setting { point, codec: &codec }],
+        &[Setting { point, coding: &coding }],
         data,
         &progress,
     )?[0];
     progress.finish_and_clear();
+    let codec = series.store_coding(&coding)?;
     series.manifest.operating_points.push(OperatingPoint {
         variant: named.name.clone(),
         split,
@@ -241,6 +265,7 @@ fn plain_codec(quantizer: &FeatureQuantizer) -> anyhow::Result<FeatureCodecSpec>
     Ok(FeatureCodecSpec {
         bits,
         steps: quantizer.steps.clone(),
+        centres: Vec::new(),
         tables: Tables::uniform(bits),
     })
 }
@@ -256,10 +281,10 @@ fn write_onnx(folder: &Path, named: &Named) -> anyhow::Result<()> {
         Ok::<Shape, anyhow::Error>(file.output)
     };
     write("", input, &pieces.layers.concat())?;
-    for split in &pieces.split_points {
-        let (head, tail) = pieces.layers.split_at(split.segments);
-        let features = write(&format!("-{}-head", split.name), input, &head.concat())?;
-        write(&format!("-{}-tail", split.name), features, &tail.concat())?;
+    for (split, segments) in &pieces.split_points {
+        let (head, tail) = pieces.layers.split_at(*segments);
+        let features = write(&format!("-{split}-head"), input, &head.concat())?;
+        write(&format!("-{split}-tail"), features, &tail.concat())?;
     }
     Ok(())
 }

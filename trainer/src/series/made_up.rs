@@ -1,10 +1,9 @@
 //! A series that was never trained: its numbers are made up, so that each can be found again.
 
 use split_core::Shape;
-use split_core::codec::{FeatureCodecSpec, Tables};
 use split_core::manifest::{
-    Codec, Digest, ImageFormat, Input, MANIFEST_FORMAT, Manifest, MeasuredOn, OperatingPoint, Segment, Split,
-    SplitPoint, Unpruned, Variant,
+    Codec, CodecFile, Digest, ImageFormat, Input, MANIFEST_FORMAT, Manifest, MeasuredOn, OperatingPoint, Preparation,
+    Segment, Source, Split, Unpruned, Variant,
 };
 
 /// AlexNet for 16×16 pictures, cut after its first pool only.
@@ -14,22 +13,25 @@ pub fn manifest() -> Manifest {
         bytes: 1,
         output: Shape::try_from(shape).unwrap(),
         macs,
+        micros: None,
     };
     let variant = |name: &str, parent: Option<&str>, channels, accuracy| Variant {
         name: name.into(),
         parent: parent.map(Into::into),
+        input: None,
         widths: vec![channels, 20, 20, 20, 20],
         accuracy,
         segments: vec![
             segment(name, [channels, 8, 8], 1_000_000),
             segment(name, [3, 1, 1], 2_000_000),
         ],
+        cuts: vec![Some(1)],
     };
-    let features = |channels| {
-        Codec::Features(FeatureCodecSpec {
+    let features = |channels: usize| {
+        Codec::Features(CodecFile {
             bits: 2,
-            steps: vec![0.5; channels],
-            tables: Tables::uniform(2),
+            sha256: Digest::of(format!("{channels} channels").as_bytes()),
+            bytes: 1,
         })
     };
     let frame = |quality| Codec::Image {
@@ -47,9 +49,14 @@ pub fn manifest() -> Manifest {
     Manifest {
         format: MANIFEST_FORMAT,
         series: "made-up".into(),
+        source: Source {
+            network: "alexnet".into(),
+            ..Source::default()
+        },
         classes: ["cat", "dog", "owl"].map(String::from).into(),
         input: Input {
             shape: Shape::new(3, 16, 16).unwrap(),
+            preparation: Preparation::default(),
             mean: [0.5; 3],
             std: [0.25; 3],
         },
@@ -62,10 +69,8 @@ pub fn manifest() -> Manifest {
             name: "toys".into(),
             images: 7,
         },
-        split_points: vec![SplitPoint {
-            name: "pool1".into(),
-            segments: 1,
-        }],
+        timed_on: None,
+        split_points: vec!["pool1".into()],
         variants: vec![
             variant("wide", None, 24, 89.25),
             variant("narrow", Some("wide"), 4, 88.75),

@@ -5,8 +5,8 @@ use std::sync::{Mutex, PoisonError};
 use indicatif::ProgressBar;
 use rayon::prelude::*;
 use split_core::Shape;
-use split_core::codec::FeatureCodec;
-use split_core::manifest::{Codec, Input, Split};
+use split_core::codec::{FeatureCodec, FeatureCodecSpec};
+use split_core::manifest::{Codec, ImageFormat, Input, Split};
 use split_core::wire::ClientMessage;
 use split_runtime::Network;
 
@@ -36,12 +36,15 @@ struct Outcome {
     message_bytes: usize,
 }
 
-/// A codec with the operating point's number, which is part of the message.
+/// How what crosses is coded, with the codec itself where the manifest names its file.
+pub type Coding = Codec<FeatureCodecSpec>;
+
+/// A coding with the operating point's number, which is part of the message.
 pub struct Setting<'a> {
     /// Place of the operating point in the manifest.
     pub point: u16,
     /// How what crosses is coded.
-    pub codec: &'a Codec,
+    pub coding: &'a Coding,
 }
 
 /// Measures several codecs of one variant cut at one split; the head runs once for all of them.
@@ -57,7 +60,7 @@ pub fn measure(
 ) -> anyhow::Result<Vec<Measured>> {
     let (head, features, tail) = series.head_and_tail(variant, split)?;
     let lane = Mutex::new(Lane {
-        input: &series.manifest.input,
+        input: series.cut(variant, split)?.input,
         head,
         tail,
         codecs: settings
@@ -85,7 +88,7 @@ pub fn measure(
 pub fn uncut_accuracy(series: &Series, variant: &str, data: &Dataset, progress: &ProgressBar) -> anyhow::Result<f64> {
     let settings = [Setting {
         point: 0,
-        codec: &Codec::None,
+        coding: &Coding::None,
     }];
     Ok(measure(series, variant, &Split::Output, &settings, data, progress)?[0].accuracy)
 }
@@ -111,7 +114,7 @@ enum Coder {
     None,
     Image {
         point: u16,
-        format: split_core::manifest::ImageFormat,
+        format: ImageFormat,
         quality: u8,
     },
     Features {
@@ -123,14 +126,14 @@ enum Coder {
 impl Coder {
     fn new(setting: &Setting<'_>, features: Shape) -> anyhow::Result<Self> {
         let point = setting.point;
-        Ok(match setting.codec {
-            Codec::None => Self::None,
-            Codec::Image { format, quality } => Self::Image {
+        Ok(match setting.coding {
+            Coding::None => Self::None,
+            Coding::Image { format, quality } => Self::Image {
                 point,
                 format: *format,
                 quality: *quality,
             },
-            Codec::Features(spec) => Self::Features {
+            Coding::Features(spec) => Self::Features {
                 point,
                 codec: Box::new(FeatureCodec::new(features, spec)?),
             },
@@ -229,7 +232,7 @@ pub fn normalize(input: &Input, rgb: &[u8], values: &mut Vec<f32>) -> anyhow::Re
 /// Features of all images, one after another.
 pub fn features(series: &Series, variant: &str, split: &Split, data: &Dataset) -> anyhow::Result<Vec<f32>> {
     let head = Mutex::new(series.head_and_tail(variant, split)?.0);
-    let input = &series.manifest.input;
+    let input = series.cut(variant, split)?.input;
     let rows = (0..data.len())
         .into_par_iter()
         .map_init(

@@ -1,15 +1,16 @@
-//! A series on disk: `manifest.json` and `segments/<sha256>.nnef.tgz`.
+//! A series on disk: `manifest.json`, `segments/<sha256>.nnef.tgz` and `codecs/<sha256>.json`.
 
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use split_core::manifest::{Codec, Cut, Digest, Manifest, OperatingPoint, Segment, Variant};
-use split_core::{Shape, manifest::Split};
+use split_core::Shape;
+use split_core::codec::FeatureCodecSpec;
+use split_core::manifest::{Codec, CodecFile, Cut, Digest, File, Manifest, OperatingPoint, Segment, Split, Variant};
 use split_runtime::{Network, SegmentFile};
 
-use super::measure::framing_bytes;
+use super::measure::{Coding, framing_bytes};
 use crate::files::write_whole;
 
 /// A series and where it lies.
@@ -46,30 +47,54 @@ impl Series {
         write_whole(&path, &self.manifest.to_json()?).with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// Removes segment files that no variant names any more.
-    pub fn remove_unused_segments(&self) -> anyhow::Result<()> {
-        let used: HashSet<String> = self
-            .manifest
-            .variants
-            .iter()
-            .flat_map(|it| &it.segments)
-            .map(Segment::path)
-            .collect();
-        for entry in fs::read_dir(self.dir.join("segments"))? {
-            let entry = entry?;
-            let path = format!("segments/{}", entry.file_name().to_string_lossy());
-            if path.ends_with(".nnef.tgz") && !used.contains(&path) {
-                fs::remove_file(entry.path())?;
+    /// Removes segments and codecs that the manifest does not name any more.
+    pub fn remove_unused_files(&self) -> anyhow::Result<()> {
+        let segments = self.manifest.variants.iter().flat_map(|it| &it.segments);
+        let codecs = self.manifest.operating_points.iter().filter_map(|it| match &it.codec {
+            Codec::Features(codec) => Some(codec.file()),
+            Codec::None | Codec::Image { .. } => None,
+        });
+        let used: HashSet<String> = segments.map(Segment::file).chain(codecs).map(|it| it.path()).collect();
+        for (folder, suffix) in [("segments", ".nnef.tgz"), ("codecs", ".json")] {
+            let Ok(entries) = fs::read_dir(self.dir.join(folder)) else {
+                continue;
+            };
+            for entry in entries {
+                let entry = entry?;
+                let path = format!("{folder}/{}", entry.file_name().to_string_lossy());
+                if path.ends_with(suffix) && !used.contains(&path) {
+                    fs::remove_file(entry.path())?;
+                }
             }
         }
         Ok(())
+    }
+
+    /// Stores a coding's codec, and gives what the manifest says of it.
+    pub fn store_coding(&self, coding: &Coding) -> anyhow::Result<Codec> {
+        coding.try_map(|spec| {
+            let (codec, json) = CodecFile::of(spec);
+            store(&self.dir, codec.file(), &json)?;
+            Ok(codec)
+        })
+    }
+
+    /// Reads the codec that the manifest names.
+    pub fn coding(&self, codec: &Codec) -> anyhow::Result<Coding> {
+        codec.try_map(|it| self.codec(it))
+    }
+
+    /// Reads a codec.
+    pub fn codec(&self, codec: &CodecFile) -> anyhow::Result<FeatureCodecSpec> {
+        let file = codec.file();
+        FeatureCodecSpec::from_json(&self.read(file)?).with_context(|| self.dir.join(file.path()).display().to_string())
     }
 
     /// Joins segments, which take `input`, into a network.
     pub fn network(&self, input: Shape, segments: &[Segment]) -> anyhow::Result<Network> {
         let files = segments
             .iter()
-            .map(|it| self.read(it))
+            .map(|it| self.read(it.file()))
             .collect::<anyhow::Result<Vec<_>>>()?;
         Ok(Network::load(input, files.iter().map(Vec::as_slice))?)
     }
@@ -77,7 +102,7 @@ impl Series {
     /// Head and tail of a variant at a split, and what crosses between them.
     pub fn head_and_tail(&self, variant: &str, split: &Split) -> anyhow::Result<(Network, Shape, Network)> {
         let cut = self.cut(variant, split)?;
-        let head = self.network(self.manifest.input.shape, cut.head)?;
+        let head = self.network(cut.input.shape, cut.head)?;
         Ok((head, cut.features, self.network(cut.features, cut.tail)?))
     }
 
@@ -91,9 +116,10 @@ impl Series {
             );
         };
         self.manifest.cut_at(found, split).with_context(|| {
-            let known: Vec<&str> = self.manifest.split_points.iter().map(|it| it.name.as_str()).collect();
+            let places = self.manifest.split_points.iter().zip(&found.cuts);
+            let known: Vec<&str> = places.filter(|it| it.1.is_some()).map(|it| it.0.as_str()).collect();
             format!(
-                "there is no split point `{split}`; the series has input, {}, output",
+                "`{variant}` cannot be cut at `{split}`; it has the split points input, {}, output",
                 known.join(", ")
             )
         })
@@ -122,16 +148,16 @@ impl Series {
         } = &self.manifest;
         let split = match &point.split {
             Split::Input => 0,
-            Split::At(name) => 1 + split_points.iter().position(|it| it.name == *name).unwrap_or(0),
+            Split::At(name) => 1 + split_points.iter().position(|it| it == name).unwrap_or(0),
             Split::Output => usize::MAX,
         };
         (variants.iter().position(|it| it.name == point.variant), split)
     }
 
-    fn read(&self, segment: &Segment) -> anyhow::Result<Vec<u8>> {
-        let path = self.dir.join(segment.path());
+    fn read(&self, file: File) -> anyhow::Result<Vec<u8>> {
+        let path = self.dir.join(file.path());
         let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        if Digest::of(&bytes) != segment.sha256 {
+        if Digest::of(&bytes) != file.sha256 {
             bail!("{} is damaged: its SHA-256 is {}", path.display(), Digest::of(&bytes));
         }
         Ok(bytes)
@@ -140,20 +166,25 @@ impl Series {
 
 /// Stores segment files under their digests in `dir`, and describes them as a manifest does.
 pub fn store_segments(dir: &Path, files: &[SegmentFile]) -> anyhow::Result<Vec<Segment>> {
-    fs::create_dir_all(dir.join("segments")).with_context(|| format!("cannot make {}", dir.display()))?;
-    let store = |file: &SegmentFile| {
-        let sha256 = Digest::of(&file.bytes);
+    let described = |file: &SegmentFile| {
         let segment = Segment {
-            sha256,
+            sha256: Digest::of(&file.bytes),
             bytes: file.bytes.len() as u64,
             output: file.output,
             macs: file.macs,
+            micros: None,
         };
-        let path = dir.join(segment.path());
-        write_whole(&path, &file.bytes).with_context(|| format!("cannot write {}", path.display()))?;
+        store(dir, segment.file(), &file.bytes)?;
         Ok(segment)
     };
-    files.iter().map(store).collect()
+    files.iter().map(described).collect()
+}
+
+fn store(dir: &Path, file: File, bytes: &[u8]) -> anyhow::Result<()> {
+    let path = dir.join(file.path());
+    let folder = path.parent().unwrap_or(dir);
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    write_whole(&path, bytes).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// A point whose messages, of `images` images, were measured with another number than they will carry.

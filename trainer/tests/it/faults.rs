@@ -30,6 +30,18 @@ fn split_points_and_widths_that_do_not_exist_are_named() {
 }
 
 #[test]
+fn a_series_is_not_exported_under_a_name_that_cannot_be_served() {
+    let scene = Scene::new();
+    for name in ["my-série", ".hidden", "<i>", "."] {
+        scene.fails(
+            &format!("export --data pictures --checkpoint parent.safetensors --series {name}"),
+            &["--series", "cannot be named", "letters (a to z), digits"],
+        );
+    }
+    assert!(!scene.path("<i>").exists());
+}
+
+#[test]
 fn numbers_that_no_run_can_be_made_with_are_named_by_their_flags() {
     let scene = Scene::new();
     for (flags, word) in [

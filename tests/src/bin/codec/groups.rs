@@ -35,5 +35,6 @@ pub fn groups(series: &Series) -> Result<Vec<Group<'_>>> {
 
 /// The head of a group.
 pub fn head(series: &Series, group: &Group<'_>) -> Result<Network> {
-    series.network(series.manifest.input.shape, series.cut(group.points[0])?.head)
+    let cut = series.cut(group.points[0])?;
+    series.network(cut.input.shape, cut.head)
 }

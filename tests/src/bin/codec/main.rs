@@ -9,8 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
+use split_core::manifest::OperatingPoint;
 use split_tests::{pictures, report::Report, series::Series};
 
 use crate::{
@@ -70,12 +71,12 @@ fn main() -> Result<()> {
 
 /// All operating points of one head: it runs once a picture for all of them.
 fn measure(series: &Series, group: Group<'_>, training: &[Vec<u8>], test: &[Vec<u8>]) -> Result<Vec<Row>> {
-    let (mut head, input) = (groups::head(series, &group)?, &series.manifest.input);
-    let mut points = group
-        .points
-        .iter()
-        .map(|it| Point::new(it, group.shape))
-        .collect::<Result<Vec<_>>>()?;
+    let (mut head, input) = (groups::head(series, &group)?, series.cut(group.points[0])?.input);
+    let point = |it: &&OperatingPoint| {
+        let spec = series.codec(it)?.context("features are coded")?;
+        Point::new(it, &spec, group.shape)
+    };
+    let mut points = group.points.iter().map(point).collect::<Result<Vec<_>>>()?;
     let (mut values, mut features) = (Vec::new(), Vec::new());
     for picture in training {
         input.normalize_rgba(picture, &mut values)?;

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use serde::Serialize;
 use split_core::{
     Shape,
-    codec::{FeatureCodec, Histograms},
-    manifest::{Codec, OperatingPoint},
+    codec::{FeatureCodec, FeatureCodecSpec, Histograms},
+    manifest::OperatingPoint,
 };
 
 use crate::peers::{Layout, Png, Zstd};
@@ -89,10 +89,7 @@ impl Row {
 }
 
 impl Point {
-    pub fn new(point: &OperatingPoint, shape: Shape) -> Result<Self> {
-        let Codec::Features(spec) = &point.codec else {
-            bail!("{} codes no features", point.codec);
-        };
+    pub fn new(point: &OperatingPoint, spec: &FeatureCodecSpec, shape: Shape) -> Result<Self> {
         let live: Vec<usize> = (0..shape.channels()).filter(|&it| spec.steps[it] > 0.0).collect();
         Ok(Self {
             variant: point.variant.clone(),

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use anyhow::{Context, Result, ensure};
 use split_core::{
     codec::{FeatureCodec, FeatureCodecSpec, Tables},
-    manifest::{Codec, OperatingPoint, Split, Variant},
+    manifest::{Codec, CodecFile, OperatingPoint, Split, Variant},
     wire::ClientMessage,
 };
 use split_tests::{
@@ -44,7 +44,7 @@ pub fn calibrate(mut series: Series, data: &Path, images: usize) -> Result<()> {
             series.manifest.variants.len()
         );
     };
-    let splits = series.manifest.split_points.iter().map(|it| Split::At(it.name.clone()));
+    let splits = series.manifest.split_points.iter().map(|it| Split::At(it.clone()));
     let points = splits
         .enumerate()
         .map(|(number, split)| point(&series, variant, split, number as u16, &training, &test))
@@ -75,14 +75,19 @@ fn point(
     point.accuracy = accuracy;
     point.mean_message_bytes = bytes;
     point.p95_message_bytes = bytes;
-    point.codec = Codec::Features(spec);
+    let (codec, json) = CodecFile::of(&spec);
+    let path = series.folder.join(codec.file().path());
+    fs::create_dir_all(series.folder.join("codecs"))?;
+    fs::write(&path, json).with_context(|| format!("cannot write {}", path.display()))?;
+    point.codec = Codec::Features(codec);
     println!("{} {}: {accuracy:.2} %, {bytes:.0} bytes", point.variant, point.split);
     Ok(point)
 }
 
 /// Steps that reach the largest value of each channel, and tables by which every code takes its 8 bits.
 fn spec(series: &Series, point: &OperatingPoint, training: &[Picture]) -> Result<FeatureCodecSpec> {
-    let (cut, input) = (series.cut(point)?, &series.manifest.input);
+    let cut = series.cut(point)?;
+    let input = cut.input;
     let mut head = series.network(input.shape, cut.head)?;
     let (mut values, mut features) = (Vec::new(), Vec::new());
     // A channel that never fires is sent all the same, as in the paper.
@@ -98,6 +103,7 @@ fn spec(series: &Series, point: &OperatingPoint, training: &[Picture]) -> Result
     Ok(FeatureCodecSpec {
         bits: BITS,
         steps: largest.iter().map(|it| (it / top).max(1e-6)).collect(),
+        centres: vec![],
         tables: Tables::uniform(BITS),
     })
 }
@@ -110,7 +116,8 @@ fn measure(
     number: u16,
     test: &[Picture],
 ) -> Result<(f64, f64)> {
-    let (cut, input) = (series.cut(point)?, &series.manifest.input);
+    let cut = series.cut(point)?;
+    let input = cut.input;
     let mut head = series.network(input.shape, cut.head)?;
     let mut tail = series.network(cut.features, cut.tail)?;
     let codec = FeatureCodec::new(cut.features, spec)?;

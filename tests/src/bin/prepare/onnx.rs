@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use anyhow::{Context, Result};
-use split_core::manifest::Segment;
+use split_core::manifest::Cut;
 use split_runtime::write_onnx;
 use split_tests::{segments::read_segment, series::Series};
 
@@ -15,21 +15,21 @@ pub fn write(series: &Series, folder: &Path) -> Result<()> {
     let mut heads = BTreeMap::new();
     for point in &series.manifest.operating_points {
         if let Some(name) = head_name(point) {
-            heads.insert(name, series.cut(point)?.head);
+            heads.insert(name, series.cut(point)?);
         }
     }
-    for (name, segments) in heads {
+    for (name, cut) in heads {
         let path = folder.join(format!("{name}.onnx"));
-        fs::write(&path, onnx(series, segments)?).with_context(|| format!("cannot write {}", path.display()))?;
+        fs::write(&path, onnx(series, &cut)?).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
 }
 
-fn onnx(series: &Series, segments: &[Segment]) -> Result<Vec<u8>> {
-    let input = series.manifest.input.shape;
+fn onnx(series: &Series, cut: &Cut<'_>) -> Result<Vec<u8>> {
+    let input = cut.input.shape;
     let (mut layers, mut shape) = (Vec::new(), input);
-    for segment in segments {
-        layers.extend(read_segment(shape, &series.read(segment)?)?);
+    for segment in cut.head {
+        layers.extend(read_segment(shape, &series.read(segment.file())?)?);
         shape = segment.output;
     }
     Ok(write_onnx(input, &layers)?.bytes)

@@ -28,6 +28,7 @@ fn lesson(checkpoint: &Checkpoint) -> (Vec<f32>, Vec<f32>) {
     let description = checkpoint.description();
     let input = Input {
         shape: Shape::try_from(description.input).unwrap(),
+        preparation: Preparation::default(),
         mean: description.mean,
         std: description.std,
     };
@@ -66,10 +67,10 @@ fn pruned_exported_and_reloaded_in_tract_the_answers_are_burns() {
     let input = Shape::try_from(checkpoint.description().input).unwrap();
     // Segments hold 16-bit weights: 11 bits of precision each, over five layers.
     close("whole", &run(input, &files, &pictures).1, &expected, 5e-3);
-    for split in split_points {
-        let (head, tail) = files.split_at(split.segments);
+    for (split, segments) in split_points {
+        let (head, tail) = files.split_at(segments);
         let (shape, features) = run(input, head, &pictures);
-        close(&split.name, &run(shape, tail, &features).1, &expected, 5e-3);
+        close(&split, &run(shape, tail, &features).1, &expected, 5e-3);
     }
 }
 

@@ -85,8 +85,8 @@ fn report(manifest: &Manifest, runs: &[RunLog]) -> anyhow::Result<Report> {
     page.section("Step 2: fewer bytes");
     tables::step2(&mut page, manifest)?;
     for split in &manifest.split_points {
-        let svg = chart::points(&plots::accuracy_bytes(manifest, &split.name))?;
-        plot(&mut page, format!("accuracy-bytes-{}", split.name), svg);
+        let svg = chart::points(&plots::accuracy_bytes(manifest, split))?;
+        plot(&mut page, format!("accuracy-bytes-{split}"), svg);
     }
     page.section("Widths before and after");
     plot(&mut page, "widths".into(), chart::bars(&plots::widths(manifest))?);

@@ -51,10 +51,10 @@ pub fn step2(page: &mut Page, manifest: &Manifest) -> anyhow::Result<()> {
         rows.push(cells);
     }
     for split in &manifest.split_points {
-        if ROWS.iter().all(|row| row.split != split.name) {
-            let mut cells = vec![split.name.clone()];
+        if ROWS.iter().all(|row| row.split != split) {
+            let mut cells = vec![split.clone()];
             cells.resize(7, "–".to_owned());
-            cells.extend(our_cells(ours(manifest, &split.name)?, manifest.unpruned.accuracy));
+            cells.extend(our_cells(ours(manifest, split)?, manifest.unpruned.accuracy));
             rows.push(cells);
         }
     }

@@ -5,7 +5,7 @@ import type { Answer } from './events.js';
 import { type Choice, isLocal, type Points } from './points.js';
 import { epochMs, type Response } from './protocol.js';
 import { discard, type Picture } from './sources.js';
-import type { Result, Selection } from './types.js';
+import type { OperatingPoint, Result, Selection } from './types.js';
 
 /** A frame that no one has looked at yet. */
 export interface Frame {
@@ -31,7 +31,8 @@ const TOP = 10;
 export interface FrameParts {
   client: Client;
   points: Points;
-  canvas: FrameCanvas;
+  /** For the size that an operating point's network takes. */
+  canvasOf: (point: OperatingPoint) => FrameCanvas;
   post: (response: Response) => void;
   /** Whether results carry what the network saw. */
   pixels: boolean;
@@ -169,9 +170,9 @@ export class Frames {
   }
 
   async #infer(frame: Frame, choice: Choice): Promise<void> {
-    const { client, canvas, points } = this.#parts;
+    const { client, canvasOf, points } = this.#parts;
     try {
-      const pixels = await read(canvas, frame.source);
+      const pixels = await read(canvasOf(choice.point), frame.source);
       this.#asked.set(frame.frame, { began: frame.began, captured: epochMs(), pixels });
       if (choice.point.image) await this.#send(frame.frame, choice, pixels, choice.point.image);
       else this.#compute(frame.frame, choice, pixels);
@@ -196,8 +197,8 @@ export class Frames {
     image: { type: string; quality: number },
   ): Promise<void> {
     const began = performance.now();
-    const { canvas, client } = this.#parts;
-    const file = await canvas.encode(pixels, image.type, image.quality);
+    const { canvasOf, client } = this.#parts;
+    const file = await canvasOf(point).encode(pixels, image.type, image.quality);
     // The browser's own coding is as fast as it is: a device that is to be slower waits here.
     const rest = (client.slowdown - 1) * (performance.now() - began);
     if (rest > 0) await new Promise((resolve) => setTimeout(resolve, rest));

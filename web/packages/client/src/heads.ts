@@ -3,7 +3,8 @@ import { download } from './download.js';
 import { asSplitError, type SplitError } from './errors.js';
 import type { Progress } from './types.js';
 
-interface Segment {
+/** A segment of a head, or a codec. */
+interface File {
   path: string;
   sha256: string;
   bytes: number;
@@ -56,7 +57,7 @@ export class Heads {
   }
 
   async #download(point: number): Promise<void> {
-    const missing = this.#client.missing(point) as Segment[];
+    const missing = this.#client.missing(point) as File[];
     const totalBytes = missing.reduce((sum, it) => sum + it.bytes, 0);
     if (totalBytes === 0) return;
     let loadedBytes = 0;
@@ -65,18 +66,18 @@ export class Heads {
       this.#onProgress({ stage: 'network', loadedBytes: Math.min(loadedBytes, totalBytes), totalBytes });
     };
     onBytes(0);
-    await Promise.all(missing.map((it) => this.#segment(it, onBytes)));
+    await Promise.all(missing.map((it) => this.#file(it, onBytes)));
     this.#onProgress({ stage: 'network', loadedBytes: totalBytes, totalBytes });
   }
 
-  async #segment({ path, sha256 }: Segment, onBytes: (bytes: number) => void): Promise<void> {
+  async #file({ path, sha256 }: File, onBytes: (bytes: number) => void): Promise<void> {
     const url = new URL(path, this.#manifest);
     const bytes = await download(url, {}, onBytes);
     try {
-      this.#client.addSegment(sha256, bytes);
+      this.#client.addFile(sha256, bytes);
     } catch {
       // The browser's cache may hold what was damaged on its way: ask the server itself before giving up.
-      this.#client.addSegment(sha256, await download(url, { cache: 'reload' }));
+      this.#client.addFile(sha256, await download(url, { cache: 'reload' }));
     }
   }
 }

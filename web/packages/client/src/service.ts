@@ -12,7 +12,7 @@ import { restoreProfile, saveProfile } from './profile.js';
 import { loadProgram, type Program } from './program.js';
 import type { Request, Response } from './protocol.js';
 import { Sockets } from './sockets.js';
-import type { Goal, Progress, Series, StateChange, Throttle } from './types.js';
+import type { Goal, OperatingPoint, Progress, Series, StateChange, Throttle } from './types.js';
 import { inferUrl, manifestUrl } from './urls.js';
 
 type Post = (response: Response) => void;
@@ -66,13 +66,15 @@ export class Service {
     const heads = new Heads(client, manifestUrl(start.url), onProgress);
     const points = new Points(client, series, heads, announcer, (error) => this.#frames.loaded(error));
     if (start.goal) points.setGoal(start.goal);
-    const canvas = new FrameCanvas(series.width, series.height, new program.Downscaler(series.width, series.height));
+    const canvasOf = canvases((width, height) => {
+      return new FrameCanvas(width, height, new program.Downscaler(width, height));
+    });
     this.#client = client;
     this.#post = post;
     this.#announcer = announcer;
     this.#series = series;
     this.#points = points;
-    this.#frames = new Frames({ client, points, canvas, post, pixels: start.pixels });
+    this.#frames = new Frames({ client, points, canvasOf, post, pixels: start.pixels });
     const onChange = (change: StateChange) => this.#changed(change);
     this.#connection = new Connection(client, sockets, inferUrl(start.url), start.token, onChange);
   }
@@ -192,5 +194,16 @@ function counted(onProgress: (progress: Progress) => void): (bytes: number) => v
   return (bytes) => {
     loadedBytes += bytes;
     onProgress({ stage: 'program', loadedBytes, totalBytes: 0 });
+  };
+}
+
+/** One canvas for each size that the networks of the series take. */
+function canvases(make: (width: number, height: number) => FrameCanvas): (point: OperatingPoint) => FrameCanvas {
+  const made = new Map<string, FrameCanvas>();
+  return ({ width, height }) => {
+    const size = `${width}×${height}`;
+    const canvas = made.get(size) ?? make(width, height);
+    made.set(size, canvas);
+    return canvas;
   };
 }

@@ -138,6 +138,10 @@ export interface OperatingPoint {
   split: string;
   /** How what crosses the link is coded. */
   codec: string;
+  /** Width of the network's input, in pixels. */
+  width: number;
+  /** Height of the network's input, in pixels. */
+  height: number;
   /** Top-1 accuracy in percent, through the codec. */
   accuracy: number;
   /** Mean size of a message. */
@@ -148,7 +152,7 @@ export interface OperatingPoint {
   headMacs: number;
   /** Multiply–accumulate operations on the edge. */
   tailMacs: number;
-  /** Size of the head's files. */
+  /** Size of the files that the device needs: the head's and the codec. */
   headBytes: number;
   /** Shape of what crosses the link, `[C, H, W]`. */
   features: [number, number, number];
@@ -164,13 +168,19 @@ export interface OperatingPoint {
 export interface Series {
   /** Its name. */
   series: string;
+  /** Name of the network's architecture. */
+  network: string;
+  /** Where the network's weights are from; may be empty. */
+  origin: string;
+  /** The notice that a licence demands of who shows the series; may be empty. */
+  notice: string;
   /** SHA-256 of its manifest. */
   digest: string;
   /** Names of the classes. */
   classes: string[];
-  /** Width of the network's input, in pixels. */
+  /** Width of the network's input in pixels, where an operating point's is not another. */
   width: number;
-  /** Height of the network's input, in pixels. */
+  /** Height of the network's input in pixels, likewise. */
   height: number;
   /** Top-1 accuracy before pruning, in percent. */
   unprunedAccuracy: number;
