@@ -31,13 +31,14 @@ const KEEPERS: [(&str, &[&str]); 13] = [
 ];
 
 /// Which of the project's own packages each may build on, tests aside.
-const DIRECTION: [(&str, &[&str]); 7] = [
+const DIRECTION: [(&str, &[&str]); 8] = [
     ("split-core", &[]),
-    ("split-runtime", &["split-core"]),
+    ("split-graph", &["split-core"]),
+    ("split-runtime", &["split-core", "split-graph"]),
     ("wasm-client", &["split-core", "split-runtime"]),
     ("edge-worker", &["split-core", "split-runtime"]),
-    ("trainer", &["split-core", "split-runtime"]),
-    ("split-tests", &["split-core", "split-runtime"]),
+    ("trainer", &["split-core", "split-graph", "split-runtime"]),
+    ("split-tests", &["split-core", "split-graph", "split-runtime"]),
     ("xtask", &[]),
 ];
 

@@ -1,0 +1,88 @@
+//! A narrow place in a network: two 1×1 convolutions, the second of which undoes the first.
+
+use crate::graph::{Graph, GraphError, Node, Source};
+use crate::op::{Convolution, Op, Window};
+
+/// What stands on the two sides of a narrow place of `width` channels, in a stream of C.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bottleneck {
+    /// Channels in between, k.
+    pub width: usize,
+    /// `[k, C]`: what is sent of the stream.
+    pub encode: Vec<f32>,
+    /// Added then, `[k]`.
+    pub encode_bias: Vec<f32>,
+    /// `[C, k]`: what the stream is taken to be.
+    pub decode: Vec<f32>,
+    /// Added then, `[C]`.
+    pub decode_bias: Vec<f32>,
+}
+
+impl Bottleneck {
+    /// All channels of a stream as they are.
+    pub fn identity(channels: usize) -> Self {
+        let mut one = vec![0.0; channels * channels];
+        one.iter_mut().step_by(channels + 1).for_each(|it| *it = 1.0);
+        Self {
+            width: channels,
+            encode: one.clone(),
+            encode_bias: vec![0.0; channels],
+            decode: one,
+            decode_bias: vec![0.0; channels],
+        }
+    }
+}
+
+impl Graph {
+    /// The network with a narrow place behind a node: all that take its output take the second convolution's instead.
+    ///
+    /// The first convolution is named `MODULE.encode`, so that the module ends with the narrow tensor and the cut point there keeps its name;
+    /// the second is named `decode.MODULE`. Fails where the bottleneck's sizes do not fit.
+    pub fn with_bottleneck(&self, node: usize, bottleneck: &Bottleneck) -> Result<Self, GraphError> {
+        let channels = self.shape(Source::Node(node)).channels();
+        let module = self
+            .cut_points()
+            .into_iter()
+            .find(|it| it.node == node)
+            .map_or_else(|| self.nodes()[node].name.clone(), |it| it.name);
+        let point = |inputs, outputs, weight: &[f32], bias: &[f32]| {
+            Op::Convolution(Convolution {
+                inputs,
+                outputs,
+                groups: 1,
+                window: Window::point(),
+                weight: weight.to_vec(),
+                bias: Some(bias.to_vec()),
+            })
+        };
+        let Bottleneck {
+            width,
+            encode,
+            encode_bias,
+            decode,
+            decode_bias,
+        } = bottleneck;
+        let mut nodes = self.nodes().to_vec();
+        for source in nodes[node + 1..].iter_mut().flat_map(|it| &mut it.inputs) {
+            if let Source::Node(it) = source
+                && *it >= node
+            {
+                *it += 2;
+            }
+        }
+        let pair = [
+            Node::new(
+                format!("{module}.encode"),
+                point(channels, *width, encode, encode_bias),
+                Source::Node(node),
+            ),
+            Node::new(
+                format!("decode.{module}"),
+                point(*width, channels, decode, decode_bias),
+                Source::Node(node + 1),
+            ),
+        ];
+        nodes.splice(node + 1..node + 1, pair);
+        Self::new(self.input(), nodes)
+    }
+}
