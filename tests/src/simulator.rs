@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde::Serialize;
 use split_core::{
     Manifest,
-    manifest::{OperatingPoint, Split},
+    manifest::{OperatingPoint, Segment, Split},
     selection::{Answer, FRAMING_BYTES, LinkSample, Requirement, Selection, Selector, Unanswered},
     wire::InferResult,
 };
@@ -24,7 +24,7 @@ use crate::trace::Conditions;
 /// Time between frames.
 const FRAME: Duration = Duration::from_millis(50);
 /// Seconds per MAC on a device of slowness 1 and on the edge: about 13 GMAC/s, a desktop core in WebAssembly.
-const SECONDS_PER_MAC: f64 = 1.0 / 13e9;
+const SECONDS_PER_WORK: f64 = 1.0 / 13e9;
 /// What every head takes beside its MACs.
 const HEAD_OVERHEAD: f64 = 100e-6;
 /// Coding a frame as an image.
@@ -327,22 +327,22 @@ fn is_local(manifest: &Manifest, point: usize) -> bool {
 }
 
 fn device_seconds(manifest: &Manifest, point: &OperatingPoint, conditions: &Conditions) -> f64 {
-    let macs: u64 = manifest
+    let work: u64 = manifest
         .cut(point)
-        .map_or(0, |it| it.head.iter().map(|it| it.macs).sum());
+        .map_or(0, |it| it.head.iter().map(Segment::work).sum());
     let head = if point.split == Split::Input {
         IMAGE_SECONDS
     } else {
-        HEAD_OVERHEAD + macs as f64 * SECONDS_PER_MAC
+        HEAD_OVERHEAD + work as f64 * SECONDS_PER_WORK
     };
     head * conditions.slowness
 }
 
 fn edge_seconds(manifest: &Manifest, point: &OperatingPoint) -> f64 {
-    let macs: u64 = manifest
+    let work: u64 = manifest
         .cut(point)
-        .map_or(0, |it| it.tail.iter().map(|it| it.macs).sum());
-    macs as f64 * SECONDS_PER_MAC
+        .map_or(0, |it| it.tail.iter().map(Segment::work).sum());
+    work as f64 * SECONDS_PER_WORK
 }
 
 /// xorshift64* (Vigna, *An experimental exploration of Marsaglia's xorshift generators*, 2016): enough for noise, and the same everywhere.

@@ -557,7 +557,10 @@ fn may_use(manifest: &Manifest, unusable: &HashSet<usize>, point: usize, among: 
 
 #[cfg(test)]
 mod tests {
-    use split_core::wire::{ErrorCode, PROTOCOL_VERSION, ServerMessage};
+    use split_core::{
+        manifest::Segment,
+        wire::{ErrorCode, PROTOCOL_VERSION, ServerMessage},
+    };
 
     use super::*;
     use crate::fixture::{self, INPUT, OUTPUT, POOL1, Series};
@@ -854,14 +857,14 @@ mod tests {
         let series = fixture::series();
         let mut engine = Engine::new(&series.manifest.to_json().unwrap(), fixture::coarse_clock).unwrap();
         give(&mut engine, &series, OUTPUT);
-        let macs = series.manifest.variants[0].macs();
+        let work = series.manifest.variants[0].segments.iter().map(Segment::work).sum();
         // A run takes 0.3 ms: three times from one of the clock's calls to the next.
         for frame in 0..200 {
-            let micros = engine.profile().predict(macs).as_micros();
+            let micros = engine.profile().predict(work).as_micros();
             assert!((150..=500).contains(&micros), "{micros} µs before frame {frame}");
             engine.infer(frame, OUTPUT, &fixture::frame(0)).unwrap();
         }
-        assert!(engine.profile().runs(macs) >= 4);
+        assert!(engine.profile().runs(work) >= 4);
     }
 
     #[test]

@@ -180,7 +180,20 @@ impl From<Segment> for SegmentRow {
     }
 }
 
+/// What [`Segment::work`] takes the machine behind reference times to do: so many multiply–accumulates a microsecond.
+const REFERENCE_MACS_PER_MICROSECOND: f64 = 20_000.0;
+
 impl Segment {
+    /// What the segment costs to run, in multiply–accumulates of a usual convolution.
+    ///
+    /// Where the series has times, they count: as many as a machine with 20 billion a second would do in the segment's time. Multiply–accumulates
+    /// themselves mislead where layers wait for memory, as depthwise convolutions do. At least 1.
+    pub fn work(&self) -> u64 {
+        // A cast from f64 stays within the range of the integer.
+        let timed = self.micros.map(|it| (it * REFERENCE_MACS_PER_MICROSECOND) as u64);
+        timed.unwrap_or(self.macs).clamp(1, MAX_SEGMENT_WORK)
+    }
+
     /// The segment's file.
     pub fn file(&self) -> File {
         File {

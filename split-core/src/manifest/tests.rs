@@ -180,6 +180,21 @@ fn golden_manifest() {
 }
 
 #[test]
+fn work_is_time_where_the_series_has_times() {
+    let plain = segment([2, 1, 1], 40);
+    let work = |micros| {
+        Segment {
+            micros,
+            ..plain.clone()
+        }
+        .work()
+    };
+    assert_eq!(work(None), 40);
+    assert_eq!(work(Some(1.5)), 30_000);
+    assert_eq!((work(Some(0.0)), work(Some(f64::MAX))), (1, MAX_SEGMENT_WORK));
+}
+
+#[test]
 fn a_segment_that_is_not_listed_is_named() {
     let json = String::from_utf8(manifest().to_json().unwrap()).unwrap();
     let error = Manifest::parse(json.replace("[0,1]", "[0,2]").as_bytes()).unwrap_err();

@@ -22,8 +22,8 @@ const MEMORY: Duration = Duration::from_secs(5);
 const QUEUE_HALF_LIFE: f64 = 2.0;
 /// Half-life of what answers say of the edge worker's speed: that changes rarely, and every new try costs a few slow frames.
 const SPEED_HALF_LIFE: f64 = 20.0;
-/// What an answer is expected to take, until some came: 10 GMAC/s, one core of a small server…
-const EXPECTED_SECONDS_PER_MAC: f64 = 1e-10;
+/// What an answer is expected to take for its tail's work, until some came: one core of a small server…
+const EXPECTED_SECONDS_PER_WORK: f64 = 1e-10;
 /// …and decoding.
 const EXPECTED_OVERHEAD: f64 = 100e-6;
 
@@ -41,12 +41,12 @@ pub struct EdgeEstimator {
 }
 
 impl EdgeEstimator {
-    /// Takes the timings of one answer that arrived at `now`: the operating point, its tail's work in MACs, its wait, and decode and tail together.
-    pub fn record(&mut self, now: Duration, point: u16, tail_macs: u64, queue: Duration, decode_and_tail: Duration) {
+    /// Takes the timings of one answer that arrived at `now`: the operating point, its tail's work, its wait, and decode and tail together.
+    pub fn record(&mut self, now: Duration, point: u16, tail_work: u64, queue: Duration, decode_and_tail: Duration) {
         let work = decode_and_tail.as_secs_f64();
         self.queue.record(now, queue.as_secs_f64());
         self.seen.entry(point).or_default().record(now, work);
-        self.slowness.record(now, work / expected(tail_macs));
+        self.slowness.record(now, work / expected(tail_work));
     }
 
     /// Takes a refusal: the edge counts as one whose queue is as long as its hint says, fading once it has passed.
@@ -63,9 +63,9 @@ impl EdgeEstimator {
         Duration::from_secs_f64(self.queue.typical(now, 0.0, QUEUE_HALF_LIFE).max(busy))
     }
 
-    /// Decode and tail, at `now`, of an operating point whose tail takes so many MACs: as measured, or in proportion to what was.
-    pub fn decode_and_tail(&self, now: Duration, point: u16, tail_macs: u64) -> Duration {
-        let unseen = expected(tail_macs) * self.slowness.typical(now, 1.0, SPEED_HALF_LIFE);
+    /// Decode and tail, at `now`, of an operating point with this tail's work: as measured, or in proportion to what was.
+    pub fn decode_and_tail(&self, now: Duration, point: u16, tail_work: u64) -> Duration {
+        let unseen = expected(tail_work) * self.slowness.typical(now, 1.0, SPEED_HALF_LIFE);
         let seen = self.seen.get(&point);
         Duration::from_secs_f64(seen.map_or(unseen, |it| it.typical(now, unseen, SPEED_HALF_LIFE)))
     }
@@ -101,9 +101,9 @@ impl Latest {
     }
 }
 
-/// Decode and tail of so many MACs, in seconds, on an edge worker of which nothing is known.
-fn expected(tail_macs: u64) -> f64 {
-    EXPECTED_OVERHEAD + tail_macs as f64 * EXPECTED_SECONDS_PER_MAC
+/// Decode and tail of this work, in seconds, on an edge worker of which nothing is known.
+fn expected(tail_work: u64) -> f64 {
+    EXPECTED_OVERHEAD + tail_work as f64 * EXPECTED_SECONDS_PER_WORK
 }
 
 /// What is left after so many seconds.
@@ -115,17 +115,17 @@ fn fading(seconds: f64, half_life: f64) -> f64 {
 mod tests {
     use super::*;
 
-    /// Where a tail of a million MACs is expected to take 200 µs.
-    const MACS: u64 = 1_000_000;
+    /// Where a tail is expected to take 200 µs.
+    const WORK: u64 = 1_000_000;
 
     /// Gives answers of point 1, ten a second, that take so many milliseconds; returns what is thought of it then.
     fn give(edge: &mut EdgeEstimator, from: Duration, milliseconds: &[u64]) -> Duration {
         let mut now = from;
         for &it in milliseconds {
             now += Duration::from_millis(100);
-            edge.record(now, 1, MACS, Duration::ZERO, Duration::from_millis(it));
+            edge.record(now, 1, WORK, Duration::ZERO, Duration::from_millis(it));
         }
-        edge.decode_and_tail(now, 1, MACS)
+        edge.decode_and_tail(now, 1, WORK)
     }
 
     fn close(got: Duration, milliseconds: f64) -> bool {
@@ -136,10 +136,10 @@ mod tests {
     fn a_tail_that_never_ran_is_estimated_from_those_that_did() {
         let mut edge = EdgeEstimator::default();
         let now = Duration::ZERO;
-        assert!(close(edge.decode_and_tail(now, 2, 9 * MACS), 1.0));
-        (0..3).for_each(|_| edge.record(now, 1, MACS, now, Duration::from_micros(600)));
-        assert!(close(edge.decode_and_tail(now, 1, MACS), 0.6));
-        assert!(close(edge.decode_and_tail(now, 2, 9 * MACS), 3.0));
+        assert!(close(edge.decode_and_tail(now, 2, 9 * WORK), 1.0));
+        (0..3).for_each(|_| edge.record(now, 1, WORK, now, Duration::from_micros(600)));
+        assert!(close(edge.decode_and_tail(now, 1, WORK), 0.6));
+        assert!(close(edge.decode_and_tail(now, 2, 9 * WORK), 3.0));
     }
 
     #[test]
@@ -147,7 +147,7 @@ mod tests {
         let mut edge = EdgeEstimator::default();
         let now = Duration::ZERO;
         (0..3).for_each(|_| edge.record(now, 1, 1000, now, Duration::from_micros(150)));
-        assert!(edge.decode_and_tail(now, 2, 50 * MACS) < Duration::from_millis(8));
+        assert!(edge.decode_and_tail(now, 2, 50 * WORK) < Duration::from_millis(8));
     }
 
     #[test]
@@ -187,7 +187,7 @@ mod tests {
         let mut edge = EdgeEstimator::default();
         give(&mut edge, Duration::ZERO, &[30; 10]);
         let later = Duration::from_secs(120);
-        assert!(edge.decode_and_tail(later, 1, MACS) < Duration::from_millis(2));
+        assert!(edge.decode_and_tail(later, 1, WORK) < Duration::from_millis(2));
         assert!(give(&mut edge, later, &[2]) < Duration::from_millis(3));
     }
 

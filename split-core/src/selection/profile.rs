@@ -1,6 +1,7 @@
 //! The latency profile: how long each head takes in this browser.
 //!
-//! Heads that ran are known by the median of their runs. The rest follow from a straight line through those, over the heads' work; a common
+//! Heads that ran are known by the median of their runs. The rest follow from a straight line through those, over the heads' work
+//! ([`Segment::work`](crate::manifest::Segment::work): times on a reference machine, or multiply–accumulates where a series has none); a common
 //! factor carries what a slowing device does to one head over to all of them, within a few frames.
 
 use std::{
@@ -25,15 +26,15 @@ const UNKNOWN_IMAGE_SECONDS: f64 = 0.003;
 const LONGEST: Duration = Duration::from_secs(3600);
 /// No device is faster or slower than its usual by more.
 const MOST_FACTOR: f64 = 1e3;
-/// Until anything ran: 1 GMAC/s, a slow phone in WebAssembly.
-const UNKNOWN_SECONDS_PER_MAC: f64 = 1e-9;
+/// Until anything ran: 10⁹ a second, a slow phone in WebAssembly.
+const UNKNOWN_SECONDS_PER_WORK: f64 = 1e-9;
 
-/// Measured and predicted times of heads, each known by its work in MACs. Work 0 is the empty head of `input`: coding the frame as an image.
+/// Measured and predicted times of heads, each known by its work. Work 0 is the empty head of `input`: coding the frame as an image.
 ///
 /// Serialisable, so that the browser can keep it per device and manifest and start right on the next visit.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LatencyProfile {
-    /// By work in MACs: the latest runs in seconds, each divided by the device's factor at its time. Invariant: finite, positive, one at least.
+    /// By work: the latest runs in seconds, each divided by the device's factor at its time. Invariant: finite, positive, one at least.
     #[serde(deserialize_with = "possible_runs")]
     runs: HashMap<u64, VecDeque<f64>>,
     /// Latest runs of any head over what was expected of them.
@@ -42,29 +43,29 @@ pub struct LatencyProfile {
 }
 
 impl LatencyProfile {
-    /// Takes the time of one warm run of a head of so many MACs (frame to payload). Zero, which is a clock that did not move, says nothing.
-    pub fn record(&mut self, macs: u64, elapsed: Duration) {
+    /// Takes the time of one warm run of a head of this work (frame to payload). Zero, which is a clock that did not move, says nothing.
+    pub fn record(&mut self, work: u64, elapsed: Duration) {
         if elapsed.is_zero() {
             return;
         }
         let elapsed = elapsed.min(LONGEST).as_secs_f64();
-        let usual = self.usual(macs);
-        if self.runs(macs) >= KNOWN {
+        let usual = self.usual(work);
+        if self.runs(work) >= KNOWN {
             push(&mut self.recent, elapsed / usual, RECENT);
         }
         let factor = self.factor();
-        push(self.runs.entry(macs).or_default(), elapsed / factor, RUNS);
+        push(self.runs.entry(work).or_default(), elapsed / factor, RUNS);
     }
 
-    /// How long a head of so many MACs takes now.
-    pub fn predict(&self, macs: u64) -> Duration {
-        let seconds = self.usual(macs) * self.factor();
+    /// How long a head of this work takes now.
+    pub fn predict(&self, work: u64) -> Duration {
+        let seconds = self.usual(work) * self.factor();
         Duration::try_from_secs_f64(seconds).map_or(LONGEST, |it| it.min(LONGEST))
     }
 
     /// How many runs of this head were recorded, at most 15.
-    pub fn runs(&self, macs: u64) -> usize {
-        self.runs.get(&macs).map_or(0, VecDeque::len)
+    pub fn runs(&self, work: u64) -> usize {
+        self.runs.get(&work).map_or(0, VecDeque::len)
     }
 
     /// Present slowness of the device against its usual: 2 when everything takes twice as long.
@@ -74,16 +75,16 @@ impl LatencyProfile {
         factor.clamp(1.0 / MOST_FACTOR, MOST_FACTOR)
     }
 
-    fn usual(&self, macs: u64) -> f64 {
-        match self.runs.get(&macs) {
+    fn usual(&self, work: u64) -> f64 {
+        match self.runs.get(&work) {
             Some(runs) => median(&mut runs.iter().copied().collect::<Vec<_>>()).unwrap_or_default(),
-            None => self.line(macs as f64),
+            None => self.line(work as f64),
         }
     }
 
     /// Least squares through the medians of the heads that ran, never decreasing with work and never below zero.
-    fn line(&self, macs: f64) -> f64 {
-        if macs == 0.0 {
+    fn line(&self, work: f64) -> f64 {
+        if work == 0.0 {
             return UNKNOWN_IMAGE_SECONDS;
         }
         let networks = self.runs.keys().filter(|&&it| it > 0);
@@ -94,7 +95,7 @@ impl LatencyProfile {
                 .iter()
                 .fold((0.0, 0.0), |m, it| (m.0 + it.0 / count, m.1 + it.1 / count))
         }) else {
-            return macs * UNKNOWN_SECONDS_PER_MAC;
+            return work * UNKNOWN_SECONDS_PER_WORK;
         };
         let (mut above, mut below) = (0.0, 0.0);
         for (x, y) in &points {
@@ -103,9 +104,9 @@ impl LatencyProfile {
         }
         if below == 0.0 || above <= 0.0 || mean.1 - above / below * mean.0 < 0.0 {
             // One head, or a line that makes no sense: in proportion to the work.
-            return mean.1 * if mean.0 > 0.0 { macs / mean.0 } else { 1.0 };
+            return mean.1 * if mean.0 > 0.0 { work / mean.0 } else { 1.0 };
         }
-        mean.1 + above / below * (macs - mean.0)
+        mean.1 + above / below * (work - mean.0)
     }
 }
 
@@ -134,8 +135,8 @@ mod tests {
 
     fn profile() -> LatencyProfile {
         let mut profile = LatencyProfile::default();
-        for (macs, micros) in [(1_000_000, 1100), (5_000_000, 5100)] {
-            (0..9).for_each(|_| profile.record(macs, Duration::from_micros(micros)));
+        for (work, micros) in [(1_000_000, 1100), (5_000_000, 5100)] {
+            (0..9).for_each(|_| profile.record(work, Duration::from_micros(micros)));
         }
         profile
     }
@@ -177,16 +178,16 @@ mod tests {
     #[test]
     fn a_slow_first_run_of_every_head_is_not_the_device() {
         let mut profile = LatencyProfile::default();
-        for macs in (1..=40).map(|it| it * 1_000_000) {
+        for work in (1..=40).map(|it| it * 1_000_000) {
             for share in [1.3, 1.0, 1.0] {
-                profile.record(macs, Duration::from_nanos(macs).mul_f64(share));
+                profile.record(work, Duration::from_nanos(work).mul_f64(share));
             }
         }
-        for macs in [1_000_000, 40_000_000] {
+        for work in [1_000_000, 40_000_000] {
             assert!(
-                close(profile.predict(macs), macs as f64 / 1e3),
+                close(profile.predict(work), work as f64 / 1e3),
                 "{:?}",
-                profile.predict(macs)
+                profile.predict(work)
             );
         }
     }

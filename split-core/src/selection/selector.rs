@@ -38,7 +38,7 @@ pub struct Unanswered {
 /// Times are given by the caller: `now` is any clock that does not run backwards.
 #[derive(Clone, Debug)]
 pub struct Selector {
-    /// Head and tail of each operating point, in MACs.
+    /// Head and tail of each operating point; see [`Segment::work`].
     work: Vec<(u64, u64)>,
     profile: LatencyProfile,
     link: Option<LinkEstimator>,
@@ -51,12 +51,8 @@ pub struct Selector {
 impl Selector {
     /// A selector that knows nothing yet but the manifest.
     pub fn new(manifest: &Manifest) -> Self {
-        let macs = |segments: &[Segment]| segments.iter().map(|it| it.macs).sum();
-        let work = |point| {
-            manifest
-                .cut(point)
-                .map_or((0, 0), |cut| (macs(cut.head), macs(cut.tail)))
-        };
+        let sum = |segments: &[Segment]| segments.iter().map(Segment::work).sum();
+        let work = |point| manifest.cut(point).map_or((0, 0), |cut| (sum(cut.head), sum(cut.tail)));
         Self {
             work: manifest.operating_points.iter().map(work).collect(),
             profile: LatencyProfile::default(),

@@ -15,6 +15,7 @@ use split_core::manifest::{
 use super::cut;
 use super::measure::{Coding, Setting, measure, uncut_accuracy};
 use super::store::{Series, shared_trunk, store_segments};
+use super::timing;
 use crate::checkpoint::Checkpoint;
 use crate::data::{Dataset, Subset};
 use crate::network::{Description, FeatureQuantizer};
@@ -86,6 +87,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     for named in &checkpoints {
         measure_variant(&mut series, named, &data)?;
     }
+    timing::time(&mut series)?;
     series.save()?;
     series.remove_unused_files()?;
     if let Some(folder) = &arguments.onnx {

@@ -34,7 +34,7 @@ fn series() -> Scene {
     }
     scene.run(
         "export --data pictures --data-name coloured-noise --series series --unpruned unpruned.safetensors --onnx onnx \
-         --checkpoint half.safetensors --checkpoint pool1-2.safetensors --checkpoint pool3-3.safetensors",
+         --origin noise --checkpoint half.safetensors --checkpoint pool1-2.safetensors --checkpoint pool3-3.safetensors",
     );
     scene.run("calibrate --data pictures --series series");
     scene
@@ -50,6 +50,18 @@ fn a_series_is_made_measured_and_reported() {
     let manifest = manifest(&scene);
     assert_eq!(manifest.measured_on.name, "coloured-noise");
     assert!(manifest.unpruned.accuracy > 60.0, "{}", manifest.unpruned.accuracy);
+    assert_eq!(
+        (&*manifest.source.network, &*manifest.source.origin),
+        ("alexnet", "noise")
+    );
+    assert!(manifest.timed_on.as_ref().is_some_and(|it| it.contains("one thread")));
+    assert!(
+        manifest
+            .variants
+            .iter()
+            .flat_map(|it| &it.segments)
+            .all(|it| it.micros > Some(0.0))
+    );
 
     // Variants of one parent share its trunk; the layer before the split point starts a segment of its own.
     let [half, pool1, pool3] = &manifest.variants[..] else {
