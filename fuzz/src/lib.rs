@@ -1,12 +1,20 @@
 //! The fuzz targets, as functions of the fuzzer's bytes: so that any test can replay what the fuzzer found.
 //!
-//! They cover what split-core reads: messages, manifests, codecs' files, payloads of the feature codec. They do not cover image payloads, which the
-//! `image` crate decodes for the edge worker, and segments, which tract reads.
+//! They cover what split-core reads, messages, manifests, codecs' files, payloads of the feature codec, and image payloads, which the edge worker
+//! decodes. They do not cover segments, which tract reads.
+
+// The edge worker's own sources: as a dependency it would bring a server and an inference engine along, which take minutes to instrument.
+#[allow(dead_code, reason = "the edge worker uses the rest")]
+#[path = "../../edge-worker/src/payload.rs"]
+mod payload;
+#[path = "../../edge-worker/src/webp.rs"]
+mod webp;
 
 use arbitrary::{Arbitrary, Unstructured};
 use split_core::{
     Digest, Manifest, Shape,
     codec::{CONTEXTS, DecodeError, FeatureCodec, FeatureCodecSpec, PREDICTOR_BYTES, REFERENCES, Tables},
+    manifest::{ImageFormat, Input, Preparation},
     session::Session,
     wire::{ClientMessage, ServerMessage},
 };
@@ -15,7 +23,12 @@ use split_core::{
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 3] = [("decode", decode), ("round_trip", round_trip), ("wire", wire)];
+pub const TARGETS: [Target; 4] = [
+    ("decode", decode),
+    ("decode_image", decode_image),
+    ("round_trip", round_trip),
+    ("wire", wire),
+];
 
 /// Arbitrary payloads decode or are refused; what decodes is what an encoder could have meant.
 pub fn decode(bytes: &[u8]) {
@@ -35,6 +48,33 @@ pub fn decode(bytes: &[u8]) {
         }
         Err(DecodeError::TooLong { limit, .. }) => assert!(payload.len() > limit),
         Err(_) => assert!(codes.len() == codec.shape().values()),
+    }
+}
+
+/// Arbitrary image files decode to exactly the network's input or are refused; the first byte chooses the format.
+pub fn decode_image(bytes: &[u8]) {
+    let Some((choice, file)) = bytes.split_first() else {
+        return;
+    };
+    let shape = Shape::new(3, 32, 32).expect("a valid shape");
+    let input = Input {
+        shape,
+        preparation: Preparation::default(),
+        mean: [0.5; 3],
+        std: [0.25; 3],
+    };
+    let format = match choice % 2 {
+        0 => ImageFormat::Webp,
+        _ => ImageFormat::Jpeg,
+    };
+    let decoder = payload::Decoder::Image { format, input };
+    if decoder.check_length(file.len()).is_err() {
+        return;
+    }
+    let mut values = Vec::new();
+    if decoder.decode(file, &mut values).is_ok() {
+        assert_eq!(values.len(), shape.values());
+        assert!(values.iter().all(|it| it.is_finite()));
     }
 }
 
