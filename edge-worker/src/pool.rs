@@ -1,8 +1,9 @@
 //! What computes: one task a core, one queue, and a prediction of how long it takes.
 //!
-//! A task that becomes free lets the executor read first whatever has come meanwhile. Then it takes the oldest request and with it
-//! others that wait for the same tail, up to its fair share of the queue, and they go through together: late tails take less
-//! time for several images, and all answers leave in one go. Nothing ever waits for a batch to fill; when idle, a request is picked up at once.
+//! A task that becomes free lets the executor read first whatever has come meanwhile. Then it takes the request whose turn it is (see
+//! [`queue`](crate::queue)) and with it others that wait for the same tail, up to its fair share of the queue, and they go through together: late
+//! tails take less time for several images, and all answers leave in one go. Nothing ever waits for a batch to fill; when idle, a request is
+//! picked up at once.
 //!
 //! Tails take a fraction of a millisecond, so they run on the executor's own threads: handing one to another thread and back costs
 //! four changes of context, which at the deeper split points is as much as the tail. What is predicted to take longer than
@@ -11,10 +12,9 @@
 //! A panic in one request is caught: that request is told, the others of its batch are answered, the task goes on.
 
 use std::{
-    collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -22,16 +22,20 @@ use tokio::{
     task::{spawn_blocking, yield_now},
 };
 
+use crate::queue::{Client, FairQueue, Taken};
+
 /// Something to compute that answers whoever asked by itself.
 pub(crate) trait Work: Sized + Send + 'static {
+    /// Whose share of the processor it takes.
+    fn client(&self) -> Client;
     /// Works of one group can run together.
     fn group(&self) -> usize;
     /// How long it will take.
     fn cost(&self) -> Duration;
-    /// Computes all of a batch, which are of one group; then answers each. Nobody has an answer after a panic.
+    /// Computes all of a batch, which are of one group; then answers each. If it panics, no request has been answered.
     fn run(batch: &[Self]);
-    /// Answers after a panic.
-    fn panicked(&self);
+    /// Answers after a panic that came after so long.
+    fn panicked(&self, took: Duration);
 }
 
 /// The most works that run together: as many images as late tails compute at once, and few enough that answers leave soon.
@@ -50,14 +54,9 @@ pub(crate) struct Pool<W> {
 }
 
 struct Queue<W> {
-    waiting: VecDeque<Waiting<W>>,
-    /// Sum of what all cost that wait or run.
-    cost: Duration,
-}
-
-struct Waiting<W> {
-    work: W,
-    cost: Duration,
+    waiting: FairQueue<W>,
+    /// What all that run cost.
+    running: Duration,
 }
 
 /// Works that run together.
@@ -69,8 +68,8 @@ struct Batch<W> {
 /// Refused: the predicted wait is longer than the deadline.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Overloaded {
-    /// When the wait is expected to be within the deadline again.
-    pub(crate) retry: Duration,
+    /// The predicted wait.
+    pub(crate) wait: Duration,
 }
 
 impl<W: Work> Pool<W> {
@@ -78,8 +77,8 @@ impl<W: Work> Pool<W> {
     pub(crate) fn new(tasks: usize, deadline: Duration) -> Self {
         Self {
             queue: Mutex::new(Queue {
-                waiting: VecDeque::new(),
-                cost: Duration::ZERO,
+                waiting: FairQueue::new(),
+                running: Duration::ZERO,
             }),
             wake: Notify::new(),
             tasks,
@@ -89,23 +88,29 @@ impl<W: Work> Pool<W> {
 
     /// Queues a work, unless its turn would come after the deadline.
     pub(crate) fn submit(&self, work: W) -> Result<(), Overloaded> {
-        let cost = work.cost();
+        let (client, cost) = (work.client(), work.cost());
         let mut queue = self.lock();
-        let wait = self.predict(&queue);
-        if wait > self.deadline {
-            let retry = wait - self.deadline;
-            return Err(Overloaded { retry });
+        // No wait is longer than that for everything; what comes before what is worth finding out only beyond the deadline.
+        if self.share(queue.backlog()) > self.deadline {
+            let wait = self.share(queue.ahead(client, cost));
+            if wait > self.deadline {
+                return Err(Overloaded { wait });
+            }
         }
-        queue.cost += cost;
-        queue.waiting.push_back(Waiting { work, cost });
+        queue.waiting.push(client, work, cost);
         drop(queue);
         self.wake.notify_one();
         Ok(())
     }
 
-    /// How long a work queued now is expected to wait.
-    pub(crate) fn wait(&self) -> Duration {
-        self.predict(&self.lock())
+    /// How long a work of this client and cost that is queued now is expected to wait.
+    pub(crate) fn wait(&self, client: Client, cost: Duration) -> Duration {
+        self.share(self.lock().ahead(client, cost))
+    }
+
+    /// How long everything that waits or runs is expected to take.
+    pub(crate) fn backlog(&self) -> Duration {
+        self.share(self.lock().backlog())
     }
 
     /// How many works wait.
@@ -133,8 +138,9 @@ impl<W: Work> Pool<W> {
         }
     }
 
-    fn predict(&self, queue: &Queue<W>) -> Duration {
-        queue.cost / u32::try_from(self.tasks).unwrap_or(u32::MAX)
+    /// How long all tasks together take for this.
+    fn share(&self, cost: Duration) -> Duration {
+        cost / u32::try_from(self.tasks).unwrap_or(u32::MAX)
     }
 
     /// Nobody panics while it holds the lock, so a poisoned one is sound.
@@ -145,43 +151,58 @@ impl<W: Work> Pool<W> {
 
 /// Runs a batch; after a panic, each of it alone, to tell whose it was.
 fn run<W: Work>(batch: &[W]) {
+    let started = Instant::now();
     // After a panic nothing of a work is used but its request and its address for the answer.
     if catch_unwind(AssertUnwindSafe(|| W::run(batch))).is_ok() {
         return;
     }
     match batch {
-        [work] => work.panicked(),
+        [work] => work.panicked(started.elapsed()),
         _ => batch.chunks(1).for_each(run),
     }
 }
 
 impl<W: Work> Queue<W> {
-    /// The oldest work, and others of its group: up to one task's share of the queue, and as long as they are [`SHORT`] together.
+    /// What all cost that wait or run.
+    fn backlog(&self) -> Duration {
+        self.running + self.waiting.cost()
+    }
+
+    /// What is expected to be served before a work of this client that is queued now.
+    fn ahead(&self, client: Client, cost: Duration) -> Duration {
+        self.running + self.waiting.ahead(client, cost)
+    }
+
+    /// The work whose turn it is, and others of its group: up to one task's share of the queue, and as long as they are [`SHORT`] together.
+    ///
+    /// Where several addresses wait, others only go along whose turn comes before the first one's next: a client does not wait for a batch that
+    /// another fills.
     fn take(&mut self, tasks: usize) -> Option<Batch<W>> {
-        let first = self.waiting.pop_front()?;
-        let share = (self.waiting.len() + 1).div_ceil(tasks).min(MAX_BATCH);
+        let share = self.waiting.len().div_ceil(tasks).min(MAX_BATCH);
+        let several = self.waiting.addresses() > 1;
+        let Taken { work, cost, next_turn } = self.waiting.first()?;
+        let until = if several { next_turn } else { Duration::MAX };
+        let group = work.group();
         let mut batch = Batch {
-            cost: first.cost,
-            works: vec![first.work],
+            cost,
+            works: vec![work],
         };
-        let mut index = 0;
-        while batch.works.len() < share && index < self.waiting.len() {
-            let next = &self.waiting[index];
-            let fits = batch.works[0].group() == next.work.group() && batch.cost + next.cost <= SHORT;
-            match fits.then(|| self.waiting.remove(index)).flatten() {
-                Some(it) => {
-                    batch.cost += it.cost;
-                    batch.works.push(it.work);
-                }
-                None => index += 1,
-            }
+        while batch.works.len() < share {
+            let room = SHORT.saturating_sub(batch.cost);
+            let next = self
+                .waiting
+                .next(until, |work, cost| cost <= room && work.group() == group);
+            let Some(Taken { work, cost, .. }) = next else { break };
+            batch.cost += cost;
+            batch.works.push(work);
         }
+        self.running += batch.cost;
         Some(batch)
     }
 
     /// Something of this cost has run.
     fn done(&mut self, cost: Duration) {
-        self.cost = self.cost.saturating_sub(cost);
+        self.running = self.running.saturating_sub(cost);
     }
 }
 
@@ -194,8 +215,16 @@ mod tests {
 
     use super::*;
 
+    fn client(address: u8, connection: u64) -> Client {
+        Client {
+            address: [10, 0, 0, address].into(),
+            connection,
+        }
+    }
+
     /// Answers with its name and the size of its batch.
     struct Fake {
+        client: Client,
         name: &'static str,
         group: usize,
         cost: Duration,
@@ -205,6 +234,9 @@ mod tests {
     }
 
     impl Work for Fake {
+        fn client(&self) -> Client {
+            self.client
+        }
         fn group(&self) -> usize {
             self.group
         }
@@ -218,7 +250,7 @@ mod tests {
                 it.answers.send((it.name, batch.len())).unwrap();
             }
         }
-        fn panicked(&self) {
+        fn panicked(&self, _: Duration) {
             self.answers.send(("panicked", 0)).unwrap();
         }
     }
@@ -238,6 +270,7 @@ mod tests {
 
         fn fake(&self, name: &'static str, group: usize) -> Fake {
             Fake {
+                client: client(1, 1),
                 name,
                 group,
                 cost: Duration::from_micros(100),
@@ -252,7 +285,7 @@ mod tests {
             let pool = self.pool.clone();
             let working = tokio::spawn(async move { pool.work().await });
             let (mut got, end) = (Vec::new(), Instant::now() + Duration::from_secs(10));
-            while (got.len() < count || self.pool.wait() > Duration::ZERO) && Instant::now() < end {
+            while (got.len() < count || self.pool.backlog() > Duration::ZERO) && Instant::now() < end {
                 got.extend(self.answers.try_iter());
                 yield_now().await;
             }
@@ -274,17 +307,12 @@ mod tests {
     #[tokio::test]
     async fn a_batch_is_at_most_one_tasks_share_and_short() {
         let bench = Bench::new(1000);
-        let queue = |cost| Queue {
-            waiting: (0..40)
-                .map(|_| Waiting {
-                    work: bench.fake("", 0),
-                    cost,
-                })
-                .collect(),
-            cost: cost * 40,
-        };
         let taken = |cost, tasks| {
-            let mut queue = queue(cost);
+            let mut queue = Queue {
+                waiting: FairQueue::new(),
+                running: Duration::ZERO,
+            };
+            (0..40).for_each(|_| queue.waiting.push(client(1, 1), bench.fake("", 0), cost));
             queue.take(tasks).unwrap().works.len()
         };
         assert_eq!(taken(SHORT / 100, 10), 4);
@@ -305,7 +333,7 @@ mod tests {
             bench.pool.submit(long("queued")).unwrap();
         }
         let refused = bench.pool.submit(long("refused")).unwrap_err();
-        assert_eq!(refused.retry, Duration::from_millis(5));
+        assert_eq!(refused.wait, Duration::from_millis(20));
         // Too long to share a batch, or a thread of the executor.
         assert_eq!(bench.answers(2).await, [("queued", 1); 2]);
     }
@@ -320,13 +348,13 @@ mod tests {
             .pool
             .submit(Fake {
                 cost,
-                during: Some(Box::new(move || seen.send(pool.wait()).unwrap())),
+                during: Some(Box::new(move || seen.send(pool.backlog()).unwrap())),
                 ..bench.fake("long", 0)
             })
             .unwrap();
         bench.answers(1).await;
         assert_eq!(waits.try_recv(), Ok(cost));
-        assert_eq!(bench.pool.wait(), Duration::ZERO);
+        assert_eq!(bench.pool.backlog(), Duration::ZERO);
     }
 
     #[tokio::test]
@@ -340,5 +368,107 @@ mod tests {
         bench.pool.submit(bench.fake("another", 1)).unwrap();
         let expected = [("before", 1), ("panicked", 0), ("behind", 1), ("another", 1)];
         assert_eq!(bench.answers(4).await, expected);
+    }
+    /// A frame of one of two addresses, on the queue's own time.
+    struct Frame {
+        client: Client,
+        cost: Duration,
+        asked: Duration,
+    }
+
+    impl Work for Frame {
+        fn client(&self) -> Client {
+            self.client
+        }
+        fn group(&self) -> usize {
+            0
+        }
+        fn cost(&self) -> Duration {
+            self.cost
+        }
+        fn run(_: &[Self]) {}
+        fn panicked(&self, _: Duration) {}
+    }
+
+    /// One address keeps 4 frames of each of 250 sockets on their way; another asks for a frame, and again some time after its answer. What runs
+    /// takes what it costs. Returns the other's median latency, and how often each was refused.
+    fn play(cost: Duration) -> (Duration, [usize; 2]) {
+        let pool = Pool::new(1, Duration::from_millis(200));
+        let (flood, other) = (1, client(2, 0));
+        let (mut now, mut due) = (Duration::ZERO, cost);
+        let (mut latencies, mut refused) = (Vec::new(), [0; 2]);
+        let mut next: Vec<(Duration, u64)> = (0..1000).map(|it| (now, it % 250)).collect();
+        while latencies.len() < 501 {
+            for (_, connection) in next.extract_if(.., |it| it.0 <= now).collect::<Vec<_>>() {
+                let client = client(flood, connection);
+                if let Err(overloaded) = pool.submit(Frame {
+                    client,
+                    cost,
+                    asked: now,
+                }) {
+                    refused[0] += 1;
+                    next.push((now + overloaded.wait, connection));
+                }
+            }
+            let batch = pool.lock().take(1).unwrap();
+            now += batch.cost;
+            if due < now {
+                let asked = due;
+                due = Duration::MAX;
+                refused[1] += usize::from(
+                    pool.submit(Frame {
+                        client: other,
+                        cost,
+                        asked,
+                    })
+                    .is_err(),
+                );
+            }
+            pool.lock().done(batch.cost);
+            for frame in batch.works {
+                if frame.client == other {
+                    latencies.push(now - frame.asked);
+                    // Not in step with the batches.
+                    due = now + cost.mul_f64(3.0 + 0.017 * latencies.len() as f64);
+                } else {
+                    next.push((now, frame.client.connection));
+                }
+            }
+        }
+        latencies.sort_unstable();
+        (latencies[250], refused)
+    }
+
+    #[test]
+    fn one_address_that_floods_leaves_another_its_latency() {
+        // Alone, a frame takes what it costs.
+        for micros in [350, 1000, 2400, 20_000] {
+            let cost = Duration::from_micros(micros);
+            let (median, [flood, other]) = play(cost);
+            assert!(median <= 3 * cost, "{median:?} of {cost:?}");
+            assert!(flood > 0, "the flood is bounded");
+            assert_eq!(other, 0, "below its share nobody is refused");
+        }
+        // Batches are short, so that frames that take less wait for one of these at most.
+        let (median, [_, other]) = play(SHORT / 10);
+        assert!(median <= SHORT / 10 + SHORT / 2, "{median:?}");
+        assert_eq!(other, 0);
+    }
+
+    #[test]
+    fn a_refusal_says_how_long_the_queue_is() {
+        let pool = Pool::new(1, Duration::from_millis(199));
+        let cost = Duration::from_millis(1);
+        let frame = |connection| Frame {
+            client: client(1, connection),
+            cost,
+            asked: Duration::ZERO,
+        };
+        (0..200).for_each(|it| pool.submit(frame(it % 50)).unwrap());
+        // Behind one of each other connection's works, and behind all that is its own.
+        assert_eq!(pool.wait(client(1, 99), cost), 50 * cost);
+        assert_eq!(pool.wait(client(1, 0), cost), 200 * cost);
+        assert_eq!(pool.submit(frame(0)).unwrap_err().wait, 200 * cost);
+        assert!(pool.submit(frame(99)).is_ok());
     }
 }
