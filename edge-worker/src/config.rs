@@ -44,7 +44,9 @@ pub struct Limits {
     pub deadline: Duration,
     /// Open connections, in all.
     pub connections: usize,
-    /// Open WebSockets of one address (IPv6: of one /64).
+    /// Of these, of one address (IPv6: of one /64); none stands for 512, or half of all if that is less.
+    pub connections_per_address: Option<u32>,
+    /// Open WebSockets of one address.
     pub sockets_per_address: u32,
     /// New WebSockets of one address in a second.
     pub new_sockets_per_second: u32,
@@ -52,10 +54,18 @@ pub struct Limits {
     pub messages_per_second: u32,
     /// Bytes of one connection in a second.
     pub bytes_per_second: u32,
+    /// Messages of all connections of one address in a second; beyond it they are read later.
+    pub messages_per_address: u32,
+    /// Bytes of messages that are not answered yet, of all connections; one address may hold an eighth. Beyond it they are read later.
+    pub held_bytes: usize,
     /// Time to send the head of an HTTP request, also the next one on a connection kept alive.
     pub header_timeout: Duration,
     /// Time from the upgrade to a valid `Hello`.
     pub hello_timeout: Duration,
+    /// Time for a message to arrive whole.
+    pub message_timeout: Duration,
+    /// Time without any progress in sending over HTTP, before the connection is given up. Slower than this no download has to be.
+    pub stall_timeout: Duration,
     /// Time to take an answer, before the connection is given up.
     pub write_timeout: Duration,
     /// Between two pings; a peer silent for two of them is gone.
@@ -76,12 +86,17 @@ impl Default for Limits {
             credit: 4,
             deadline: Duration::from_millis(200),
             connections: 10_000,
+            connections_per_address: None,
             sockets_per_address: 256,
             new_sockets_per_second: 50,
             messages_per_second: 240,
             bytes_per_second: 8 << 20,
+            messages_per_address: 4800,
+            held_bytes: 64 << 20,
             header_timeout: Duration::from_secs(10),
             hello_timeout: Duration::from_secs(10),
+            message_timeout: Duration::from_secs(30),
+            stall_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(10),
             heartbeat: Duration::from_secs(20),
             idle_timeout: Duration::from_secs(600),
@@ -89,5 +104,17 @@ impl Default for Limits {
             overload_age: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(10),
         }
+    }
+}
+
+/// Connections of one address, at most half of all.
+const CONNECTIONS_PER_ADDRESS: usize = 512;
+
+impl Limits {
+    /// Open connections of one address.
+    pub(crate) fn connections_of_one_address(&self) -> u32 {
+        let share = CONNECTIONS_PER_ADDRESS.min(self.connections.div_ceil(2));
+        self.connections_per_address
+            .unwrap_or(u32::try_from(share).unwrap_or(u32::MAX))
     }
 }

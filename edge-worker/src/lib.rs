@@ -27,12 +27,14 @@
 mod assets;
 mod catalog;
 mod config;
+mod gate;
 mod limits;
 mod listener;
 mod metrics;
 mod page;
 mod payload;
 mod pool;
+mod queue;
 mod request;
 mod routes;
 mod series;
@@ -40,6 +42,7 @@ mod server;
 mod session;
 mod tail;
 mod upgrade;
+mod webp;
 
 pub use config::{Config, Limits};
 pub use page::PageError;

@@ -1,13 +1,18 @@
-//! Who may open how much, and how fast.
+//! Who may use how much, and how fast.
 
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv6Addr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-/// Token bucket: so many events a second on average, and a burst of two seconds' worth.
+use crate::Limits;
+
+/// Token bucket: so many a second on average, and a burst of two seconds' worth.
 #[derive(Clone, Debug)]
 pub(crate) struct RateLimit {
     per_second: f64,
@@ -17,8 +22,7 @@ pub(crate) struct RateLimit {
 
 impl RateLimit {
     /// A full bucket.
-    pub(crate) fn new(per_second: u32, now: Instant) -> Self {
-        let per_second = f64::from(per_second);
+    pub(crate) fn new(per_second: f64, now: Instant) -> Self {
         Self {
             per_second,
             tokens: 2.0 * per_second,
@@ -26,74 +30,240 @@ impl RateLimit {
         }
     }
 
-    /// Whether one more event is within the limit; if so, it is counted.
-    pub(crate) fn allow(&mut self, now: Instant) -> bool {
-        // Monotonic time: a clock that jumps does not matter.
-        let passed = now.saturating_duration_since(self.last).as_secs_f64();
-        self.tokens = (self.tokens + passed * self.per_second).min(2.0 * self.per_second);
-        self.last = now;
-        let allowed = self.tokens >= 1.0;
+    /// Whether so many more are within the limit; if so, they are counted. One that is larger than what is left is allowed while anything is.
+    pub(crate) fn allow(&mut self, count: f64, now: Instant) -> bool {
+        let allowed = self.wait(now).is_zero();
         if allowed {
-            self.tokens -= 1.0;
+            self.tokens -= count;
         }
         allowed
     }
+
+    /// Counts so many that cannot be prevented any more.
+    pub(crate) fn charge(&mut self, count: f64, now: Instant) {
+        self.refill(now);
+        self.tokens -= count;
+    }
+
+    /// How long until more is allowed.
+    pub(crate) fn wait(&mut self, now: Instant) -> Duration {
+        self.refill(now);
+        match self.tokens >= 1.0 {
+            true => Duration::ZERO,
+            false => Duration::try_from_secs_f64((1.0 - self.tokens) / self.per_second).unwrap_or(Duration::MAX),
+        }
+    }
+
+    fn refill(&mut self, now: Instant) {
+        // Monotonic time: a clock that jumps does not matter.
+        let passed = now.saturating_duration_since(self.last).as_secs_f64();
+        self.tokens = (self.tokens + passed * self.per_second).min(2.0 * self.per_second);
+        self.last = self.last.max(now);
+    }
 }
 
-/// WebSockets by address: how many are open and how fast new ones come.
+/// Rates of messages and bytes together.
+#[derive(Clone, Debug)]
+pub(crate) struct Meter {
+    messages: RateLimit,
+    bytes: RateLimit,
+}
+
+/// A client that sends so many times what was announced is not one that cannot help it.
+const ABUSE: f64 = 10.0;
+
+impl Meter {
+    /// The rates that a client is told.
+    pub(crate) fn announced(limits: &Limits, now: Instant) -> Self {
+        Self::times(1.0, limits, now)
+    }
+
+    /// Those beyond which a connection is closed.
+    pub(crate) fn abuse(limits: &Limits, now: Instant) -> Self {
+        Self::times(ABUSE, limits, now)
+    }
+
+    fn times(factor: f64, limits: &Limits, now: Instant) -> Self {
+        Self {
+            messages: RateLimit::new(factor * f64::from(limits.messages_per_second), now),
+            bytes: RateLimit::new(factor * f64::from(limits.bytes_per_second), now),
+        }
+    }
+
+    /// Counts so much if both rates allow it; otherwise says when they will.
+    pub(crate) fn allow(&mut self, messages: u32, bytes: u64, now: Instant) -> Result<(), Duration> {
+        match self.messages.wait(now).max(self.bytes.wait(now)) {
+            Duration::ZERO => {
+                self.messages.charge(f64::from(messages), now);
+                self.bytes.charge(bytes as f64, now);
+                Ok(())
+            }
+            wait => Err(wait),
+        }
+    }
+
+    /// Counts so much; whether both rates allow it.
+    pub(crate) fn charge(&mut self, messages: u32, bytes: u64, now: Instant) -> bool {
+        self.allow(messages, bytes, now).is_ok()
+    }
+}
+
+/// What the clients of each address use.
 pub(crate) struct Addresses {
-    max_open: u32,
-    per_second: u32,
-    entries: Mutex<HashMap<IpAddr, Entry>>,
+    limits: Limits,
+    /// Of messages that are not answered yet, in bytes.
+    held: Arc<AtomicUsize>,
+    entries: Mutex<HashMap<IpAddr, Arc<Address>>>,
 }
 
-struct Entry {
-    open: u32,
-    rate: RateLimit,
+/// What the clients of one address use together.
+pub(crate) struct Address {
+    /// Names it: one subscriber has a whole /64 of IPv6 addresses.
+    pub(crate) name: IpAddr,
+    usage: Mutex<Usage>,
+    /// Of its messages that are not answered yet, in bytes.
+    held: AtomicUsize,
+    held_by_all: Arc<AtomicUsize>,
+    max_held: usize,
+    max_held_by_all: usize,
 }
 
-/// An address without open WebSockets is forgotten after this time, when its bucket is full again in any case.
+struct Usage {
+    connections: u32,
+    sockets: u32,
+    new_sockets: RateLimit,
+    messages: RateLimit,
+    seen: Instant,
+}
+
+/// An address that has nothing open is forgotten after this time, when its buckets are full again in any case.
 const FORGET_AFTER: Duration = Duration::from_secs(2);
 /// From this many addresses on, the idle ones are looked for.
 const MANY_ADDRESSES: usize = 4096;
+/// The part of the budget that one address may hold.
+const BUDGET_SHARE: usize = 8;
 
 impl Addresses {
-    /// At most `max_open` WebSockets from one address, and `per_second` new ones a second.
-    pub(crate) fn new(max_open: u32, per_second: u32) -> Self {
+    /// Nobody is there yet.
+    pub(crate) fn new(limits: &Limits) -> Self {
         Self {
-            max_open,
-            per_second,
+            limits: limits.clone(),
+            held: Arc::default(),
             entries: Mutex::default(),
         }
     }
 
-    /// Counts one more WebSocket until the result is dropped. None beyond the limits.
-    pub(crate) fn open(self: &Arc<Self>, address: IpAddr, now: Instant) -> Option<OpenSocket> {
-        let address = subscriber(address);
-        let mut entries = self.lock();
-        if entries.len() >= MANY_ADDRESSES {
-            entries.retain(|_, it| it.open > 0 || now.saturating_duration_since(it.rate.last) < FORGET_AFTER);
-        }
-        let entry = entries.entry(address).or_insert_with(|| Entry {
-            open: 0,
-            rate: RateLimit::new(self.per_second, now),
-        });
-        if entry.open >= self.max_open || !entry.rate.allow(now) {
+    /// Counts one more connection until the result is dropped. None beyond the limit.
+    pub(crate) fn connect(&self, address: IpAddr, now: Instant) -> Option<OpenConnection> {
+        let address = self.address(address, now);
+        let mut usage = address.usage();
+        if usage.connections >= self.limits.connections_of_one_address() {
             return None;
         }
-        entry.open += 1;
-        Some(OpenSocket {
-            addresses: self.clone(),
-            address,
-        })
+        usage.connections += 1;
+        drop(usage);
+        Some(OpenConnection { address })
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, Entry>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Counts one more WebSocket until the result is dropped. None beyond the limits.
+    pub(crate) fn open(&self, address: IpAddr, now: Instant) -> Option<OpenSocket> {
+        let address = self.address(address, now);
+        let mut usage = address.usage();
+        if usage.sockets >= self.limits.sockets_per_address || !usage.new_sockets.allow(1.0, now) {
+            return None;
+        }
+        usage.sockets += 1;
+        drop(usage);
+        Some(OpenSocket { address })
+    }
+
+    fn address(&self, address: IpAddr, now: Instant) -> Arc<Address> {
+        let name = subscriber(address);
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        if entries.len() >= MANY_ADDRESSES {
+            let in_use = |it: &Arc<Address>| {
+                Arc::strong_count(it) > 1 || now.saturating_duration_since(it.usage().seen) < FORGET_AFTER
+            };
+            entries.retain(|_, it| in_use(it));
+        }
+        let entry = entries.entry(name).or_insert_with(|| {
+            let usage = Usage {
+                connections: 0,
+                sockets: 0,
+                new_sockets: RateLimit::new(self.limits.new_sockets_per_second.into(), now),
+                messages: RateLimit::new(self.limits.messages_per_address.into(), now),
+                seen: now,
+            };
+            Arc::new(Address {
+                name,
+                usage: Mutex::new(usage),
+                held: AtomicUsize::new(0),
+                held_by_all: self.held.clone(),
+                max_held: self.limits.held_bytes / BUDGET_SHARE,
+                max_held_by_all: self.limits.held_bytes,
+            })
+        });
+        entry.usage().seen = now;
+        entry.clone()
     }
 }
 
-/// One subscriber has a whole /64 of IPv6 addresses.
+impl Address {
+    /// Counts so many bytes until the result is dropped. None while there is no room for them, in all or for this address.
+    pub(crate) fn hold(self: &Arc<Self>, bytes: usize) -> Option<Held> {
+        // One message alone is let in, however long it is: its own limit is another one.
+        let fits = |before: usize, limit| before == 0 || before.saturating_add(bytes) <= limit;
+        let fits_address = fits(self.held.fetch_add(bytes, Ordering::Relaxed), self.max_held);
+        let fits_all = fits(
+            self.held_by_all.fetch_add(bytes, Ordering::Relaxed),
+            self.max_held_by_all,
+        );
+        let held = Held {
+            address: Some(self.clone()),
+            bytes,
+        };
+        Some(held).filter(|_| fits_address && fits_all)
+    }
+
+    /// Counts one frame of one of its WebSockets.
+    pub(crate) fn count_frame(&self, now: Instant) {
+        self.usage().messages.charge(1.0, now);
+    }
+
+    /// How long its WebSockets are not to be read, because they have sent more than their share; none if they are.
+    pub(crate) fn must_wait(&self, now: Instant) -> Option<Duration> {
+        Some(self.usage().messages.wait(now)).filter(|it| !it.is_zero())
+    }
+
+    fn usage(&self) -> MutexGuard<'_, Usage> {
+        self.usage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Bytes that count against the budget of all connections.
+#[derive(Default)]
+pub(crate) struct Held {
+    address: Option<Arc<Address>>,
+    bytes: usize,
+}
+
+impl Held {
+    /// Takes over what another holds, which is of the same address.
+    pub(crate) fn merge(&mut self, mut other: Self) {
+        self.bytes += std::mem::take(&mut other.bytes);
+        self.address = self.address.take().or(other.address.take());
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(address) = &self.address {
+            address.held.fetch_sub(self.bytes, Ordering::Relaxed);
+            address.held_by_all.fetch_sub(self.bytes, Ordering::Relaxed);
+        }
+    }
+}
+
 fn subscriber(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
@@ -101,17 +271,26 @@ fn subscriber(address: IpAddr) -> IpAddr {
     }
 }
 
+/// Counts as one open connection of its address.
+pub(crate) struct OpenConnection {
+    address: Arc<Address>,
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.address.usage().connections -= 1;
+    }
+}
+
 /// Counts as one open WebSocket of its address.
 pub(crate) struct OpenSocket {
-    addresses: Arc<Addresses>,
-    address: IpAddr,
+    /// Whose it is.
+    pub(crate) address: Arc<Address>,
 }
 
 impl Drop for OpenSocket {
     fn drop(&mut self) {
-        if let Some(entry) = self.addresses.lock().get_mut(&self.address) {
-            entry.open -= 1;
-        }
+        self.address.usage().sockets -= 1;
     }
 }
 
@@ -119,28 +298,116 @@ impl Drop for OpenSocket {
 mod tests {
     use super::*;
 
+    fn addresses(adjust: impl FnOnce(&mut Limits)) -> Addresses {
+        let mut limits = Limits::default();
+        adjust(&mut limits);
+        Addresses::new(&limits)
+    }
+
+    fn ip(last: u8) -> IpAddr {
+        [10, 0, 0, last].into()
+    }
+
     #[test]
     fn a_rate_allows_a_burst_and_then_the_average() {
         let start = Instant::now();
-        let mut rate = RateLimit::new(10, start);
-        assert_eq!((0..100).filter(|_| rate.allow(start)).count(), 20);
+        let mut rate = RateLimit::new(10.0, start);
+        assert_eq!((0..100).filter(|_| rate.allow(1.0, start)).count(), 20);
         let later = start + Duration::from_millis(500);
-        assert_eq!((0..100).filter(|_| rate.allow(later)).count(), 5);
+        assert_eq!((0..100).filter(|_| rate.allow(1.0, later)).count(), 5);
+        assert_eq!(rate.wait(later), Duration::from_millis(100));
         // Time that seems to run backwards gives nothing and breaks nothing.
-        assert!(!rate.allow(start));
+        assert!(!rate.allow(1.0, start));
+    }
+
+    #[test]
+    fn both_rates_of_a_meter_bind() {
+        let now = Instant::now();
+        let limits = Limits {
+            messages_per_second: 5,
+            bytes_per_second: 500,
+            ..Limits::default()
+        };
+        let mut meter = Meter::announced(&limits, now);
+        assert_eq!((0..100).filter(|_| meter.allow(1, 1, now).is_ok()).count(), 10);
+        let mut meter = Meter::announced(&limits, now);
+        assert_eq!((0..100).filter(|_| meter.allow(1, 250, now).is_ok()).count(), 4);
+        // What is refused is not counted, or a client that is too fast would never be served again.
+        assert_eq!(meter.allow(1, 250, now), Err(Duration::from_millis(2)));
+        assert!(meter.allow(1, 250, now + Duration::from_millis(2)).is_ok());
+        let mut abuse = Meter::abuse(&limits, now);
+        assert_eq!((0..1000).filter(|_| abuse.charge(1, 1, now)).count(), 100);
     }
 
     #[test]
     fn an_address_is_limited_and_others_are_not() {
         let now = Instant::now();
-        let addresses = Arc::new(Addresses::new(2, 100));
-        let [one, other]: [IpAddr; 2] = [[10, 0, 0, 1].into(), [10, 0, 0, 2].into()];
-        let first = addresses.open(one, now).unwrap();
-        let _second = addresses.open(one, now).unwrap();
-        assert!(addresses.open(one, now).is_none());
-        assert!(addresses.open(other, now).is_some());
+        let addresses = addresses(|it| (it.sockets_per_address, it.new_sockets_per_second) = (2, 100));
+        let first = addresses.open(ip(1), now).unwrap();
+        let _second = addresses.open(ip(1), now).unwrap();
+        assert!(addresses.open(ip(1), now).is_none());
+        assert!(addresses.open(ip(2), now).is_some());
         drop(first);
-        assert!(addresses.open(one, now).is_some());
+        assert!(addresses.open(ip(1), now).is_some());
+    }
+
+    #[test]
+    fn one_address_has_half_of_the_connections_at_most() {
+        let now = Instant::now();
+        let count = |addresses: &Addresses, address| {
+            let open: Vec<_> = (0..1000).map_while(|_| addresses.connect(address, now)).collect();
+            let count = open.len();
+            std::mem::forget(open);
+            count
+        };
+        let few = addresses(|it| it.connections = 20);
+        assert_eq!([1, 1, 2].map(|it| count(&few, ip(it))), [10, 0, 10]);
+        let many = addresses(|it| (it.connections, it.connections_per_address) = (10_000, Some(7)));
+        assert_eq!(count(&many, ip(1)), 7);
+    }
+
+    #[test]
+    fn one_address_holds_a_part_of_the_budget_and_all_hold_no_more_than_it() {
+        let now = Instant::now();
+        let addresses = addresses(|it| it.held_bytes = 8000);
+        let sockets: Vec<_> = (0..20).map(|it| addresses.open(ip(it), now).unwrap()).collect();
+        let hold = |it: &OpenSocket| it.address.hold(600);
+        let first = hold(&sockets[0]).unwrap();
+        assert!(hold(&sockets[0]).is_none());
+        let mut others: Vec<_> = sockets[1..].iter().map_while(hold).collect();
+        assert_eq!(others.len(), 12, "13 times 600 bytes are within the budget");
+        assert_eq!(addresses.held.load(Ordering::Relaxed), 13 * 600);
+        drop(first);
+        others.extend(hold(&sockets[19]));
+        assert_eq!(others.len(), 13);
+        drop(others);
+        assert_eq!(addresses.held.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn the_sockets_of_an_address_are_read_at_its_rate() {
+        let now = Instant::now();
+        let addresses = addresses(|it| it.messages_per_address = 100);
+        let [first, second] = [0; 2].map(|_| addresses.open(ip(1), now).unwrap());
+        let other = addresses.open(ip(2), now).unwrap();
+        for _ in 0..125 {
+            first.address.count_frame(now);
+            second.address.count_frame(now);
+        }
+        assert_eq!(second.address.must_wait(now), Some(Duration::from_millis(510)));
+        assert_eq!(other.address.must_wait(now), None);
+        assert_eq!(first.address.must_wait(now + Duration::from_millis(510)), None);
+    }
+
+    #[test]
+    fn addresses_that_left_are_forgotten() {
+        let now = Instant::now();
+        let addresses = addresses(|_| {});
+        for index in 0..3 * MANY_ADDRESSES as u32 {
+            let later = now + Duration::from_millis(index.into());
+            addresses.connect(IpAddr::V4(index.into()), later).unwrap();
+        }
+        assert!(addresses.entries.lock().unwrap().len() <= MANY_ADDRESSES);
     }
 
     #[test]

@@ -3,7 +3,13 @@
 //! Not through `warp::serve`: that has no header timeout and no cap, gives up a drain at the WebSockets, and keeps the peer's
 //! address to itself. Its filters run as a service all the same.
 
-use std::{io, net::IpAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::IpAddr,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use hyper::{Request, body::Incoming, server::conn::http1, service::Service};
 use hyper_util::{
@@ -17,10 +23,11 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use warp::{filters::BoxedFilter, reply::Response};
 
-use crate::server::State;
+use crate::{Config, limits::OpenConnection, server::State, session::around};
 
 /// Who is at the other end of a connection; part of every request.
 #[derive(Clone)]
@@ -34,6 +41,7 @@ pub(crate) struct Peer {
 /// Counts as one of the connections that may be open.
 pub(crate) struct Connection {
     _permit: OwnedSemaphorePermit,
+    _of_address: Option<OpenConnection>,
     open: IntGauge,
 }
 
@@ -45,8 +53,8 @@ impl Drop for Connection {
 
 /// Head of a request, with its buffer.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
-/// The longest life of a connection that does not become a WebSocket: enough for the largest file on the slowest link in use.
-const MAX_HTTP_TIME: Duration = Duration::from_secs(300);
+/// Connections that operators may have open: what clients use up is not theirs.
+const OPERATORS: usize = 64;
 /// Of those beyond the cap, as many are told at once.
 const MAX_REFUSALS: usize = 64;
 /// How long one of them has to take the answer.
@@ -62,18 +70,43 @@ pub(crate) struct Endpoint {
     pub(crate) routes: BoxedFilter<(Response,)>,
     /// Limits and counters.
     pub(crate) state: Arc<State>,
+    /// How many connections there may be.
+    pub(crate) places: Places,
     /// Cancelled when no more connections are to be accepted and those there are to end.
     pub(crate) stop: CancellationToken,
     /// Every connection.
     pub(crate) tasks: TaskTracker,
 }
 
+/// How many connections an endpoint takes.
+#[derive(Clone)]
+pub(crate) struct Places {
+    all: Arc<Semaphore>,
+    /// Whether one address has a share of them. Behind a proxy all connections have its address, so only the WebSockets count, by what it says.
+    by_address: bool,
+}
+
+impl Places {
+    /// As many as the limits say.
+    pub(crate) fn of_clients(config: &Config) -> Self {
+        Self {
+            all: Arc::new(Semaphore::new(config.limits.connections.min(Semaphore::MAX_PERMITS))),
+            by_address: !config.trust_forwarded,
+        }
+    }
+
+    /// A few, whatever clients do.
+    pub(crate) fn of_operators() -> Self {
+        Self {
+            all: Arc::new(Semaphore::new(OPERATORS)),
+            by_address: false,
+        }
+    }
+}
+
 impl Endpoint {
     /// Accepts connections until it is stopped.
     pub(crate) async fn accept(self, listener: TcpListener) {
-        let permits = Arc::new(Semaphore::new(
-            self.state.config.limits.connections.min(Semaphore::MAX_PERMITS),
-        ));
         let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
         loop {
             let accepted = tokio::select! {
@@ -81,19 +114,33 @@ impl Endpoint {
                 () = self.stop.cancelled() => return,
             };
             match accepted {
-                Ok((stream, address)) => match permits.clone().try_acquire_owned() {
-                    Ok(permit) => self.admit(stream, address.ip(), permit),
-                    Err(_) => self.refuse(stream, &refusals),
+                Ok((stream, address)) => match self.place(address.ip()) {
+                    Some(connection) => self.admit(stream, address.ip(), connection),
+                    None => self.refuse(stream, &refusals),
                 },
                 Err(error) => pause(&error).await,
             }
         }
     }
 
-    fn admit(&self, stream: TcpStream, address: IpAddr, permit: OwnedSemaphorePermit) {
-        self.state.metrics.connections.inc();
+    /// A place for a connection from this address, if there is one.
+    fn place(&self, address: IpAddr) -> Option<Connection> {
+        let permit = self.places.all.clone().try_acquire_owned().ok()?;
+        let of_address = match self.places.by_address {
+            true => Some(self.state.addresses.connect(address, Instant::now())?),
+            false => None,
+        };
         let open = self.state.metrics.connections.clone();
-        let connection = Arc::new(Connection { _permit: permit, open });
+        open.inc();
+        Some(Connection {
+            _permit: permit,
+            _of_address: of_address,
+            open,
+        })
+    }
+
+    fn admit(&self, stream: TcpStream, address: IpAddr, connection: Connection) {
+        let connection = Arc::new(connection);
         let serving = self.clone().serve(stream, Peer { address, connection });
         self.tasks.spawn(serving);
     }
@@ -112,6 +159,8 @@ impl Endpoint {
     async fn serve(self, stream: TcpStream, peer: Peer) {
         // Answers are small and wanted at once.
         let _ = stream.set_nodelay(true);
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(self.state.config.limits.stall_timeout));
         let routes = TowerToHyperService::new(warp::service(self.routes));
         let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(peer.clone());
@@ -122,11 +171,20 @@ impl Endpoint {
             .timer(TokioTimer::new())
             .header_read_timeout(limits.header_timeout)
             .max_buf_size(MAX_HEAD_BYTES)
-            .serve_connection(TokioIo::new(stream), service)
+            .serve_connection(TokioIo::new(Box::pin(stream)), service)
             .with_upgrades();
         let mut connection = pin!(connection);
+        let aged = sleep(around(limits.max_age));
+        // What is being answered is answered to its end, however long that takes a peer that goes on reading.
         let result = tokio::select! {
-            result = timeout(MAX_HTTP_TIME, connection.as_mut()) => result,
+            result = connection.as_mut() => Ok(result),
+            () = aged => {
+                connection.as_mut().graceful_shutdown();
+                tokio::select! {
+                    result = connection.as_mut() => Ok(result),
+                    () = self.stop.cancelled() => timeout(limits.drain_timeout, connection.as_mut()).await,
+                }
+            }
             () = self.stop.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 timeout(limits.drain_timeout, connection.as_mut()).await

@@ -32,6 +32,7 @@ fn start(options: Options) -> anyhow::Result<()> {
     let check = options.check_config;
     let settings = Settings::resolve(options)?;
     init_log(&settings)?;
+    check_file_limit(settings.config.limits.connections)?;
     let server = Server::new(settings.config.clone())?;
     if check {
         say("the configuration is sound, and everything that it names can be loaded");
@@ -100,6 +101,23 @@ async fn bind(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
 /// A full disk or a closed pipe must not end the program, as `println!` would.
 fn say(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
+}
+
+/// Open files beside connections: listeners, those of the runtime, series while they are read.
+const OTHER_FILES: u64 = 64;
+
+/// Each connection is an open file: more connections than files may be open would be refused without a word.
+fn check_file_limit(connections: usize) -> anyhow::Result<()> {
+    let needed = u64::try_from(connections)
+        .unwrap_or(u64::MAX)
+        .saturating_add(OTHER_FILES);
+    match getrlimit(Resource::Nofile).maximum {
+        Some(maximum) if maximum < needed => bail!(
+            "{connections} connections need {needed} open files, and this system allows {maximum}: raise its hard limit (ulimit -Hn), or \
+             lower --connections"
+        ),
+        _ => Ok(()),
+    }
 }
 
 /// Each connection is an open file, and the usual soft limit of 1024 is one for programs that call `select`.

@@ -41,7 +41,7 @@ pub(crate) struct Metrics {
     pub(crate) reload_failures: IntCounter,
     /// Requests in the queue. Set when the metrics are read.
     pub(crate) waiting: IntGauge,
-    /// Predicted wait of a request queued now, in microseconds. Set when the metrics are read.
+    /// How long everything in the queue takes to work off, in microseconds. Set when the metrics are read.
     pub(crate) predicted_wait: IntGauge,
 }
 
@@ -87,7 +87,7 @@ impl Metrics {
             waiting: gauge("edge_waiting", "Frames that wait for their turn.")?,
             predicted_wait: gauge(
                 "edge_predicted_wait_microseconds",
-                "How long a frame that came now would wait.",
+                "How long everything in the queue takes to work off.",
             )?,
             registry,
         })

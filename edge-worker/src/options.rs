@@ -67,6 +67,9 @@ struct Given {
     /// Open connections, in all [default: 10000].
     #[arg(long, env = "EDGE_WORKER_CONNECTIONS")]
     connections: Option<usize>,
+    /// Open connections of one address [default: 512, at most half of all].
+    #[arg(long, env = "EDGE_WORKER_CONNECTIONS_PER_ADDRESS")]
+    connections_per_address: Option<u32>,
     /// Open WebSockets of one address [default: 256].
     #[arg(long, env = "EDGE_WORKER_SOCKETS_PER_ADDRESS")]
     sockets_per_address: Option<u32>,
@@ -79,6 +82,12 @@ struct Given {
     /// Bytes of one connection in a second [default: 8388608].
     #[arg(long, env = "EDGE_WORKER_BYTES_PER_SECOND")]
     bytes_per_second: Option<u32>,
+    /// Messages of all connections of one address in a second; beyond it they are read later [default: 4800].
+    #[arg(long, env = "EDGE_WORKER_MESSAGES_PER_ADDRESS")]
+    messages_per_address: Option<u32>,
+    /// Bytes of messages that are not answered yet, of all connections; one address may hold an eighth [default: 67108864].
+    #[arg(long, env = "EDGE_WORKER_HELD_BYTES")]
+    held_bytes: Option<usize>,
     /// Seconds without a message after which a connection is closed [default: 600].
     #[arg(long, env = "EDGE_WORKER_IDLE_SECONDS")]
     idle_seconds: Option<u64>,
@@ -149,10 +158,13 @@ impl Given {
             credit: self.credit.or(other.credit),
             deadline_ms: self.deadline_ms.or(other.deadline_ms),
             connections: self.connections.or(other.connections),
+            connections_per_address: self.connections_per_address.or(other.connections_per_address),
             sockets_per_address: self.sockets_per_address.or(other.sockets_per_address),
             new_sockets_per_second: self.new_sockets_per_second.or(other.new_sockets_per_second),
             messages_per_second: self.messages_per_second.or(other.messages_per_second),
             bytes_per_second: self.bytes_per_second.or(other.bytes_per_second),
+            messages_per_address: self.messages_per_address.or(other.messages_per_address),
+            held_bytes: self.held_bytes.or(other.held_bytes),
             max_age_seconds: self.max_age_seconds.or(other.max_age_seconds),
             overload_age_seconds: self.overload_age_seconds.or(other.overload_age_seconds),
             idle_seconds: self.idle_seconds.or(other.idle_seconds),
@@ -168,10 +180,13 @@ impl Given {
             credit: self.credit.unwrap_or(limits.credit),
             deadline: self.deadline_ms.map_or(limits.deadline, Duration::from_millis),
             connections: self.connections.unwrap_or(limits.connections),
+            connections_per_address: self.connections_per_address.or(limits.connections_per_address),
             sockets_per_address: self.sockets_per_address.unwrap_or(limits.sockets_per_address),
             new_sockets_per_second: self.new_sockets_per_second.unwrap_or(limits.new_sockets_per_second),
             messages_per_second: self.messages_per_second.unwrap_or(limits.messages_per_second),
             bytes_per_second: self.bytes_per_second.unwrap_or(limits.bytes_per_second),
+            messages_per_address: self.messages_per_address.unwrap_or(limits.messages_per_address),
+            held_bytes: self.held_bytes.unwrap_or(limits.held_bytes),
             max_age: self.max_age_seconds.map_or(limits.max_age, Duration::from_secs),
             overload_age: self
                 .overload_age_seconds
@@ -250,6 +265,8 @@ mod tests {
             limits.new_sockets_per_second.to_string(),
             limits.messages_per_second.to_string(),
             limits.bytes_per_second.to_string(),
+            limits.messages_per_address.to_string(),
+            limits.held_bytes.to_string(),
             limits.max_age.as_secs().to_string(),
             limits.overload_age.as_secs().to_string(),
             limits.idle_timeout.as_secs().to_string(),

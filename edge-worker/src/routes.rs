@@ -71,7 +71,7 @@ fn health(state: Arc<State>) -> impl Filter<Extract = (Response,), Error = Rejec
 }
 
 fn metrics(state: &State) -> Response {
-    let wait = i64::try_from(state.pool.wait().as_micros()).unwrap_or(i64::MAX);
+    let wait = i64::try_from(state.pool.backlog().as_micros()).unwrap_or(i64::MAX);
     state.metrics.predicted_wait.set(wait);
     state
         .metrics

@@ -5,7 +5,6 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -165,12 +164,6 @@ impl Series {
     pub(crate) fn max_message_bytes(&self) -> usize {
         let payload = self.points.iter().flatten().map(|it| it.decoder.max_payload_bytes());
         payload.chain([MAX_PROBE_BYTES]).max().unwrap_or_default() + MAX_HEADER_BYTES
-    }
-
-    /// The quickest tail's time: how soon a busy edge worker may have room again.
-    pub(crate) fn shortest_service(&self) -> Duration {
-        let service = self.points.iter().flatten().map(|it| it.tail.service());
-        service.min().unwrap_or_default()
     }
 }
 

@@ -13,8 +13,15 @@ use tokio::{net::TcpListener, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    Config, PageError, SeriesError, catalog::Catalog, limits::Addresses, listener::Endpoint, metrics::Metrics,
-    page::Page, pool::Pool, request::Request, routes,
+    Config, PageError, SeriesError,
+    catalog::Catalog,
+    limits::Addresses,
+    listener::{Endpoint, Places},
+    metrics::Metrics,
+    page::Page,
+    pool::Pool,
+    request::Request,
+    routes,
 };
 
 /// An edge worker with its series loaded. A clone is another handle to the same one.
@@ -29,7 +36,7 @@ pub(crate) struct State {
     pub(crate) pool: Pool<Request>,
     computing: Once,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) addresses: Arc<Addresses>,
+    pub(crate) addresses: Addresses,
     /// Cancelled when the server is to end.
     pub(crate) draining: CancellationToken,
     /// Every connection.
@@ -84,13 +91,13 @@ impl Server {
         }
         let loaded = Loaded::load(&config)?;
         let limits = &config.limits;
-        let addresses = Addresses::new(limits.sockets_per_address, limits.new_sockets_per_second);
+        let addresses = Addresses::new(limits);
         let pool = Pool::new(config.threads.get(), limits.deadline);
         let state = State {
             pool,
             computing: Once::new(),
             metrics: Arc::new(Metrics::new()?),
-            addresses: Arc::new(addresses),
+            addresses,
             draining: CancellationToken::new(),
             tasks: TaskTracker::new(),
             loaded: ArcSwap::from_pointee(loaded),
@@ -125,6 +132,7 @@ impl Server {
         let endpoint = Endpoint {
             routes: routes::public(self.state.clone()),
             state: self.state.clone(),
+            places: Places::of_clients(&self.state.config),
             stop: self.state.draining.clone(),
             tasks: self.state.tasks.clone(),
         };
@@ -151,6 +159,7 @@ impl Server {
         let endpoint = Endpoint {
             routes: routes::admin(self.state.clone()),
             state: self.state.clone(),
+            places: Places::of_operators(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
@@ -176,7 +185,7 @@ impl State {
 
     /// Whether a client would be served better by another edge worker.
     pub(crate) fn is_overloaded(&self) -> bool {
-        self.pool.wait() > self.config.limits.deadline / 2
+        self.pool.backlog() > self.config.limits.deadline / 2
     }
 
     /// What is served now.

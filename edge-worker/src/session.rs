@@ -1,11 +1,15 @@
 //! The server's half of one WebSocket: `Hello`, then requests and answers until one side ends it.
 //!
 //! One task a connection, no other state: what it holds while idle is the socket's read buffer
-//! ([`READ_BUFFER_BYTES`](crate::upgrade)) and a channel of as many answers as the client has credit.
+//! ([`READ_BUFFER_BYTES`](crate::upgrade)) and a channel of as many answers as the client has credit. What comes passes the [`gate`](crate::gate)
+//! first, which keeps to the limits that a message can break before it is whole.
 
 use std::{
     hash::{BuildHasher, RandomState},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -15,6 +19,7 @@ use split_core::wire::{CLOSE_MOVED, ClientMessage, ErrorCode, Hello, PROTOCOL_VE
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::mpsc,
+    task::yield_now,
     time::{interval, sleep, timeout},
 };
 use tokio_tungstenite::{
@@ -26,22 +31,32 @@ use tokio_tungstenite::{
 };
 
 use crate::{
-    limits::RateLimit,
+    gate::{Arrived, Gate, Refusal},
+    limits::{Address, Held, Meter},
+    queue::Client,
     request::{Answer, Request},
     series::{Point, Series},
     server::State,
+    upgrade::READ_BUFFER_BYTES,
 };
 
 /// Serves one WebSocket to its end. `name` is the series that its URL names.
 pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
-    socket: WebSocketStream<S>,
+    socket: WebSocketStream<Gate<S>>,
     state: Arc<State>,
     name: Option<String>,
+    address: &Address,
 ) {
+    static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
     let now = Instant::now();
     let (sender, answers) = mpsc::channel(usize::from(state.config.limits.credit));
     let mut session = Session {
-        rate: RateLimit::new(state.config.limits.messages_per_second, now),
+        meter: Meter::announced(&state.config.limits, now),
+        client: Client {
+            address: address.name,
+            connection: CONNECTIONS.fetch_add(1, Ordering::Relaxed),
+        },
+        received: 0,
         socket,
         state,
         sender,
@@ -77,9 +92,13 @@ enum Ending {
 enum Never {}
 
 struct Session<S> {
-    socket: WebSocketStream<S>,
+    socket: WebSocketStream<Gate<S>>,
     state: Arc<State>,
-    rate: RateLimit,
+    /// Counts against the rates that the `Welcome` announced.
+    meter: Meter,
+    client: Client,
+    /// Messages so far.
+    received: u32,
     sender: mpsc::Sender<Answer>,
     answers: mpsc::Receiver<Answer>,
     /// Ids of the requests whose answers are due.
@@ -100,7 +119,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             () = draining.cancelled() => return Err(Ending::Draining),
         };
         let series = self.welcome(hello, name.as_deref()).await?;
-        let limit = series.max_message_bytes();
         let mut heartbeat = interval(self.state.config.limits.heartbeat);
         heartbeat.reset();
         let limits = &self.state.config.limits;
@@ -109,7 +127,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         tokio::pin!(aged);
         loop {
             tokio::select! {
-                message = self.socket.next() => self.receive(message, &series, limit).await?,
+                message = self.socket.next() => self.receive(message, &series).await?,
                 Some(answer) = self.answers.recv() => self.answer(answer).await?,
                 _ = heartbeat.tick() => {
                     if self.began.elapsed() > overload_age && self.state.is_overloaded() {
@@ -128,6 +146,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         loop {
             let message = self.socket.next().await;
             let Some(bytes) = self.check(message)? else { continue };
+            // Rates count from here on.
+            drop(self.socket.get_mut().arrived());
             return match ClientMessage::decode(&bytes) {
                 Ok(ClientMessage::Hello(hello)) => Ok(hello),
                 Ok(_) => Err(policy("the first message must be Hello")),
@@ -154,7 +174,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             let text = "this server has another manifest: load it anew";
             return Err(refuse(ErrorCode::ManifestMismatch, text));
         };
-        let max_message_bytes = u32::try_from(series.max_message_bytes()).unwrap_or(u32::MAX);
+        let limit = series.max_message_bytes();
+        self.socket.get_mut().set_max_message_bytes(limit);
+        let max_message_bytes = u32::try_from(limit).unwrap_or(u32::MAX);
         self.send(&ServerMessage::Welcome(Welcome {
             version: PROTOCOL_VERSION,
             manifest: series.digest,
@@ -172,20 +194,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.heard = Instant::now();
         let message = match message {
             Some(Ok(message)) => message,
-            Some(Err(SocketError::Capacity(error))) => {
-                let text = format!("the message is too long: {error}");
-                return Err(Ending::Refused(CloseCode::Size, ErrorCode::LimitExceeded, text));
-            }
-            Some(Err(error)) => {
-                tracing::debug!(%error, "a WebSocket failed");
-                return Err(Ending::Gone);
-            }
+            Some(Err(error)) => return Err(self.failed(&error)),
             None => return Err(Ending::Gone),
         };
-        if !self.rate.allow(self.heard) {
-            let text = "too many messages a second".to_owned();
-            return Err(Ending::Refused(CloseCode::Policy, ErrorCode::LimitExceeded, text));
-        }
         match message {
             Message::Binary(bytes) => {
                 self.state.metrics.bytes_in.inc_by(bytes.len() as u64);
@@ -201,28 +212,53 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
     }
 
-    async fn receive(
-        &mut self,
-        message: Option<Result<Message, SocketError>>,
-        series: &Series,
-        limit: usize,
-    ) -> Result<(), Ending> {
+    /// Why nothing more can be read.
+    fn failed(&self, error: &SocketError) -> Ending {
+        let exceeded = |close, text| Ending::Refused(close, ErrorCode::LimitExceeded, text);
+        match (self.socket.get_ref().refusal(), error) {
+            (Some(Refusal::TooLong { limit }), _) => {
+                exceeded(CloseCode::Size, format!("a message of more than {limit} bytes"))
+            }
+            (Some(Refusal::Flood), _) => {
+                let text = "many times more messages or bytes a second than the Welcome announces";
+                exceeded(CloseCode::Policy, text.into())
+            }
+            (None, SocketError::Capacity(error)) => exceeded(CloseCode::Size, error.to_string()),
+            (None, error) => {
+                tracing::debug!(%error, "a WebSocket failed");
+                Ending::Gone
+            }
+        }
+    }
+
+    async fn receive(&mut self, message: Option<Result<Message, SocketError>>, series: &Series) -> Result<(), Ending> {
         let Some(bytes) = self.check(message)? else {
             return Ok(());
         };
-        // The socket takes what the greediest of all series may send.
-        if bytes.len() > limit {
-            let text = format!("a message of {} bytes, this series' limit is {limit}", bytes.len());
-            return Err(Ending::Refused(CloseCode::Size, ErrorCode::LimitExceeded, text));
+        self.received = self.received.wrapping_add(1);
+        if self.received.is_multiple_of(MESSAGES_IN_A_ROW) {
+            yield_now().await;
         }
+        let Arrived {
+            frames,
+            bytes: count,
+            held,
+        } = self.socket.get_mut().arrived();
+        let rate = self.meter.allow(frames, count, self.heard);
         match ClientMessage::decode(&bytes).map_err(malformed)? {
             ClientMessage::Infer { id, point, payload } => {
-                let payload = bytes.slice_ref(payload);
-                match self.infer(series, id, point, payload)? {
+                let request = Asked {
+                    id,
+                    point,
+                    payload: owned(&bytes, payload),
+                    held,
+                };
+                match self.infer(series, request, rate)? {
                     Some(refusal) => self.send(&refusal).await,
                     None => Ok(()),
                 }
             }
+            // An answer costs no more than a refusal would.
             ClientMessage::Probe { id, .. } => self.send(&ServerMessage::ProbeAck { id }).await,
             ClientMessage::Bye => Err(Ending::Gone),
             ClientMessage::Hello(_) => Err(policy("a second Hello")),
@@ -230,7 +266,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     /// Queues a request, or says at once why not.
-    fn infer(&mut self, series: &Series, id: u8, point: u16, payload: Bytes) -> Result<Option<ServerMessage>, Ending> {
+    fn infer(
+        &mut self,
+        series: &Series,
+        asked: Asked,
+        rate: Result<(), Duration>,
+    ) -> Result<Option<ServerMessage>, Ending> {
+        let Asked {
+            id,
+            point,
+            payload,
+            held,
+        } = asked;
         if self.in_flight.contains(&id) {
             return Err(policy("an id was used again before its answer came"));
         }
@@ -242,13 +289,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 text: format!("operating point {point} has no tail on the edge"),
             }));
         };
-        if self.in_flight.len() >= usize::from(self.state.config.limits.credit) {
-            return Ok(Some(self.busy(id, point, series.shortest_service())));
+        if let Err(error) = point.decoder.check_length(payload.len()) {
+            self.state.metrics.error(ErrorCode::BadPayload);
+            return Ok(Some(ServerMessage::Error {
+                id: Some(id),
+                code: ErrorCode::BadPayload,
+                text: error.to_string(),
+            }));
+        }
+        let has_credit = self.in_flight.len() < usize::from(self.state.config.limits.credit);
+        if let (Err(_), _) | (_, false) = (rate, has_credit) {
+            let service = point.tail.service();
+            let wait = self.state.pool.wait(self.client, service).max(service);
+            return Ok(Some(self.busy(id, point, wait.max(rate.err().unwrap_or_default()))));
         }
         let request = Request {
             id,
+            client: self.client,
             point: point.clone(),
             payload,
+            held,
             received: self.heard,
             answers: self.sender.clone(),
             metrics: self.state.metrics.clone(),
@@ -258,7 +318,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 self.in_flight.push(id);
                 Ok(None)
             }
-            Err(overloaded) => Ok(Some(self.busy(id, point, overloaded.retry))),
+            Err(overloaded) => Ok(Some(self.busy(id, point, overloaded.wait))),
         }
     }
 
@@ -284,6 +344,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Pings, and gives up a peer that is silent.
     async fn beat(&mut self) -> Result<(), Ending> {
         let limits = &self.state.config.limits;
+        let unfinished = self.socket.get_ref().unfinished_since();
+        if unfinished.is_some_and(|it| it.elapsed() > limits.message_timeout) {
+            let text = "a message did not arrive whole in time".to_owned();
+            return Err(Ending::Refused(CloseCode::Policy, ErrorCode::LimitExceeded, text));
+        }
         if self.heard.elapsed() > 2 * limits.heartbeat {
             return Err(Ending::Gone);
         }
@@ -361,10 +426,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         // with unread bytes would reset it and take the last answers along.
         let close = async {
             self.socket.close(Some(frame)).await?;
-            while self.socket.next().await.transpose()?.is_some() {}
+            while let Some(Ok(_)) = self.socket.next().await {}
+            self.socket.get_mut().discard().await;
             Ok::<_, SocketError>(())
         };
         let _ = timeout(CLOSE_TIMEOUT, close).await;
+    }
+}
+
+/// A request as it came.
+struct Asked {
+    id: u8,
+    point: u16,
+    payload: Bytes,
+    held: Held,
+}
+
+/// After so many messages of one client the others are looked at: more are only there at once where somebody sends without waiting.
+const MESSAGES_IN_A_ROW: u32 = 16;
+
+/// The part of a message that is kept. A short one is copied, or it would keep the whole read buffer.
+fn owned(message: &Bytes, part: &[u8]) -> Bytes {
+    match part.len() < READ_BUFFER_BYTES {
+        true => Bytes::copy_from_slice(part),
+        false => message.slice_ref(part),
     }
 }
 
@@ -372,7 +457,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// This time, give or take a quarter: what began together does not end together.
-fn around(time: Duration) -> Duration {
+pub(crate) fn around(time: Duration) -> Duration {
     let random = RandomState::new().hash_one(0) as f64 / u64::MAX as f64;
     time.min(FOREVER).mul_f64(0.75 + 0.5 * random)
 }

@@ -24,12 +24,20 @@ use warp::{
     reply::Response,
 };
 
-use crate::{listener::Peer, server::State, session};
+use crate::{
+    gate::Gate,
+    limits::{Address, Meter},
+    listener::Peer,
+    server::State,
+    session,
+};
 
 /// Read buffer of a socket. A payload is a few hundred bytes; a longer message grows it for as long as it takes.
-const READ_BUFFER_BYTES: usize = 4096;
+pub(crate) const READ_BUFFER_BYTES: usize = 4096;
 /// Unsent answers of a socket: each is waited for, so this is never reached by less than one message.
 const MAX_WRITE_BUFFER_BYTES: usize = 64 * 1024;
+/// The longest message before the `Welcome`: a `Hello` with a token of 1,024 bytes.
+const MAX_HELLO_BYTES: usize = 1024 + 39;
 
 /// Answers `GET /v1/infer`.
 pub(crate) fn upgrade(
@@ -59,7 +67,7 @@ pub(crate) fn upgrade(
         let refused = refuse(StatusCode::TOO_MANY_REQUESTS, "too many connections from this address");
         return warp::reply::with_header(refused, header::RETRY_AFTER, "1").into_response();
     };
-    let task = serve(state.clone(), name, on_upgrade);
+    let task = serve(state.clone(), name, on_upgrade, open.address.clone());
     let connection = peer.connection.clone();
     state.tasks.spawn(async move {
         task.await;
@@ -68,7 +76,7 @@ pub(crate) fn upgrade(
     switch(key)
 }
 
-async fn serve(state: Arc<State>, name: Option<String>, on_upgrade: OnUpgrade) {
+async fn serve(state: Arc<State>, name: Option<String>, on_upgrade: OnUpgrade, address: Arc<Address>) {
     // Whoever asks for an upgrade and then does not take the answer.
     let upgraded = tokio::time::timeout(UPGRADE_TIMEOUT, on_upgrade).await;
     let Ok(Ok(upgraded)) = upgraded else { return };
@@ -79,8 +87,10 @@ async fn serve(state: Arc<State>, name: Option<String>, on_upgrade: OnUpgrade) {
         .max_write_buffer_size(MAX_WRITE_BUFFER_BYTES)
         .max_message_size(Some(limit))
         .max_frame_size(Some(limit));
-    let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
-    session::run(socket, state, name).await;
+    let abuse = Meter::abuse(&state.config.limits, Instant::now());
+    let gate = Gate::new(TokioIo::new(upgraded), address.clone(), abuse, MAX_HELLO_BYTES);
+    let socket = WebSocketStream::from_raw_socket(gate, Role::Server, Some(config)).await;
+    session::run(socket, state, name, &address).await;
 }
 
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);

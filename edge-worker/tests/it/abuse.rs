@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use edge_worker::{Config, Limits};
 use futures_util::{SinkExt, StreamExt, future::join_all};
-use split_core::wire::{ClientMessage, ErrorCode, MAX_PROBE_BYTES};
+use split_core::{
+    session::{Event, Session},
+    wire::{ClientMessage, ErrorCode, MAX_PROBE_BYTES},
+};
 use split_tests::{
     client::Client,
     toy::{INPUT, POOL1, POOL2, Recipe},
@@ -21,7 +24,7 @@ use tokio_tungstenite::tungstenite::{
     },
 };
 
-use crate::support::{Edge, Response, assert_answers, binary, refusal, refused_upgrade, within};
+use crate::support::{Edge, Response, assert_answers, binary, http, refusal, refused_upgrade, within};
 
 const SOON: Duration = Duration::from_millis(50);
 
@@ -107,7 +110,11 @@ async fn an_idle_connection_is_closed() {
 
 #[tokio::test]
 async fn a_client_that_never_reads_is_given_up() {
-    let edge = edge(|it| (it.write_timeout, it.messages_per_second) = (SOON, u32::MAX)).await;
+    let edge = edge(|it| {
+        it.write_timeout = SOON;
+        (it.messages_per_second, it.messages_per_address) = (u32::MAX, u32::MAX);
+    })
+    .await;
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     let stream = socket.connect(edge.address).await.unwrap();
@@ -144,14 +151,59 @@ async fn an_oversized_message_is_refused() {
         .await
         .unwrap();
     assert_eq!(refusal(&mut client.socket).await, expected);
-    // Nor before the Hello.
+    edge.assert_serves().await;
+}
+
+#[tokio::test]
+async fn before_the_welcome_a_message_is_as_long_as_a_hello_at_most() {
+    let edge = edge(|_| {}).await;
+    let hello = Session::new(edge.toy.digest()).hello(Some("x".repeat(1024)));
+    let mut socket = edge.socket().await;
+    socket.send(Message::Binary(hello.into())).await.unwrap();
+    assert!(
+        within(socket.next()).await.unwrap().unwrap().is_binary(),
+        "a Welcome is expected"
+    );
+    let expected = (Some(ErrorCode::LimitExceeded), CloseCode::Size);
+    let mut socket = edge.socket().await;
+    socket.send(Message::Binary(vec![0; 1064].into())).await.unwrap();
+    assert_eq!(refusal(&mut socket).await, expected);
+    // The header alone is enough: nothing is kept of what it announces.
     let mut socket = edge.socket().await;
     socket
-        .send(Message::Binary(vec![0; 2 * MAX_PROBE_BYTES].into()))
+        .get_mut()
+        .write_all(&[0x82, 0xfe, 0xff, 0xff, 0, 0, 0, 0])
         .await
         .unwrap();
     assert_eq!(refusal(&mut socket).await, expected);
-    edge.assert_serves().await;
+}
+
+#[tokio::test]
+async fn a_message_that_does_not_become_whole_is_given_up() {
+    let edge = edge(|it| (it.heartbeat, it.message_timeout) = (SOON, SOON)).await;
+    let mut client = edge.client().await;
+    let part = Frame::message(vec![0; 10], OpCode::Data(Data::Binary), false);
+    client.socket.send(Message::Frame(part)).await.unwrap();
+    let expected = (Some(ErrorCode::LimitExceeded), CloseCode::Policy);
+    assert_eq!(refusal(&mut client.socket).await, expected);
+}
+
+#[tokio::test]
+async fn messages_beyond_the_byte_budget_are_read_later_and_none_is_lost() {
+    let adjust = |config: &mut Config| config.limits.held_bytes = 8 * 300;
+    let edge = Edge::with(&Recipe::slow(), adjust).await;
+    let payload = edge.toy.payload(POOL1, 1).unwrap();
+    assert!(4 * 4 * payload.len() > 300, "more than an address may have on its way");
+    let asking = (0..4).map(|_| async {
+        let mut client = edge.client().await;
+        for _ in 0..4 {
+            client.infer(POOL1, &payload).await.unwrap();
+        }
+        for _ in 0..4 {
+            assert!(matches!(within(client.next()).await.unwrap(), Event::Result(_)));
+        }
+    });
+    join_all(asking).await;
 }
 
 #[tokio::test]
@@ -280,14 +332,39 @@ async fn damaged_payloads_never_hurt() {
 }
 
 #[tokio::test]
+async fn a_client_that_is_a_little_too_fast_is_told_so_and_stays() {
+    let edge = edge(|it| it.messages_per_second = 5).await;
+    let mut client = edge.client().await;
+    let payload = edge.toy.payload(POOL1, 1).unwrap();
+    let mut served = 0;
+    // A burst is two seconds' worth. Then the hint is when the next one is allowed, and by then it is.
+    while served < 13 {
+        match within(client.ask(POOL1, &payload)).await.unwrap() {
+            Event::Result(_) => served += 1,
+            Event::Busy { retry_ms, .. } => {
+                assert!(served >= 10, "{served} served");
+                assert!((1..=200).contains(&retry_ms), "{retry_ms} ms");
+                tokio::time::sleep(Duration::from_millis(retry_ms.into())).await;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_flood_ends_the_connection_that_sends_it() {
     let edge = edge(|it| it.messages_per_second = 10).await;
-    for message in [
-        binary(&ClientMessage::Probe { id: 0, padding: 0 }),
-        Message::Ping(vec![].into()),
+    let piece = |kind| Message::Frame(Frame::message(vec![], OpCode::Data(kind), false));
+    let probe = binary(&ClientMessage::Probe { id: 0, padding: 0 });
+    for (first, message) in [
+        (probe.clone(), probe),
+        (Message::Ping(vec![].into()), Message::Ping(vec![].into())),
+        (piece(Data::Binary), piece(Data::Continue)),
     ] {
         let mut client = edge.client().await;
-        for _ in 0..100 {
+        client.socket.feed(first).await.unwrap();
+        // Ten times two seconds' worth, and what time adds to it.
+        for _ in 0..2000 {
             client.socket.feed(message.clone()).await.unwrap();
         }
         client.socket.flush().await.unwrap();
@@ -313,9 +390,86 @@ async fn one_address_has_its_share_of_sockets() {
     within(again).await;
 }
 
+/// Connects from another address of the loopback interface.
+async fn connect_from(last: u8, edge: &Edge) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, last], 0).into()).unwrap();
+    socket.connect(edge.address).await.unwrap()
+}
+
+async fn get(stream: &mut TcpStream, path: &str) -> Response {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: edge\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    within(Response::read(stream, true)).await
+}
+
+#[tokio::test]
+async fn one_address_has_its_share_of_connections() {
+    let edge = edge(|it| it.connections = 6).await;
+    let mut held = Vec::new();
+    for sent in ["", "G", "GET /healthz HTTP/1.1\r\nhost: edge\r\n\r\n"] {
+        let mut stream = connect_from(2, &edge).await;
+        stream.write_all(sent.as_bytes()).await.unwrap();
+        held.push(stream);
+    }
+    let refused = get(&mut connect_from(2, &edge).await, "/healthz").await;
+    assert_eq!((refused.status, refused.headers["retry-after"].as_str()), (503, "1"));
+    assert_eq!(get(&mut connect_from(3, &edge).await, "/healthz").await.status, 200);
+    edge.assert_serves().await;
+}
+
+#[tokio::test]
+async fn operators_are_served_whatever_clients_use_up() {
+    let edge = edge(|it| (it.connections, it.connections_per_address) = (2, Some(2))).await;
+    let held = [connect_from(1, &edge).await, connect_from(1, &edge).await];
+    assert_eq!(edge.get("/healthz", &[]).await.status, 503);
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        assert_eq!(http(edge.admin, "GET", path, &[]).await.status, 200, "{path}");
+    }
+    drop(held);
+}
+
+#[tokio::test]
+async fn requests_whose_answers_are_never_read_end_the_connection() {
+    let edge = edge(|it| it.stall_timeout = SOON).await;
+    let mut stream = TcpStream::connect(edge.address).await.unwrap();
+    let request = b"GET /v1/manifest.json HTTP/1.1\r\nhost: edge\r\n\r\n".repeat(100);
+    let asking = async { while stream.write_all(&request).await.is_ok() {} };
+    within(asking).await;
+    edge.assert_serves().await;
+    edge.wait_until_alone().await;
+}
+
+#[tokio::test]
+async fn a_download_is_finished_however_old_its_connection() {
+    let web = tempfile::tempdir().unwrap();
+    // More than sockets buffer on both sides.
+    let file = vec![7; 32 << 20];
+    std::fs::write(web.path().join("index.html"), "page").unwrap();
+    std::fs::write(web.path().join("large.bin"), &file).unwrap();
+    let edge = Edge::with(&Recipe::default(), |it| {
+        it.web = Some(web.path().into());
+        it.limits.max_age = SOON;
+    })
+    .await;
+    let mut slow = TcpStream::connect(edge.address).await.unwrap();
+    let request = b"GET /large.bin HTTP/1.1\r\nhost: edge\r\n\r\n";
+    slow.write_all(request).await.unwrap();
+    let mut got = vec![0; 1 << 16];
+    slow.read_exact(&mut got).await.unwrap();
+    // Two that begin later and end one after the other, each at three quarters of the age at least.
+    for _ in 0..2 {
+        let mut idle = TcpStream::connect(edge.address).await.unwrap();
+        assert_eq!(get(&mut idle, "/healthz").await.status, 200);
+        assert_ends(&mut idle).await;
+    }
+    within(slow.read_to_end(&mut got)).await.unwrap();
+    assert!(got.ends_with(&file), "{} bytes", got.len());
+}
+
 #[tokio::test]
 async fn beyond_the_cap_connections_are_told_and_closed() {
-    let edge = edge(|it| it.connections = 2).await;
+    let edge = edge(|it| (it.connections, it.connections_per_address) = (2, Some(2))).await;
     let mut first = edge.client().await;
     let _second = edge.client().await;
     let refused = edge.get("/healthz", &[]).await;

@@ -44,7 +44,7 @@ fn deployed(file: &str) -> String {
 fn the_table_of_faults_names_tests_that_exist() {
     let table = deployed("../docs/faults.md");
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let sources: String = ["src", "tests/it"]
+    let sources: String = ["src", "tests/it", "../trainer/tests/it"]
         .iter()
         .flat_map(|it| fs::read_dir(here.join(it)).unwrap())
         .map(|it| fs::read_to_string(it.unwrap().path()).unwrap())

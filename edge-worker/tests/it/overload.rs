@@ -6,7 +6,7 @@ use edge_worker::Config;
 use futures_util::{SinkExt, StreamExt, future::join_all};
 use split_core::{
     session::Event,
-    wire::{ClientMessage, InferResult, ServerMessage},
+    wire::{ClientMessage, ErrorCode, InferResult, ServerMessage},
 };
 use split_tests::{
     client::Client,
@@ -112,6 +112,24 @@ async fn beyond_the_credit_the_answer_is_busy_at_once() {
 }
 
 #[tokio::test]
+async fn a_payload_that_is_too_long_is_refused_on_arrival() {
+    let edge = Edge::with(&Recipe::slow(), |_| {}).await;
+    let mut client = edge.client().await;
+    let payload = edge.toy.payload(POOL1, 1).unwrap();
+    for _ in 0..3 {
+        client.infer(POOL1, &payload).await.unwrap();
+    }
+    let long = client.infer(POOL1, &[0; 20_000]).await.unwrap();
+    let mut answers = Vec::new();
+    for _ in 0..4 {
+        answers.push(within(client.next()).await.unwrap());
+    }
+    let refused = |it: &Event| matches!(it, Event::Failed { id, code: ErrorCode::BadPayload, .. } if *id == long);
+    // It does not wait behind the others.
+    assert!(answers[..3].iter().any(refused), "{answers:?}");
+}
+
+#[tokio::test]
 async fn what_would_wait_beyond_the_deadline_is_refused_and_everything_is_answered_once() {
     let impatient = |config: &mut Config| {
         config.limits.deadline = Duration::ZERO;
@@ -129,6 +147,8 @@ async fn what_would_wait_beyond_the_deadline_is_refused_and_everything_is_answer
     let mut all = [served, busy].concat();
     all.sort_unstable();
     assert_eq!(all, (0..200).collect::<Vec<_>>());
+    let idle = async { while edge.metric("edge_predicted_wait_microseconds").await > 0.0 {} };
+    within(idle).await;
     edge.assert_serves().await;
 }
 

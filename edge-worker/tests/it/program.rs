@@ -38,6 +38,25 @@ fn a_taken_port_is_named() {
 }
 
 #[test]
+fn more_connections_than_open_files_are_refused_at_start() {
+    let (_, models) = series();
+    for check in [None, Some("--check-config")] {
+        let mut limited = Command::new("sh");
+        limited.args([
+            "-c",
+            "ulimit -n 200 && exec \"$0\" \"$@\"",
+            env!("CARGO_BIN_EXE_edge-worker"),
+        ]);
+        limited
+            .arg("--models")
+            .arg(models.path())
+            .args(["--listen", "127.0.0.1:0"])
+            .args(check);
+        check_fails(limited, &["10000 connections", "allows 200", "lower --connections"]);
+    }
+}
+
+#[test]
 fn a_damaged_segment_is_named() {
     let (toy, models) = series();
     let path = models.path().join(toy.manifest.variants[0].segments[1].path());

@@ -1,6 +1,7 @@
 //! Puts load on an edge worker and prints how it holds, beside a bare loop of the same tail on the same core.
 
 mod drive;
+mod floods;
 mod process;
 
 use std::{path::PathBuf, sync::Arc, thread, time::Duration};
@@ -17,6 +18,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     drive::{Tally, Target, closed, closed_raw, open},
+    floods::{Flood, Running, behave, is_healthy},
     process::{Server, raise_file_limit, stay_on_load_core, stay_on_servers_core},
 };
 
@@ -44,6 +46,9 @@ struct Arguments {
     /// Seconds of the test for growing memory.
     #[arg(long, default_value_t = 600.0)]
     soak_seconds: f64,
+    /// Measure only what a client notices of floods.
+    #[arg(long)]
+    floods_only: bool,
     /// Where to write the numbers as JSON.
     #[arg(long)]
     report: PathBuf,
@@ -74,6 +79,10 @@ fn main() -> Result<()> {
 
 async fn run(arguments: &Arguments) -> Result<()> {
     let mut report = Report::default();
+    Bench::new(SPLITS[0], arguments)?.floods(&mut report).await?;
+    if arguments.floods_only {
+        return report.write(&arguments.report);
+    }
     for split in SPLITS {
         let bench = Bench::new(split, arguments)?;
         let capacity = bench.throughput(&mut report).await?;
@@ -253,6 +262,45 @@ impl<'a> Bench<'a> {
             "requests/s",
         );
         report.at_most(self.name("requests without an answer"), tally.lost as f64, 0.0);
+        Ok(())
+    }
+
+    /// What a client that behaves notices of others that do not.
+    async fn floods(&self, report: &mut Report) -> Result<()> {
+        for flood in Flood::ALL {
+            let connections = if flood.is_about_connections() { 20 } else { 10_000 };
+            let edge = Server::guarded(&self.arguments.edge_worker, self.models.path(), connections)?;
+            let target = self.target(&edge)?;
+            let behave = || behave(&target, flood.is_about_connections(), self.time / 2);
+            let before = behave().await?;
+            let running = Running::start(flood, &target);
+            // It takes a moment until all of its connections are there.
+            sleep(Duration::from_secs(6).min(self.time * 2)).await;
+            let during = behave().await?;
+            let healthy = is_healthy(edge.address).await;
+            running.stop()?;
+            sleep(Duration::from_secs(1)).await;
+            let after = behave().await?;
+            let name = |what: &str| format!("{}: {what}", flood.name());
+            let milliseconds = |tally: &Tally, share| 1e3 * tally.percentile(share).as_secs_f64();
+            for (when, tally) in [("before", &before), ("during", &during), ("after", &after)] {
+                report.row(name(&format!("median {when}")), milliseconds(tally, 0.5), "ms");
+                report.row(
+                    name(&format!("95th percentile {when}")),
+                    milliseconds(tally, 0.95),
+                    "ms",
+                );
+            }
+            let slower = milliseconds(&during, 0.5) / milliseconds(&before, 0.5);
+            report.at_most(name("median during, of that before"), slower, 3.0);
+            let asked = (during.latencies.len() + during.busy + during.lost).max(1) as f64;
+            report.at_most(
+                name("frames without a result, %"),
+                100.0 * (during.busy + during.lost) as f64 / asked,
+                0.0,
+            );
+            report.row(name("healthy by its own account"), f64::from(u8::from(healthy)), "");
+        }
         Ok(())
     }
 

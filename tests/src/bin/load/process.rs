@@ -35,9 +35,26 @@ impl Server {
             "--connections",
             "20000",
         ]);
-        for limit in ["sockets-per-address", "new-sockets-per-second", "messages-per-second"] {
-            command.arg(format!("--{limit}")).arg("1000000");
+        for limit in [
+            "connections-per-address",
+            "sockets-per-address",
+            "new-sockets-per-second",
+            "messages-per-second",
+            "messages-per-address",
+            "bytes-per-second",
+            "held-bytes",
+        ] {
+            command.arg(format!("--{limit}")).arg("1000000000");
         }
+        command.arg("--models").arg(models);
+        Self::start(command)
+    }
+
+    /// The edge worker with the limits that it has by itself, but for the number of connections.
+    pub fn guarded(program: &Path, models: &Path, connections: usize) -> Result<Self> {
+        let mut command = on_its_core(program);
+        let listen = ["--listen", "127.0.0.1:0", "--log-filter", "error", "--threads", "1"];
+        command.args(listen).args(["--connections", &connections.to_string()]);
         command.arg("--models").arg(models);
         Self::start(command)
     }
@@ -108,6 +125,11 @@ fn stay_on(core: usize) -> Result<()> {
     let mut cores = CpuSet::new();
     cores.set(core);
     sched_setaffinity(None, &cores).context("cannot choose a core")
+}
+
+/// Lets everything else go before the calling thread.
+pub fn be_nice() -> Result<()> {
+    rustix::process::setpriority_process(None, 19).context("cannot lower the priority")
 }
 
 /// Every connection is an open file.
