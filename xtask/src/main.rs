@@ -9,9 +9,13 @@ mod test;
 mod wasm;
 mod web;
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 use xshell::{Shell, cmd};
 
@@ -22,11 +26,11 @@ use crate::{bench::Bench, progress::Progress, test::Stage};
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Arguments {
     #[command(subcommand)]
-    command: Command,
+    command: Task,
 }
 
 #[derive(Subcommand)]
-enum Command {
+enum Task {
     /// Builds everything, serves a series and prints the URL
     Run {
         /// Port on this machine
@@ -69,6 +73,9 @@ enum Command {
 /// The series that the project ships, relative to the root.
 const DEFAULT_SERIES: &str = "models/cifar10-vgg16";
 
+/// What `run` takes from a clean clone, as measured on two idle cores.
+const FIRST_BUILD_MINUTES: usize = 8;
+
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let sh = Shell::new()?;
@@ -81,10 +88,10 @@ fn main() -> Result<()> {
     sh.change_dir(root());
     let mut progress = Progress::start();
     match arguments.command {
-        Command::Run { port, series } => run(&sh, &mut progress, port, &series_at(series)),
-        Command::Test { stages } => test::run(&sh, &mut progress, &stages),
-        Command::Bench { bench, arguments } => bench::run(&sh, &mut progress, bench, &arguments),
-        Command::Simulate {
+        Task::Run { port, series } => run(&sh, &mut progress, port, &series_at(series)),
+        Task::Test { stages } => test::run(&sh, &mut progress, &stages),
+        Task::Bench { bench, arguments } => bench::run(&sh, &mut progress, bench, &arguments),
+        Task::Simulate {
             traces,
             series,
             arguments,
@@ -92,21 +99,45 @@ fn main() -> Result<()> {
             let traces = traces.iter().map(|it| started_in.join(it)).collect();
             bench::simulate(&sh, &mut progress, &series_at(series), traces, &arguments)
         }
-        Command::Build => web::build(&sh, &mut progress),
+        Task::Build => web::build(&sh, &mut progress),
     }
 }
 
 fn run(sh: &Shell, progress: &mut Progress, port: u16, series: &Path) -> Result<()> {
+    let edge_worker = target_folder(sh)?.join("release/edge-worker");
+    if !edge_worker.exists() {
+        println!("The first build takes about {FIRST_BUILD_MINUTES} minutes on two cores; later ones take seconds.");
+    }
+    progress.plan(web::STEPS + 1);
     web::build(sh, progress)?;
     progress.step("building the edge worker", || {
         cmd!(sh, "cargo build --release --package edge-worker")
             .run()
             .context("the edge worker does not build")
     })?;
-    let edge_worker = target_folder(sh)?.join("release/edge-worker");
-    let listen = format!("127.0.0.1:{port}");
+    let mut serving = Command::new(edge_worker)
+        .args([
+            "--listen",
+            &format!("127.0.0.1:{port}"),
+            "--web",
+            "web/dist",
+            "--models",
+        ])
+        .arg(series)
+        .current_dir(sh.current_dir())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("the edge worker does not start")?;
+    for line in BufReader::new(serving.stdout.take().context("the edge worker has no output")?).lines() {
+        let line = line?;
+        match line.strip_prefix("listening on ") {
+            Some(url) => println!("\nOpen this page; Ctrl-C ends it:\n\n{url}"),
+            None => println!("{line}"),
+        }
+    }
     // Its own message says what is wrong and what to do.
-    cmd!(sh, "{edge_worker} --models {series} --listen {listen} --web web/dist").run()?;
+    let status = serving.wait()?;
+    ensure!(status.success(), "the edge worker ended with {status}");
     Ok(())
 }
 

@@ -7,6 +7,9 @@ use anyhow::Result;
 /// Names every step as it starts, with the time since the command started, and says how long it took.
 pub struct Progress {
     started: Instant,
+    /// Steps begun, of those planned.
+    begun: usize,
+    planned: Option<usize>,
 }
 
 impl Progress {
@@ -14,16 +17,29 @@ impl Progress {
     pub fn start() -> Self {
         Self {
             started: Instant::now(),
+            begun: 0,
+            planned: None,
         }
+    }
+
+    /// Counts this many steps from now on.
+    pub fn plan(&mut self, steps: usize) {
+        self.begun = 0;
+        self.planned = Some(steps);
     }
 
     /// Runs one step between its two lines. A step that fails ends with its error instead of the second line.
     pub fn step<T>(&mut self, name: &str, step: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.begun += 1;
+        let count = match self.planned {
+            Some(planned) => format!("{} of {planned}: ", self.begun),
+            None => String::new(),
+        };
         let started = Instant::now();
-        println!("\n[{}] {name}", clock(self.started.elapsed()));
+        println!("\n[{}] {count}{name}", clock(self.started.elapsed()));
         let done = step()?;
         println!(
-            "[{}] {name}: done in {}",
+            "[{}] {count}{name}: done in {}",
             clock(self.started.elapsed()),
             clock(started.elapsed())
         );

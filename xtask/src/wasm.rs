@@ -9,31 +9,33 @@ use xshell::{Shell, cmd};
 use crate::setup::WASM_TARGET;
 
 /// A binary and the instructions it may use. Pages pick one by what the browser can do.
-struct Flavour {
+pub struct Flavour {
     /// Name of its folder.
     name: &'static str,
+    /// What it needs, for people.
+    pub description: &'static str,
     target_features: &'static str,
 }
 
 /// Every browser since 2021 (Safari since 16.4) has SIMD; relaxed SIMD, which iOS lacks, adds the fused multiply-add that matrix products live on.
-const FLAVOURS: [Flavour; 2] = [
+pub const FLAVOURS: [Flavour; 2] = [
     Flavour {
         name: "simd",
+        description: "with SIMD",
         target_features: "+simd128",
     },
     Flavour {
         name: "relaxed",
+        description: "with relaxed SIMD",
         target_features: "+simd128,+relaxed-simd",
     },
 ];
 
-/// Writes every flavour of `wasm-client` to `web/packages/client/wasm/<flavour>/`.
-pub fn build(sh: &Shell) -> Result<()> {
-    FLAVOURS.iter().try_for_each(|it| build_flavour(sh, it))
-}
-
-fn build_flavour(sh: &Shell, flavour: &Flavour) -> Result<()> {
-    let Flavour { name, target_features } = flavour;
+/// Writes a flavour of `wasm-client` to `web/packages/client/wasm/<flavour>/`.
+pub fn build(sh: &Shell, flavour: &Flavour) -> Result<()> {
+    let Flavour {
+        name, target_features, ..
+    } = flavour;
     // cargo names a library's final file without regard to the flags, so that flavours in one folder would pass for each other.
     let target = crate::target_folder(sh)?.join(format!("wasm-{name}"));
     let flags = format!("target.{WASM_TARGET}.rustflags=[\"-Ctarget-feature={target_features}\"]");
