@@ -15,6 +15,7 @@ const TYPES = [
   'ClientEvents',
   'ConnectOptions',
   'ConnectionState',
+  'Diagnosis',
   'ErrorCode',
   'FrameSource',
   'Goal',
@@ -38,8 +39,10 @@ const EXAMPLE = ['index.html', 'app.js'];
 /** What a client can do. */
 const MEMBERS = [
   'close',
+  'diagnose',
   'infer',
   'on',
+  'reconnect',
   'selection',
   'series',
   'setGoal',

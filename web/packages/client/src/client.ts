@@ -11,6 +11,7 @@ import type {
   ClientEvents,
   ConnectionState,
   ConnectOptions,
+  Diagnosis,
   FrameSource,
   Goal,
   InferOptions,
@@ -49,6 +50,7 @@ export class SplitClient {
   readonly #frames = new Map<number, Waiting<Result>>();
   /** Aborted when the client ends, with the reason as `SplitError`. */
   readonly #lifetime = new AbortController();
+  readonly #diagnosing: Waiting<Diagnosis>[] = [];
   #starting: Waiting<Series> | undefined;
   #series!: Series;
   #selection: Selection | null = null;
@@ -200,6 +202,21 @@ export class SplitClient {
     this.#post({ type: 'throttle', throttle: this.#throttle });
   }
 
+  /** What runs, and what was measured: for experts. */
+  diagnose(): Promise<Diagnosis> {
+    const { signal } = this.#lifetime;
+    if (signal.aborted) return Promise.reject(signal.reason);
+    return new Promise((resolve, reject) => {
+      this.#diagnosing.push({ resolve, reject });
+      this.#post({ type: 'diagnose' });
+    });
+  }
+
+  /** Connects now where the next attempt is due only later. */
+  reconnect(): void {
+    this.#post({ type: 'reconnect' });
+  }
+
   /** Ends everything. Frames without answer are rejected with `closed`. */
   close(): void {
     this.#close(new SplitError('closed', 'the client was closed'));
@@ -272,6 +289,9 @@ export class SplitClient {
       case 'problem':
         this.#tell(response.problem);
         break;
+      case 'diagnosis':
+        this.#diagnosing.shift()?.resolve(response.diagnosis);
+        break;
       case 'result':
         this.#settle(response.result.frame)?.resolve(response.result);
         this.#events.emit('stats', response.result);
@@ -334,6 +354,7 @@ export class SplitClient {
     this.#lifetime.abort(reason);
     this.#setFree();
     for (const frame of [...this.#frames.keys()]) this.#settle(frame)?.reject(reason);
+    for (const it of this.#diagnosing.splice(0)) it.reject(reason);
     this.#state = 'closed';
     this.#events.emit('state', { state: 'closed' });
   }

@@ -16,6 +16,7 @@ export type {
   ClientEvents,
   ConnectionState,
   ConnectOptions,
+  Diagnosis,
   FrameSource,
   Goal,
   InferOptions,

@@ -1,28 +1,33 @@
 import { SILENT, Watch } from './download.js';
 import { asSplitError, SplitError } from './errors.js';
 import { checkBrowser, hasRelaxedSimd } from './features.js';
+import type { SIZES } from './sizes.js';
 
-/** Headers that take longer come over a slow link: only then is there progress to see. */
-const SLOW_MS = 80;
-/** Of a fast link, or of the cache, nobody sees what arrives; long before this time, everything has. */
-const FAST_LIMIT_MS = 60_000;
+/** A binary that takes longer comes over a slow link: only then is there progress to see. */
+const SLOW_MS = 200;
 
 /** What is used of either binary; both come from the same source. */
 export type Program = typeof import('../wasm/simd/split_client.js');
+
+/** The binary that suits this browser. */
+export function binaryName(): keyof typeof SIZES {
+  return hasRelaxedSimd() ? 'relaxed' : 'simd';
+}
 
 /** Loads the binary that suits this browser, compiling it while it arrives. */
 export async function loadProgram(onBytes: (bytes: number) => void): Promise<Program> {
   checkBrowser();
   const watch = new Watch();
-  const program = hasRelaxedSimd()
-    ? start(
-        import('../wasm/relaxed/split_client.js'),
-        fetchCounted(new URL('../wasm/relaxed/split_client_bg.wasm', import.meta.url), watch, onBytes),
-      )
-    : start(
-        import('../wasm/simd/split_client.js'),
-        fetchCounted(new URL('../wasm/simd/split_client_bg.wasm', import.meta.url), watch, onBytes),
-      );
+  const program =
+    binaryName() === 'relaxed'
+      ? start(
+          import('../wasm/relaxed/split_client.js'),
+          fetchCounted(new URL('../wasm/relaxed/split_client_bg.wasm', import.meta.url), watch, onBytes),
+        )
+      : start(
+          import('../wasm/simd/split_client.js'),
+          fetchCounted(new URL('../wasm/simd/split_client_bg.wasm', import.meta.url), watch, onBytes),
+        );
   try {
     return await watch.over(program);
   } catch (thrown) {
@@ -35,26 +40,40 @@ export async function loadProgram(onBytes: (bytes: number) => void): Promise<Pro
 }
 
 /** Both files are fetched at once. */
-async function start(script: Promise<Program>, binary: Promise<Response>): Promise<Program> {
-  const [program, response] = await Promise.all([script, binary]);
-  await program.default({ module_or_path: response });
+async function start(script: Promise<Program>, binary: Promise<Counted>): Promise<Program> {
+  const [program, { response, stop }] = await Promise.all([script, binary]);
+  try {
+    await program.default({ module_or_path: response });
+  } finally {
+    stop();
+  }
   return program;
+}
+
+interface Counted {
+  response: Response;
+  /** To be called once the response was read: ends the counting. */
+  stop: () => void;
 }
 
 /**
  * The file's response, as it came from the network or the cache: browsers compile that without a detour through scripts.
  *
- * Over a slow link, what arrives of it is counted on a copy; from the cache, reading it twice would cost more than it tells.
+ * Over a slow link, what arrives of it is counted on a copy; where it is there at once, reading it twice would cost more than it tells.
  */
-async function fetchCounted(url: URL, watch: Watch, onBytes: (bytes: number) => void): Promise<Response> {
-  const began = performance.now();
+async function fetchCounted(url: URL, watch: Watch, onBytes: (bytes: number) => void): Promise<Counted> {
   const response = await fetch(url, { signal: watch.signal });
   if (!response.ok) throw new SplitError('download-failed', `the server answered ${response.status}`);
-  const isSlow = performance.now() - began > SLOW_MS;
-  watch.alive(isSlow ? undefined : FAST_LIMIT_MS);
+  watch.alive();
+  const copy = response.clone();
   // A download that breaks off is told by whoever compiles it.
-  if (isSlow) count(response.clone(), watch, onBytes).catch(() => {});
-  return response;
+  const timer = setTimeout(() => count(copy, watch, onBytes).catch(() => {}), SLOW_MS);
+  const stop = () => {
+    clearTimeout(timer);
+    // What is being read is at its end; the rest is of no use.
+    if (!copy.bodyUsed) copy.body?.cancel().catch(() => {});
+  };
+  return { response, stop };
 }
 
 async function count({ body }: Response, watch: Watch, onBytes: (bytes: number) => void): Promise<void> {
@@ -63,4 +82,6 @@ async function count({ body }: Response, watch: Watch, onBytes: (bytes: number) 
     watch.alive();
     onBytes(part.value.length);
   }
+  // Compiling what has arrived takes as long as it takes.
+  watch.end();
 }

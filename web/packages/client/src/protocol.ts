@@ -1,5 +1,5 @@
 import type { ErrorCode } from './errors.js';
-import type { Goal, Problem, Progress, Result, Selection, Series, StateChange, Throttle } from './types.js';
+import type { Diagnosis, Goal, Problem, Progress, Result, Selection, Series, StateChange, Throttle } from './types.js';
 
 /** What the page says to the web worker. */
 export type Request =
@@ -8,6 +8,8 @@ export type Request =
   | { type: 'frame'; frame: number; source: VideoFrame | ImageBitmap | ImageData; began: number }
   | { type: 'goal'; goal: Goal }
   | { type: 'throttle'; throttle: Throttle }
+  | { type: 'reconnect' }
+  | { type: 'diagnose' }
   | { type: 'close' };
 
 /** What the web worker says to the page. */
@@ -20,6 +22,7 @@ export type Response =
   | { type: 'free' }
   | { type: 'selection'; selection: Selection }
   | { type: 'problem'; problem: Problem }
+  | { type: 'diagnosis'; diagnosis: Diagnosis }
   | { type: 'result'; result: Result }
   | { type: 'dropped'; frame: number; code: ErrorCode; message: string };
 

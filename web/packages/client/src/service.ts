@@ -9,10 +9,11 @@ import { type Frame, Frames } from './frames.js';
 import { Heads } from './heads.js';
 import { Points } from './points.js';
 import { restoreProfile, saveProfile } from './profile.js';
-import { loadProgram, type Program } from './program.js';
+import { binaryName, loadProgram, type Program } from './program.js';
 import type { Request, Response } from './protocol.js';
+import { SIZES } from './sizes.js';
 import { Sockets } from './sockets.js';
-import type { Goal, OperatingPoint, Progress, Series, StateChange, Throttle } from './types.js';
+import type { Diagnosis, Goal, OperatingPoint, Progress, Series, StateChange, Throttle } from './types.js';
 import { inferUrl, manifestUrl } from './urls.js';
 
 type Post = (response: Response) => void;
@@ -24,6 +25,7 @@ interface Parts {
   manifest: Uint8Array;
   sockets: Sockets;
   announcer: Announcer;
+  startMs: { program: number; manifest: number };
 }
 
 /** How often the client looks after its connection. */
@@ -40,6 +42,8 @@ export class Service {
   readonly #points: Points;
   readonly #frames: Frames;
   readonly #connection: Connection;
+  /** When each part was there. */
+  readonly #startMs: Diagnosis['startMs'];
   readonly #timers: ReturnType<typeof setInterval>[] = [];
   #change: StateChange | undefined;
 
@@ -49,17 +53,23 @@ export class Service {
     const sockets = new Sockets((error) => announcer.problem(error));
     sockets.openAhead(inferUrl(start.url).href);
     const onBytes = counted((progress) => post({ type: 'progress', progress }));
+    const startMs = { program: 0, manifest: 0 };
+    const noted = async <Loaded>(part: keyof typeof startMs, loading: Promise<Loaded>) => {
+      const loaded = await loading;
+      startMs[part] = performance.now();
+      return loaded;
+    };
     const [program, manifest] = await Promise.all([
-      loadProgram(onBytes),
+      noted('program', loadProgram(onBytes)),
       // Asked for anew every time: the edge worker refuses whoever comes with an old one.
-      download(manifestUrl(start.url), { cache: 'no-cache' }, onBytes),
+      noted('manifest', download(manifestUrl(start.url), { cache: 'no-cache' })),
     ]);
-    const service = new Service({ program, manifest, sockets, announcer }, start, post);
+    const service = new Service({ program, manifest, sockets, announcer, startMs }, start, post);
     await service.#begin();
     return service;
   }
 
-  private constructor({ program, manifest, sockets, announcer }: Parts, start: Start, post: Post) {
+  private constructor({ program, manifest, sockets, announcer, startMs }: Parts, start: Start, post: Post) {
     const client = new program.Client(manifest, (event: ClientEvent) => this.#receive(event));
     const series = client.series() as Series;
     const onProgress = (progress: Progress) => post({ type: 'progress', progress });
@@ -69,6 +79,7 @@ export class Service {
     const canvasOf = canvases((width, height) => {
       return new FrameCanvas(width, height, new program.Downscaler(width, height));
     });
+    this.#startMs = { ...startMs, ready: 0 };
     this.#client = client;
     this.#post = post;
     this.#announcer = announcer;
@@ -98,6 +109,18 @@ export class Service {
     this.#client.setThrottle(throttle);
   }
 
+  /** Connects now where the next attempt is due only later. */
+  reconnect(): void {
+    this.#connection.hurry();
+  }
+
+  /** Tells the page what runs, and what was measured. */
+  diagnose(): void {
+    const binary = binaryName();
+    const measured = { startMs: this.#startMs, profile: this.#client.profile() as unknown };
+    this.#post({ type: 'diagnosis', diagnosis: { binary, binaryBytes: SIZES[binary], ...measured } });
+  }
+
   /** Says goodbye to the edge worker and keeps what was learnt. */
   async close(): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer);
@@ -110,6 +133,7 @@ export class Service {
     this.#every(TICK_MS, () => this.#tick());
     self.addEventListener('online', () => this.#connection.hurry());
     await Promise.all([this.#excludeFormats(), this.#restore(), this.#connection.settled]);
+    this.#startMs.ready = performance.now();
     this.#post({ type: 'ready', series: this.#series });
     this.#announcer.begin();
     // Again, for listeners that came with the client: why there is no connection.
@@ -188,12 +212,13 @@ export class Service {
   }
 }
 
-/** Adds up what arrives of program and manifest. How much that will be is unknown: servers tell the size before unpacking. */
+/** Adds up what arrives of the program. The manifest is small beside it, and its size is unknown: servers tell sizes before unpacking. */
 function counted(onProgress: (progress: Progress) => void): (bytes: number) => void {
+  const totalBytes = SIZES[binaryName()];
   let loadedBytes = 0;
   return (bytes) => {
-    loadedBytes += bytes;
-    onProgress({ stage: 'program', loadedBytes, totalBytes: 0 });
+    loadedBytes = Math.min(loadedBytes + bytes, totalBytes);
+    onProgress({ stage: 'program', loadedBytes, totalBytes });
   };
 }
 

@@ -255,6 +255,18 @@ export interface Problem {
   message: string;
 }
 
+/** What runs, and what was measured: for experts. */
+export interface Diagnosis {
+  /** The binary in use: with relaxed SIMD where the browser has it. */
+  binary: 'relaxed' | 'simd';
+  /** Its size, unpacked. */
+  binaryBytes: number;
+  /** Milliseconds from the web worker's start until each was there. */
+  startMs: { program: number; manifest: number; ready: number };
+  /** What was learnt of this device's speed; its form may change with every release. */
+  profile: unknown;
+}
+
 /** What `on` listens to. */
 export interface ClientEvents {
   /** The connection changed. */

@@ -20,6 +20,12 @@ self.onmessage = async ({ data }: MessageEvent<Request>) => {
     case 'throttle':
       service?.setThrottle(data.throttle);
       break;
+    case 'reconnect':
+      service?.reconnect();
+      break;
+    case 'diagnose':
+      service?.diagnose();
+      break;
     case 'close':
       await close();
       break;
