@@ -127,7 +127,7 @@ fn missing(text: &'static str) -> Response {
 
 /// What the page's scripts may do: only what this server sent, WebAssembly included, and workers that the bundler wraps in a blob.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:; \
-     img-src 'self' blob: data:; media-src 'self' blob:; object-src 'none'; base-uri 'none'; form-action 'none'; \
+     img-src 'self' blob: data: https:; media-src 'self' blob:; object-src 'none'; base-uri 'none'; form-action 'none'; \
      frame-ancestors 'none'";
 
 /// Sent with every answer. The two cross-origin policies isolate the page, which gives its clocks their full resolution.

@@ -1,11 +1,13 @@
 import { type Problem, type Result, SplitClient, SplitError, type StateChange } from 'split-inference';
 
+import { CompareControls } from './controls/compare.js';
 import { GoalControls } from './controls/goal.js';
 import { SlowerControls } from './controls/slower.js';
 import { SourceControls } from './controls/sources.js';
-import { element } from './dom.js';
+import { element, html, setText } from './dom.js';
 import { save, toCsv, toJson } from './export.js';
-import { readOptions } from './options.js';
+import { arrange } from './fold.js';
+import { linkTo, readOptions } from './options.js';
 import { Page } from './page.js';
 import { Player } from './player.js';
 import {
@@ -23,11 +25,16 @@ import {
 import { Session } from './session.js';
 import { type Slower, throttleOf, wordsOf } from './slower.js';
 import type { Source } from './sources/source.js';
+import { DebugView } from './views/debug.js';
 
 /** Without a result for so long, something is wrong. */
 const STALL_MS = 5000;
 /** A problem that passes is shown for so long after it was told, so that one can read it: longer than it takes the client to tell it again. */
 const PASSING_MS = 8000;
+
+/** The first pause before loading is tried again; every failure doubles it. */
+const FIRST_PAUSE_MS = 1000;
+const LONGEST_PAUSE_MS = 30_000;
 
 const options = readOptions(location);
 const problems = new Problems(element('error', HTMLElement));
@@ -36,27 +43,47 @@ window.addEventListener('error', ({ error }) => error && problems.show('page', m
 window.addEventListener('unhandledrejection', ({ reason }) => problems.show('page', messageOf(reason), RELOAD));
 /** Loading has begun before the page is built. */
 let opening: Promise<SplitClient> | undefined = open();
+arrange();
 const session = new Session();
 const page = new Page(session);
+const debug = options.debug ? new DebugView() : undefined;
 const player = new Player({ result: show, failed: tell });
-const sources = new SourceControls(problems, look);
+const sources = new SourceControls(problems, { source: look, paused: (isPaused) => player.pause(isPaused) });
 const goals = new GoalControls((goal) => client?.setGoal(goal));
-const throttles = new SlowerControls(slow);
+goals.wish(options.wish);
+const throttles = new SlowerControls(options.slower, slow);
+new CompareControls(() => ({
+  client,
+  picture: shown,
+  goal: (mode) => goals.goalAmong(mode),
+  rest,
+}));
 let client: SplitClient | undefined;
+/** What shows the picture. */
+let shown: HTMLCanvasElement | HTMLVideoElement = element('picture', HTMLCanvasElement);
+/** The next attempt to load everything, and how many have failed. */
+let again: ReturnType<typeof setTimeout> | undefined;
+let failures = 0;
 /** From when on the problem shown is over if frames are answered. */
 let overAt = Number.POSITIVE_INFINITY;
 let lastResult = performance.now();
 
-/** Loads everything; a page that cannot do so says why and offers to try again. */
+/** Loads everything. A page that cannot do so says why, and tries again by itself where that may help. */
 async function connect(): Promise<void> {
-  problems.clear('client');
+  clearTimeout(again);
+  again = undefined;
   try {
     client = await (opening ?? open());
+    problems.clear('client');
     begin(client);
   } catch (thrown) {
-    page.connection.show({ state: 'offline' });
+    const canRetry = thrown instanceof SplitError && thrown.code === 'download-failed';
+    const retryMs = canRetry ? Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** failures) : undefined;
+    failures += 1;
+    page.connection.show({ state: 'offline', ...(retryMs !== undefined && { retryMs }) });
     page.wait('No network');
     problems.show('client', [messageOf(thrown), hint(thrown)].join(' ').trim(), remedy(thrown));
+    if (retryMs !== undefined) again = setTimeout(connect, retryMs);
   } finally {
     opening = undefined;
     page.connection.loaded();
@@ -69,7 +96,7 @@ function open(): Promise<SplitClient> {
     onProgress: (progress) => page.connection.load(progress),
     ...(options.edge !== undefined && { url: options.edge }),
     ...(options.token !== undefined && { token: options.token }),
-    ...(options.point !== undefined && { goal: { kind: 'fixed', point: options.point } }),
+    ...(options.wish.point !== undefined && { goal: { kind: 'fixed', point: options.wish.point } }),
   });
 }
 
@@ -83,8 +110,9 @@ function hint(thrown: unknown): string {
 function remedy(thrown: unknown): Remedy | undefined {
   if (!(thrown instanceof SplitError) || needsReload(thrown.code)) return RELOAD;
   if (['no-worker', 'no-wasm', 'no-simd'].includes(thrown.code)) return undefined;
-  if (thrown.code !== 'no-such-point') return { label: 'Try again', run: connect };
-  options.point = undefined;
+  if (thrown.code !== 'no-such-point') return { label: 'Try now', run: connect };
+  options.wish.point = undefined;
+  goals.wish({});
   return { label: 'Go on without it', run: connect };
 }
 
@@ -93,11 +121,13 @@ function begin(client: SplitClient): void {
   client.on('selection', (selection) => page.select(selection));
   client.on('problem', report);
   changed({ state: client.state });
-  goals.show(client.series, options.point);
+  warnOfOtherSeries(client.series.series);
+  goals.show(client.series);
   // What the controls say counts: they may have been changed while the client was loading, or kept by the browser from an earlier visit.
   client.setGoal(goals.goal);
   slow(throttles.slower);
   page.use(client);
+  debug?.use(client);
   lastResult = performance.now();
   player.use(client);
 }
@@ -110,13 +140,28 @@ function slow(slower: Slower): void {
 
 /** Shows what is looked at in place of what was. */
 function look(source: Source | undefined): void {
-  const shown = source?.element ?? document.createElement('canvas');
+  const before = shown;
+  shown = source?.element ?? document.createElement('canvas');
   shown.id = 'picture';
   shown.setAttribute('aria-label', source?.name ?? 'No picture');
   if (shown instanceof HTMLCanvasElement) shown.setAttribute('role', 'img');
-  element('picture', HTMLElement).replaceWith(shown);
+  before.replaceWith(shown);
+  shown.parentElement?.classList.toggle('mirrored', source?.mirrored ?? false);
   lastResult = performance.now();
   player.play(source);
+}
+
+/** Keeps frames away while ways of working are compared; afterwards the controls count again. */
+function rest(isResting: boolean): void {
+  player.use(isResting ? undefined : client);
+  if (!isResting) client?.setGoal(goals.goal);
+}
+
+/** A link made for another series still says something, but not of these networks. */
+function warnOfOtherSeries(series: string): void {
+  if (options.series === undefined || options.series === series) return;
+  goals.wish({});
+  problems.show('page', `This link was made for the series ${options.series}; this edge worker serves ${series}.`);
 }
 
 function show(result: Result): void {
@@ -126,6 +171,7 @@ function show(result: Result): void {
     overAt = Number.POSITIVE_INFINITY;
   }
   problems.clear('stall');
+  debug?.answered();
   session.add(result, throttles.slower);
   page.show(result);
   document.dispatchEvent(new CustomEvent('result', { detail: result }));
@@ -138,7 +184,8 @@ function changed(change: StateChange): void {
   if (change.state === 'connected') problems.clear('connection');
   if (!change.problem || change.retryMs === undefined) return;
   const meanwhile = 'Everything runs on this device meanwhile; connecting is tried again by itself.';
-  problems.show('connection', `${sentence(change.problem.message)} ${meanwhile}`);
+  const now: Remedy = { label: 'Try now', run: () => client?.reconnect() };
+  problems.show('connection', `${sentence(change.problem.message)} ${meanwhile}`, now);
 }
 
 function report(problem: Problem): void {
@@ -174,8 +221,23 @@ function exportAs(type: 'csv' | 'json'): void {
   else save(name, 'application/json', toJson(measurements, series));
 }
 
+/** A link to what the controls say now. */
+async function share(): Promise<void> {
+  const link = linkTo(location, goals.wished, throttles.slower, client?.series.series ?? '');
+  const state = element('share-state', HTMLElement);
+  try {
+    await navigator.clipboard.writeText(link);
+    setText(state, 'The link is in the clipboard: it carries goal, slowdown, operating point and series.');
+  } catch {
+    // Browsers refuse that on pages without HTTPS.
+    state.replaceChildren(html('a', { href: link }, link));
+  }
+}
+
+element('share', HTMLElement).onclick = share;
 element('export-csv', HTMLElement).onclick = () => exportAs('csv');
 element('export-json', HTMLElement).onclick = () => exportAs('json');
+window.addEventListener('online', () => again !== undefined && connect());
 setInterval(watch, 1000);
 sources.start(options.source);
 connect();

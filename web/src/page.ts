@@ -3,17 +3,18 @@ import type { Result, Selection, SplitClient } from 'split-inference';
 import { element, setText } from './dom.js';
 import { History } from './history.js';
 import type { Session } from './session.js';
-import { calmly, throttled } from './throttle.js';
+import { calmly, paced, throttled } from './throttle.js';
 import { ChartsView } from './views/charts.js';
 import { ConnectionView } from './views/connection.js';
 import { FiguresView } from './views/figures.js';
 import { NetworkView } from './views/network.js';
 import { ResultView } from './views/result.js';
 import { StagesView } from './views/stages.js';
-import { describe, reason } from './words.js';
+import { count, describe, imagesOf, reason } from './words.js';
 
-/** How often figures change at most: faster, nobody reads them. */
-const FIGURES_MS = 100;
+/** How often figures change at most: faster, nobody reads them. Another label or operating point does not wait. */
+const FIGURES_MS = 80;
+const CHARTS_MS = 100;
 const TABLE_MS = 500;
 
 /** Everything that the page shows of client and results. */
@@ -27,12 +28,11 @@ export class Page {
   readonly #stages = new StagesView();
   readonly #charts = new ChartsView();
   #client: SplitClient | undefined;
+  /** The last result, and the one on screen. */
   #last: Result | undefined;
-  readonly #showFigures = throttled(
-    () => FIGURES_MS,
-    () => this.#drawFigures(),
-  );
-  readonly #showCharts = throttled(calmly(FIGURES_MS), () => this.#charts.show(this.#history));
+  #shown: Result | undefined;
+  readonly #showReadout = paced(FIGURES_MS, () => this.#drawReadout());
+  readonly #showCharts = throttled(calmly(CHARTS_MS), () => this.#charts.show(this.#history));
   readonly #showTable = throttled(calmly(TABLE_MS), () => this.#drawTable());
 
   constructor(session: Session) {
@@ -42,9 +42,11 @@ export class Page {
   /** Shows a client's series. */
   use(client: SplitClient): void {
     this.#client = client;
-    const { series, measuredOn, measuredImages, classes } = client.series;
-    const images = `accuracies measured on ${measuredImages.toLocaleString('en')} images of ${measuredOn}`;
-    setText(element('about', HTMLElement), `Series ${series}: ${classes.length} classes, ${images}.`);
+    const { series, classes, notice } = client.series;
+    const many = count(classes.length, 'class', 'classes');
+    const about = `Series ${series}: ${many}. Accuracies: right on ${imagesOf(client.series)}. ${notice}`;
+    setText(element('about', HTMLElement), about.trim());
+    setText(element('knows', HTMLElement), `It knows ${many}: ${classes.join(', ')}.`);
     this.#result.wait('No picture yet');
     if (client.selection) this.select(client.selection);
   }
@@ -53,19 +55,15 @@ export class Page {
   show(result: Result): void {
     this.#last = result;
     this.#history.add(result, performance.now());
-    this.#showFigures();
+    this.#showReadout(result.label !== this.#shown?.label || result.point !== this.#shown.point);
     this.#showCharts();
     this.#showTable();
   }
 
-  /** Shows the operating point in use, and why. */
+  /** Shows the operating point that will be used, and why; once there is a result, this is shown with the next one. */
   select(selection: Selection): void {
-    const { series, state } = this.#client ?? {};
-    const point = series?.points[selection.point];
-    if (!series || !state || !point) return;
-    this.#network.show(point, series);
-    setText(element('in-use', HTMLElement), describe(point, series));
-    setText(element('reason', HTMLElement), reason(selection, series, state));
+    if (!this.#shown) this.#showPoint(selection.point);
+    this.#showReason(this.#shown?.point ?? selection.point);
   }
 
   /** Says why there is no result. */
@@ -73,15 +71,38 @@ export class Page {
     this.#result.wait(text);
   }
 
-  #drawFigures(): void {
+  /** All that is shown at a time belongs to one result. */
+  #drawReadout(): void {
+    const result = this.#last;
+    if (!result) return;
+    const isOther = result.point !== this.#shown?.point;
+    this.#shown = result;
+    this.#result.show(result);
+    const accuracy = this.#client?.series.points[result.point]?.accuracy;
+    this.#figures.show(result, accuracy, this.#history);
+    this.#showPoint(result.point, result.messageBytes);
+    if (isOther) this.#showReason(result.point);
+  }
+
+  #showPoint(index: number, messageBytes?: number): void {
     const { series } = this.#client ?? {};
-    if (!this.#last) return;
-    this.#result.show(this.#last);
-    this.#figures.show(this.#last, series?.points[this.#last.point]?.accuracy, this.#history);
+    const point = series?.points[index];
+    if (!series || !point) return;
+    this.#network.show(point, messageBytes);
+    setText(element('in-use', HTMLElement), describe(point, series));
+  }
+
+  /** Why an operating point is in use. */
+  #showReason(shown: number): void {
+    const { series, state, selection } = this.#client ?? {};
+    if (!series || !state || !selection) return;
+    const capture = this.#history.median('capture');
+    setText(element('reason', HTMLElement), reason(selection, { series, state, shown, capture }));
   }
 
   #drawTable(): void {
     if (this.#last) this.#stages.show(this.#last, this.#history);
-    setText(element('session', HTMLElement), `${this.#session.count.toLocaleString('en')} frames measured.`);
+    if (this.#shown) this.#showReason(this.#shown.point);
+    setText(element('session', HTMLElement), `${count(this.#session.count, 'frame')} measured.`);
   }
 }

@@ -17,6 +17,7 @@ export class Player {
   readonly #listener: PlayerListener;
   #client: SplitClient | undefined;
   #source: Source | undefined;
+  #isPaused = false;
   #run = new AbortController();
 
   constructor(listener: PlayerListener) {
@@ -31,7 +32,7 @@ export class Player {
 
   /** Whether results are to be expected. */
   get isPlaying(): boolean {
-    return this.#client !== undefined && this.#source !== undefined && !document.hidden;
+    return this.#client !== undefined && this.#source !== undefined && !this.#rests;
   }
 
   /** Takes a client, in place of the one before. */
@@ -44,12 +45,24 @@ export class Player {
   play(source: Source | undefined): void {
     this.#source?.close();
     this.#source = source;
-    if (document.hidden) source?.pause();
+    if (this.#rests) source?.pause();
     this.#restart();
   }
 
+  /** Stops, or goes on after that. */
+  pause(isPaused: boolean): void {
+    if (this.#isPaused === isPaused) return;
+    this.#isPaused = isPaused;
+    this.#look();
+  }
+
+  /** Nobody looks, or the user wants to look at one picture. */
+  get #rests(): boolean {
+    return document.hidden || this.#isPaused;
+  }
+
   #look(): void {
-    if (document.hidden) this.#source?.pause();
+    if (this.#rests) this.#source?.pause();
     else this.#source?.resume();
     this.#restart();
   }
@@ -59,7 +72,7 @@ export class Player {
     this.#run = new AbortController();
     const { signal } = this.#run;
     const [client, source] = [this.#client, this.#source];
-    if (!client || !source || document.hidden) return;
+    if (!client || !source || this.#rests) return;
     this.#answers(client, source, signal).catch((thrown) => {
       if (!signal.aborted) this.#listener.failed(thrown);
     });

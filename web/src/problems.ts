@@ -69,7 +69,7 @@ const RELEASE = 'Page and edge worker have to be of one release: load the page a
 
 /** What to do, beyond what the messages themselves say. */
 const ADVICE: Partial<Record<ErrorCode, string>> = {
-  'download-failed': 'Check that this device is online and that the edge worker runs; then try again.',
+  'download-failed': 'Check that this device is online and that the edge worker runs; the page tries again by itself.',
   'segment-damaged': ANEW,
   'segment-invalid': ANEW,
   'manifest-version': RELEASE,

@@ -15,6 +15,18 @@ export const LINKS: readonly Link[] = [
   { name: 'poor', throttle: { bytesPerSecond: 25_000, roundTripMs: 200 } },
 ];
 
+/** Slowdowns of the device to choose from. */
+export const DEVICES: readonly number[] = [1, 5, 10, 40];
+
+/** Devices and links that people know, to compare: a phone computes about five times as slowly as a laptop, an old one ten times, a camera with a small processor forty times. */
+export const PRESETS: readonly { name: string; link: string; device: number }[] = [
+  { name: 'This device and link', link: 'none', device: 1 },
+  { name: 'Phone on 4G', link: '4G', device: 5 },
+  { name: 'Old phone on Wi-Fi', link: 'Wi-Fi', device: 10 },
+  { name: 'Small camera on Wi-Fi', link: 'Wi-Fi', device: 40 },
+  { name: 'Phone, poor link', link: 'poor', device: 5 },
+];
+
 /** What is made slower than it is, on purpose. */
 export interface Slower {
   /** Place among `LINKS`. */

@@ -3,10 +3,38 @@
  * bring to the screen what was drawn, take about as much again.
  */
 const SHARE = 0.03;
+/** One slow paint says little about the next: after this time, charts are drawn whatever the last drawing took. */
+const LONGEST_WAIT_MS = 2000;
+
+/**
+ * Calls `work` when the page is painted next if it is urgent or was not called for this long, else once that time is over. The last call
+ * is never lost, and what other drawing takes never adds to the wait.
+ */
+export function paced(milliseconds: number, work: () => void): (isUrgent: boolean) => void {
+  let last = Number.NEGATIVE_INFINITY;
+  let isDue = false;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const run = () => {
+    clearTimeout(timer);
+    timer = undefined;
+    isDue = false;
+    last = performance.now();
+    work();
+  };
+  const paint = () => {
+    if (!isDue) requestAnimationFrame(run);
+    isDue = true;
+  };
+  return (isUrgent) => {
+    const wait = last + milliseconds - performance.now();
+    if (isUrgent || wait <= 0) paint();
+    else timer ??= setTimeout(paint, wait);
+  };
+}
 
 /**
  * Calls `work` now if it was not called for so long, else once that time is over: the last call is never lost. What it draws is
- * counted, too: on a slow device it is called less often.
+ * counted, too: on a slow device it is called less often, but never less than every two seconds.
  */
 export function throttled(milliseconds: () => number, work: () => void): () => void {
   let last = Number.NEGATIVE_INFINITY;
@@ -27,7 +55,8 @@ export function throttled(milliseconds: () => number, work: () => void): () => v
   };
   return () => {
     if (timer !== undefined) return;
-    const wait = last + Math.max(milliseconds(), cost / SHARE) - performance.now();
+    const pause = Math.max(milliseconds(), Math.min(cost / SHARE, LONGEST_WAIT_MS));
+    const wait = last + pause - performance.now();
     if (wait <= 0) run();
     else timer = setTimeout(run, wait);
   };

@@ -17,6 +17,16 @@ export function bytes(value: number): string {
   return value < 1e6 ? `${(value / 1000).toFixed(1)}${SPACE}kB` : `${(value / 1e6).toFixed(1)}${SPACE}MB`;
 }
 
+/** A number of bytes to the last one. */
+export function exactBytes(value: number): string {
+  return count(Math.round(value), 'byte');
+}
+
+/** A number of things, with their name in the singular or plural. */
+export function count(value: number, one: string, many = `${one}s`): string {
+  return `${value.toLocaleString('en')}${SPACE}${value === 1 ? one : many}`;
+}
+
 /** Whether an operating point splits the network at all, and if not, where all of it runs. */
 export function placeOf({ split }: Pick<OperatingPoint, 'split'>): 'device' | 'edge' | 'both' {
   if (split === 'output') return 'device';
@@ -26,23 +36,29 @@ export function placeOf({ split }: Pick<OperatingPoint, 'split'>): 'device' | 'e
 /** Where the network is cut. */
 export function cutOf(point: Pick<OperatingPoint, 'split'>): string {
   const place = placeOf(point);
-  if (place === 'both') return `split after ${point.split}`;
+  if (place === 'both') return `split after layer ${point.split}`;
   return place === 'device' ? 'everything on this device' : 'everything on the edge worker';
 }
 
 /** What crosses the link. */
-export function codecOf({ codec, image, features }: OperatingPoint): string {
+function crossing({ codec, image, features }: OperatingPoint): string {
   if (image) return `the picture as ${FORMATS[image.type] ?? image.type} of quality ${Math.round(100 * image.quality)}`;
-  if (codec === 'none') return 'nothing is sent';
-  return `${codec} features, ${features.join(' × ')}`;
+  if (codec === 'none') return 'nothing';
+  const bits = codec.replace(/^(\d+)-bit$/, (_, bits) => `of ${count(Number(bits), 'bit')} each`);
+  return `${features.join(' × ')} features ${bits}, coded`;
 }
 
-/** An operating point in a sentence. */
+/** An operating point in sentences. */
 export function describe(point: OperatingPoint, series: Series): string {
-  const cut = cutOf(point);
-  const images = `${series.measuredImages.toLocaleString('en')} images of ${series.measuredOn}`;
-  const accuracy = `${percent(point.accuracy)} right on ${images}, ${percent(series.unprunedAccuracy)} before pruning`;
-  return `Variant ${point.variant}, ${cut}; ${codecOf(point)}. ${accuracy}.`;
+  const work = (point.headMacs + point.tailMacs) / series.unprunedMacs;
+  const pruned = `Network ${point.variant}, pruned to ${percent(100 * work, 0)} of the computing`;
+  const accuracy = `${percent(point.accuracy)} right on ${imagesOf(series)}, ${percent(series.unprunedAccuracy)} before pruning`;
+  return `${sentence(cutOf(point))}. Sent: ${crossing(point)}. ${pruned}: ${accuracy}.`;
+}
+
+/** What accuracies were measured on; most names of data sets begin with how many images they are. */
+export function imagesOf({ measuredImages, measuredOn }: Series): string {
+  return /^\d/.test(measuredOn) ? measuredOn : `${count(measuredImages, 'image')} of ${measuredOn}`;
 }
 
 /** An operating point in a few words. */
@@ -50,9 +66,27 @@ export function nameOf(point: OperatingPoint): string {
   return placeOf(point) === 'both' ? `${point.split}, ${point.codec}, variant ${point.variant}` : cutOf(point);
 }
 
+/** What explains a selection beside itself. */
+export interface Circumstances {
+  series: Series;
+  state: ConnectionState;
+  /** The operating point of the result that is shown. */
+  shown: number;
+  /** What taking a picture lately took, in milliseconds: predictions begin after that. */
+  capture: number;
+}
+
 /** Why an operating point is in use. */
-export function reason(selection: Selection, series: Series, state: ConnectionState): string {
-  return [why(selection, state), expectation(selection), rival(selection, series), link(selection, state)]
+export function reason(selection: Selection, { series, state, shown, capture }: Circumstances): string {
+  const next = series.points[selection.point];
+  const change = next && selection.point !== shown ? `Changing to: ${nameOf(next)}.` : '';
+  return [
+    change,
+    why(selection, state),
+    expectation(selection, capture),
+    rival(selection, series, capture),
+    link(selection, state),
+  ]
     .filter((it) => it !== '')
     .join(' ');
 }
@@ -65,10 +99,11 @@ function why({ automatic, meets, kept, predicted }: Selection, state: Connection
   return kept ? 'Kept: the best one now is better by too little to change for.' : 'Meets the goal best.';
 }
 
-function expectation({ predicted }: Selection): string {
+function expectation({ predicted }: Selection, capture: number): string {
   if (!predicted) return '';
   const { device, transmission, roundTrip, edge, download } = predicted;
   const parts: [string, number][] = [
+    ['picture', capture],
     ['device', device],
     ['transmission', transmission],
     ['round trip', roundTrip],
@@ -76,15 +111,14 @@ function expectation({ predicted }: Selection): string {
     ['download', download],
   ];
   const terms = parts.filter((it) => it[1] > 0).map(([name, value]) => `${name} ${milliseconds(value)}`);
-  return terms.length > 1
-    ? `Expected: ${time(predicted.total)} (${terms.join(' + ')}).`
-    : `Expected: ${time(predicted.total)}.`;
+  const total = time(capture + predicted.total);
+  return terms.length > 1 ? `Expected: ${total} (${terms.join(' + ')}).` : `Expected: ${total}.`;
 }
 
-function rival({ runnerUp }: Selection, series: Series): string {
+function rival({ runnerUp }: Selection, series: Series, capture: number): string {
   const point = runnerUp && series.points[runnerUp.point];
   if (!point) return '';
-  return `Next best: ${nameOf(point)}, ${time(runnerUp.predicted.total)} at ${percent(point.accuracy)}.`;
+  return `Next best: ${nameOf(point)}, ${time(capture + runnerUp.predicted.total)} at ${percent(point.accuracy)}.`;
 }
 
 function link(selection: Selection, state: ConnectionState): string {
@@ -99,6 +133,10 @@ function time(value: number): string {
 }
 
 /** A percentage. */
-function percent(value: number): string {
-  return `${value.toFixed(1)}${SPACE}%`;
+export function percent(value: number, digits = 1): string {
+  return `${value.toFixed(digits)}${SPACE}%`;
+}
+
+function sentence(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
 }

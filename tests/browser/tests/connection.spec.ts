@@ -41,6 +41,34 @@ test.describe('an edge worker that dies', () => {
   });
 });
 
+test.describe('a lost connection', () => {
+  test.use({ expected: [REFUSED] });
+
+  test('is tried at once when the user wishes', async ({ page, results }) => {
+    let edge = await startEdge(HEAVY);
+    try {
+      await openReady(page, edge, results);
+      await edge.kill();
+      // After several failures, the next attempt by itself is seconds away.
+      await expect(page.locator('#state-detail')).toHaveText(/again in [4-9] s/, { timeout: 20_000 });
+      edge = await startEdge(HEAVY, { listen: edge.address });
+      const attempt = page.evaluate(
+        () =>
+          new Promise((resolve) => {
+            const state = document.querySelector('#state');
+            if (state) new MutationObserver(() => resolve(state.textContent)).observe(state, { childList: true });
+          }),
+      );
+      await page.getByRole('button', { name: 'Try now' }).click();
+      expect(await attempt).toBe('connecting');
+      await expect(page.locator('#state')).toHaveText('connected');
+      await expect(page.locator('#error')).toBeEmpty();
+    } finally {
+      await edge.kill();
+    }
+  });
+});
+
 test('a link that gets slow moves everything to the device within three seconds, one that gets fast moves it back', async ({
   page,
   results,

@@ -135,6 +135,25 @@ test('a link on which nothing arrives is told', async ({ page, edge, context }) 
   ]);
 });
 
+test.describe('a download that is cut off', () => {
+  test.use({ expected: [NETWORK] });
+
+  for (const file of ['**/*.wasm', '**/manifest.json']) {
+    test(`of ${file} is tried again by itself`, async ({ page, edge, results }) => {
+      let isCut = false;
+      await page.route(file, (route) => {
+        if (isCut) return route.continue();
+        isCut = true;
+        return route.abort('connectionreset');
+      });
+      await open(page, edge, { source: 'sample' });
+      await expectError(page, /cannot be loaded.*tries again by itself/);
+      await results.take({ count: 3 });
+      await expect(page.locator('#error')).toBeEmpty();
+    });
+  }
+});
+
 /** An operating point whose head has a segment that is part of nothing that runs on the device alone, and the SHA-256 of that. */
 async function ownSegment({ folder }: Series): Promise<{ point: number; missing: string }> {
   const manifest: Manifest = JSON.parse(await readFile(`${folder}/manifest.json`, 'utf8'));

@@ -1,9 +1,8 @@
 import type { Goal, Series } from 'split-inference';
 
 import { element, setText } from '../dom.js';
+import { MODES, type Mode, type Wish } from '../options.js';
 import { fillPoints } from './points.js';
-
-type Among = 'all' | 'device' | 'edge' | 'split';
 
 /** Value of the select that leaves the choice to the goal. */
 const AUTO = 'auto';
@@ -17,6 +16,10 @@ export class GoalControls {
   readonly #onChange: (goal: Goal) => void;
   /** What people have changed, maybe before there was a series. */
   readonly #touched = new Set<EventTarget | null>();
+  /** Whether people changed anything after the link was followed. */
+  #isChanged = false;
+  /** The operating point that a link asks for. */
+  #wished: number | undefined;
   /** The floor to start with, which the slider shows rounded. */
   #defaultFloor: number | undefined;
 
@@ -28,8 +31,29 @@ export class GoalControls {
     this.#showBounds();
   }
 
+  /** Sets the controls to what a link asks for. */
+  wish({ goal, floor, ceiling, mode, point }: Partial<Wish>): void {
+    if (goal) this.#check('goal', goal);
+    if (mode) this.#check('mode', mode);
+    if (floor !== undefined) this.#floor.value = `${floor}`;
+    if (ceiling !== undefined) this.#ceiling.value = `${ceiling}`;
+    // As if it had been set here, before there was a series.
+    if (floor !== undefined) this.#touched.add(this.#floor);
+    this.#wished = point;
+    this.#showBounds();
+  }
+
+  /** What the controls say, for a link. */
+  get wished(): Wish {
+    const goal = this.#checked('goal') === 'accuracy' ? 'accuracy' : 'latency';
+    const mode = this.#mode();
+    const bound = goal === 'accuracy' ? { ceiling: this.#ceiling.valueAsNumber } : { floor: this.#floor.valueAsNumber };
+    return { goal, mode, ...bound, ...(this.#point.value !== AUTO && { point: Number(this.#point.value) }) };
+  }
+
   /** Sets the controls to what a series has; what people chose before there was one stays. */
-  show(series: Series, point: number | undefined): void {
+  show(series: Series): void {
+    const point = this.#wished;
     const accuracies = series.points.map((it) => it.accuracy);
     this.#floor.min = `${Math.floor(Math.min(...accuracies))}`;
     // Rounded down, so that the most accurate point is always among those that will do.
@@ -40,14 +64,19 @@ export class GoalControls {
       this.#floor.value = `${defaultGoal.atLeast}`;
     }
     fillPoints(this.#point, series);
-    this.#point.value = point === undefined || this.#touched.size > 0 ? AUTO : `${point}`;
+    this.#point.value = point === undefined || this.#isChanged ? AUTO : `${point}`;
     this.#showBounds();
   }
 
   /** What the controls say. */
   get goal(): Goal {
     if (this.#point.value !== AUTO) return { kind: 'fixed', point: Number(this.#point.value) };
-    const among = this.#among();
+    return this.goalAmong(this.#mode());
+  }
+
+  /** The goal, among other points than those that the controls say. */
+  goalAmong(mode: Mode): Goal {
+    const among = mode === 'automatic' ? 'all' : mode;
     return this.#checked('goal') === 'accuracy'
       ? { kind: 'highestAccuracy', atMost: this.#ceiling.valueAsNumber, among }
       : { kind: 'lowestLatency', atLeast: this.#atLeast(), among };
@@ -55,6 +84,7 @@ export class GoalControls {
 
   #changed(control: EventTarget | null): void {
     this.#touched.add(control);
+    this.#isChanged = true;
     // Whoever moves a bound means that goal, and whoever changes a goal no longer wants the point chosen by hand.
     if (control === this.#floor) this.#check('goal', 'latency');
     if (control === this.#ceiling) this.#check('goal', 'accuracy');
@@ -81,9 +111,8 @@ export class GoalControls {
     return this.#touched.has(this.#floor) ? valueAsNumber : (this.#defaultFloor ?? valueAsNumber);
   }
 
-  #among(): Among {
-    const mode = this.#checked('mode');
-    return mode === 'device' || mode === 'edge' || mode === 'split' ? mode : 'all';
+  #mode(): Mode {
+    return MODES.find((it) => it === this.#checked('mode')) ?? 'automatic';
   }
 
   #checked(name: string): string | undefined {

@@ -1,51 +1,110 @@
 import { element, setText } from '../dom.js';
 import type { StartSource } from '../options.js';
 import { messageOf, type Problems } from '../problems.js';
-import { type Camera, type CameraWish, listCameras, openCamera } from '../sources/camera.js';
-import { openFile } from '../sources/file.js';
+import { type Camera, type CameraWish, listCameras, openCamera, rememberCamera } from '../sources/camera.js';
+import { openAddress, openFile } from '../sources/file.js';
 import { openSample } from '../sources/sample.js';
 import type { Source } from '../sources/source.js';
-import { acceptDrops } from './drop.js';
+import { acceptDrops, acceptPastes } from './drop.js';
 
 type Kind = 'camera' | 'sample' | 'file';
+
+/** How long each of several pictures is shown. */
+const TURN_MS = 4000;
+
+/** What the controls tell. */
+export interface SourceListener {
+  /** This is looked at from now on. */
+  source(source: Source | undefined): void;
+  /** Whether what is looked at stands still at the user's wish. */
+  paused(isPaused: boolean): void;
+}
 
 /** The controls by which people say what is looked at. */
 export class SourceControls {
   readonly #problems: Problems;
-  readonly #onSource: (source: Source | undefined) => void;
+  readonly #listener: SourceListener;
   readonly #file = element('file', HTMLInputElement);
   readonly #device = element('device', HTMLSelectElement);
   readonly #choice = element('camera-choice', HTMLElement);
+  readonly #turns = element('turns', HTMLElement);
   readonly #detail = element('source-detail', HTMLElement);
+  readonly #pause = element('pause', HTMLElement);
   #camera: Camera | undefined;
   #shown: Source | undefined;
+  #isPaused = false;
+  /** Files that are shown in turn, and which of them is. */
+  #files: File[] = [];
+  #turn = 0;
+  #timer: ReturnType<typeof setTimeout> | undefined;
   /** Counts what was asked for: what comes after something newer was asked for is not wanted any more. */
   #asked = 0;
 
-  constructor(problems: Problems, onSource: (source: Source | undefined) => void) {
+  constructor(problems: Problems, listener: SourceListener) {
     this.#problems = problems;
-    this.#onSource = onSource;
+    this.#listener = listener;
     element('sample', HTMLElement).onclick = () => this.start('sample');
-    element('camera', HTMLElement).onclick = () => this.start('camera');
+    element('camera', HTMLElement).onclick = () => (this.#camera ? this.#stop() : this.start('camera'));
     element('flip', HTMLElement).onclick = () => this.#flip();
+    element('previous', HTMLElement).onclick = () => this.#go(-1);
+    element('next', HTMLElement).onclick = () => this.#go(1);
+    this.#pause.onclick = () => this.#setPaused(!this.#isPaused);
     this.#device.onchange = () => this.#openCamera({ device: this.#device.value });
     // So that the same file can be chosen again.
     this.#file.onclick = () => {
       this.#file.value = '';
     };
-    this.#file.onchange = () => this.#openFile(this.#file.files?.[0]);
-    acceptDrops((file) => this.#openFile(file));
+    this.#file.onchange = () => this.#openFiles([...(this.#file.files ?? [])]);
+    const address = element('address', HTMLInputElement);
+    element('address-form', HTMLFormElement).onsubmit = (event) => {
+      event.preventDefault();
+      this.#openAddress(address.value);
+    };
+    acceptDrops((files) => this.#openFiles(files));
+    acceptPastes(
+      (files) => this.#openFiles(files),
+      (url) => this.#openAddress(url),
+    );
     navigator.mediaDevices?.addEventListener('devicechange', () => this.#list());
   }
 
   /** Opens what the page starts with. */
   start(source: StartSource): void {
+    this.#files = [];
     if (source === 'camera') this.#openCamera({});
     if (source === 'sample') this.#open('sample', async () => openSample());
   }
 
-  #openFile(file: File | undefined): void {
-    if (file) this.#open('file', () => openFile(file));
+  #openFiles(files: File[]): void {
+    if (files.length === 0) return;
+    this.#files = files;
+    this.#turn = 0;
+    this.#openTurn();
+  }
+
+  async #openTurn(): Promise<void> {
+    const file = this.#files[this.#turn];
+    if (!file) return;
+    const files = this.#files;
+    await this.#open('file', () => openFile(file), file.name);
+    // One that cannot be shown does not keep the others back.
+    if (files === this.#files && files.length > 1) this.#waitForTurn();
+  }
+
+  #waitForTurn(): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => (this.#isPaused ? this.#waitForTurn() : this.#go(1)), TURN_MS);
+  }
+
+  #go(step: number): void {
+    if (this.#files.length === 0) return;
+    this.#turn = (this.#turn + step + this.#files.length) % this.#files.length;
+    this.#openTurn();
+  }
+
+  #openAddress(url: string): void {
+    this.#files = [];
+    this.#open('file', () => openAddress(url), url);
   }
 
   async #openCamera(wish: CameraWish): Promise<void> {
@@ -53,16 +112,26 @@ export class SourceControls {
     if (this.#camera) this.#show(undefined, 'camera');
     this.#camera = undefined;
     const camera = await this.#open('camera', () => openCamera(wish, () => this.#lost()));
-    if (camera) this.#camera = camera;
+    if (camera) {
+      this.#camera = camera;
+      rememberCamera(camera.device);
+    }
+    this.#nameCamera();
     await this.#list();
   }
 
   /** Opens a source; the one before is shown until it is there, and on if it cannot be had. */
-  async #open<Opened extends Source>(kind: Kind, open: () => Promise<Opened>): Promise<Opened | undefined> {
+  async #open<Opened extends Source>(
+    kind: Kind,
+    open: () => Promise<Opened>,
+    name?: string,
+  ): Promise<Opened | undefined> {
+    clearTimeout(this.#timer);
     this.#asked += 1;
     const asked = this.#asked;
     try {
       if (kind === 'camera') setText(this.#detail, 'Waiting for the camera…');
+      if (name !== undefined) setText(this.#detail, `Opening ${name} …`);
       const source = await open();
       if (asked === this.#asked) {
         if (kind !== 'camera') this.#camera = undefined;
@@ -89,8 +158,32 @@ export class SourceControls {
     for (const it of ['sample', 'camera'] as const) element(it, HTMLElement).ariaPressed = `${it === kind}`;
     this.#file.parentElement?.classList.toggle('pressed', kind === 'file');
     this.#choice.hidden = kind !== 'camera' || this.#device.options.length < 2;
-    setText(this.#detail, source?.name ?? '');
-    this.#onSource(source);
+    this.#nameCamera();
+    const several = kind === 'file' && this.#files.length > 1;
+    this.#turns.hidden = !several;
+    const place = several ? `${this.#turn + 1} of ${this.#files.length}: ` : '';
+    setText(this.#detail, source ? place + source.name : '');
+    this.#listener.source(source);
+    // Another picture of several does not end a pause by itself; anything else is looked at at once.
+    this.#pause.hidden = !source || (source.still && !several);
+    if (!several) this.#setPaused(false);
+  }
+
+  #setPaused(isPaused: boolean): void {
+    this.#isPaused = isPaused;
+    this.#pause.ariaPressed = `${isPaused}`;
+    this.#listener.paused(isPaused);
+  }
+
+  /** The camera's button is also the one that stops it. */
+  #nameCamera(): void {
+    setText(element('camera', HTMLElement), this.#camera && this.#shown === this.#camera ? 'Stop camera' : 'Camera');
+  }
+
+  #stop(): void {
+    this.#camera = undefined;
+    this.#show(undefined);
+    setText(this.#detail, 'The camera is off.');
   }
 
   async #list(): Promise<void> {

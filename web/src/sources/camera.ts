@@ -18,12 +18,37 @@ export interface Camera extends Source {
 /** More would be thrown away: networks look at far fewer pixels. */
 const SIZE = { width: { ideal: 640 }, height: { ideal: 480 } };
 
-/** Starts a camera; `onLost` is called if it goes away. */
+/** Where the camera that was used last is kept for the next visit. */
+const REMEMBERED = 'camera';
+
+/** Keeps which camera is used. A browser that keeps nothing forgets it. */
+export function rememberCamera(device: string): void {
+  try {
+    localStorage.setItem(REMEMBERED, device);
+  } catch {
+    // The next visit starts with the browser's own choice.
+  }
+}
+
+function remembered(): string | undefined {
+  try {
+    return localStorage.getItem(REMEMBERED) ?? undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Starts a camera, the one used last if none is named; `onLost` is called if it goes away. */
 export async function openCamera({ device, facing }: CameraWish, onLost: () => void): Promise<Camera> {
   if (!navigator.mediaDevices) {
     throw new SourceError('The camera works only over HTTPS or on localhost: open this page there.');
   }
-  const which = device !== undefined ? { deviceId: { exact: device } } : { facingMode: facing ?? 'environment' };
+  const last = facing === undefined ? remembered() : undefined;
+  const which =
+    device !== undefined
+      ? { deviceId: { exact: device } }
+      : // One that is not there any more is no reason to refuse.
+        { facingMode: facing ?? 'environment', ...(last && { deviceId: { ideal: last } }) };
   const stream = await navigator.mediaDevices
     .getUserMedia({ video: { ...SIZE, ...which } })
     .catch((thrown) => Promise.reject(new SourceError(refusal(thrown), { cause: thrown })));
@@ -40,10 +65,11 @@ export async function openCamera({ device, facing }: CameraWish, onLost: () => v
     still: false,
     device: deviceId,
     facing: facingMode,
+    mirrored: looksAtUser(facingMode),
     pause: () => {
       // The camera keeps running, but delivers black pictures, or none: asking for it again might ask the user again.
-      track.enabled = false;
       video.pause();
+      track.enabled = false;
     },
     resume: () => {
       track.enabled = true;
@@ -55,6 +81,11 @@ export async function openCamera({ device, facing }: CameraWish, onLost: () => v
       video.srcObject = null;
     },
   };
+}
+
+/** People know themselves from mirrors. A laptop's camera looks at its user, but browsers tell that on phones only. */
+function looksAtUser(facing: string | undefined): boolean {
+  return facing ? facing === 'user' : matchMedia('(hover: hover) and (pointer: fine)').matches;
 }
 
 /** Fills the choice of cameras. Browsers name them only after one was allowed. Returns how many there are. */

@@ -6,13 +6,35 @@ const LONGEST_SIDE = 1280;
 /** Opens an image or video file. */
 export async function openFile(file: File): Promise<Source> {
   if (file.type.startsWith('video/')) return openVideo(file);
+  if (isHeic(file))
+    return openImage(file).catch((cause) => Promise.reject(new SourceError(heicAdvice(file), { cause })));
   if (file.type.startsWith('image/')) return openImage(file);
   // Systems do not know every type: what opens is right.
   return openImage(file).catch(() => openVideo(file));
 }
 
+/** Opens the picture at an address, if its server lets other pages read it. */
+export async function openAddress(url: string): Promise<Source> {
+  const image = new Image();
+  image.crossOrigin = 'anonymous';
+  image.src = url;
+  try {
+    await image.decode();
+    return still(url, await createImageBitmap(image));
+  } catch (cause) {
+    const why = 'there is none, or its server does not let other pages read it';
+    throw new SourceError(`No picture can be loaded from ${url}: ${why}. Save the picture and choose it with File.`, {
+      cause,
+    });
+  }
+}
+
 async function openImage(file: File): Promise<Source> {
   const bitmap = await createImageBitmap(file).catch((cause) => Promise.reject(unreadable(file, 'picture', cause)));
+  return still(file.name, bitmap);
+}
+
+function still(name: string, bitmap: ImageBitmap): Source {
   const scale = Math.min(1, LONGEST_SIDE / Math.max(bitmap.width, bitmap.height));
   const canvas = document.createElement('canvas');
   canvas.width = Math.max(1, Math.round(bitmap.width * scale));
@@ -20,7 +42,7 @@ async function openImage(file: File): Promise<Source> {
   canvas.getContext('2d', { alpha: false })?.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
   bitmap.close();
   const nothing = () => undefined;
-  return { name: file.name, element: canvas, still: true, pause: nothing, resume: nothing, close: nothing };
+  return { name, element: canvas, still: true, pause: nothing, resume: nothing, close: nothing };
 }
 
 async function openVideo(file: File): Promise<Source> {
@@ -55,6 +77,16 @@ function loaded(video: HTMLVideoElement, url: string): Promise<void> {
     video.onerror = () => reject(new Error(video.error?.message));
     video.src = url;
   });
+}
+
+/** What iPhones take pictures as; most browsers do not read it. */
+function isHeic({ name, type }: File): boolean {
+  return /^image\/hei[cf]/.test(type) || /\.hei[cf]$/i.test(name);
+}
+
+function heicAdvice({ name }: File): string {
+  const formats = 'in Settings, Camera, Formats choose Most Compatible';
+  return `This browser does not read HEIC pictures such as ${name}: share it as JPEG, open this page in Safari, or, on the iPhone, ${formats} before taking pictures.`;
 }
 
 function unreadable({ name }: File, kind: 'picture' | 'video', cause: unknown): SourceError {

@@ -6,6 +6,8 @@ export interface Source {
   element: HTMLCanvasElement | HTMLVideoElement;
   /** Whether it is one picture that does not change. */
   still: boolean;
+  /** Whether it is shown as in a mirror; what is recognised is not. */
+  mirrored?: boolean;
   /** Stops what costs work while nobody looks. */
   pause(): void;
   /** Goes on after a pause. */

@@ -11,6 +11,7 @@ const SPIKE = 4;
 
 /** Charts of the last frames: latency, stacked by stage, and bytes. */
 export class ChartsView {
+  readonly #panel = element('charts', HTMLDetailsElement);
   readonly #timeline = element('timeline', HTMLElement);
   readonly #sizes = element('sizes', HTMLElement);
   #usual = 0;
@@ -31,6 +32,7 @@ export class ChartsView {
 
   /** Draws the last frames. */
   show(history: History): void {
+    if (!this.#panel.open) return;
     const { results } = history;
     // The newest frame is always at the right edge.
     const places = results.map((_, at) => LENGTH - results.length + at);

@@ -1,7 +1,7 @@
-import type { OperatingPoint, Series } from 'split-inference';
+import type { OperatingPoint } from 'split-inference';
 
-import { element, svg } from '../dom.js';
-import { bytes, cutOf, placeOf } from '../words.js';
+import { element, setText, svg } from '../dom.js';
+import { cutOf, exactBytes, placeOf } from '../words.js';
 
 type Shape = [number, number, number];
 
@@ -18,32 +18,38 @@ const ROOM_FOR_SIDES = 38;
 /** A picture of the network: a block for what goes in and one for what each segment gives, the split point where it is. */
 export class NetworkView {
   readonly #svg = element('network', SVGSVGElement);
-  #shown: { point: OperatingPoint; series: Series } | undefined;
+  #shown: OperatingPoint | undefined;
+  /** Bytes sent for the frame that is shown. */
+  #sent: number | undefined;
 
   constructor() {
     new ResizeObserver(() => this.#draw()).observe(this.#svg);
   }
 
-  /** Draws the network of an operating point. */
-  show(point: OperatingPoint, series: Series): void {
-    if (this.#shown?.point === point) return;
-    this.#shown = { point, series };
-    this.#draw();
+  /** Draws the network of an operating point, with what was sent for the frame shown; before there is one, with what is usual. */
+  show(point: OperatingPoint, messageBytes?: number): void {
+    this.#sent = messageBytes;
+    if (this.#shown !== point) {
+      this.#shown = point;
+      this.#draw();
+    }
+    const sent = this.#svg.querySelector('.sent');
+    if (sent) setText(sent, sentOf(point, messageBytes));
   }
 
   #draw(): void {
     const width = this.#svg.clientWidth;
-    if (!this.#shown || width === 0) return;
-    const { point, series } = this.#shown;
-    const shapes: Shape[] = [[3, series.height, series.width], ...point.layers];
+    const point = this.#shown;
+    if (!point || width === 0) return;
+    const shapes: Shape[] = [[3, point.height, point.width], ...point.layers];
     this.#svg.setAttribute('viewBox', `0 0 ${width} ${HEIGHT}`);
     this.#svg.setAttribute('aria-label', inWords(point, shapes));
-    this.#svg.replaceChildren(hatch(), ...drawing(point, shapes, width));
+    this.#svg.replaceChildren(hatch(), ...drawing(point, shapes, width, this.#sent));
   }
 }
 
 /** Everything, for a picture of this width. */
-function drawing(point: OperatingPoint, shapes: Shape[], width: number): SVGElement[] {
+function drawing(point: OperatingPoint, shapes: Shape[], width: number, messageBytes?: number): SVGElement[] {
   // The picture itself is always on the device.
   const onDevice = 1 + point.headLayers;
   const step = (width - GAP) / (shapes.length + 1);
@@ -56,7 +62,7 @@ function drawing(point: OperatingPoint, shapes: Shape[], width: number): SVGElem
     half('This device', GAP, border - step / 2 - GAP / 2, 'device'),
     half('Edge worker', border + step / 2 + GAP / 2, width, 'edge'),
   ];
-  return [...blocks, ...splitLine(point, border, width), ...halves.flat()];
+  return [...blocks, ...splitLine(point, border, width, messageBytes), ...halves.flat()];
 }
 
 interface Place {
@@ -82,16 +88,21 @@ function block([channels, height, wide]: Shape, { left, width, place, shapes }: 
 }
 
 /** The split point, with what crosses it. */
-function splitLine(point: OperatingPoint, x: number, width: number): SVGElement[] {
+function splitLine(point: OperatingPoint, x: number, width: number, messageBytes?: number): SVGElement[] {
   const nothing = placeOf(point) === 'device';
-  const sent = nothing ? 'nothing is sent' : `${bytes(point.meanMessageBytes)} a frame`;
   const anchor = x < 60 ? 'start' : x > width - 60 ? 'end' : 'middle';
   const at = anchor === 'start' ? 0 : anchor === 'end' ? width : x;
   return [
     svg('line', { x1: x, x2: x, y1: 26, y2: MIDDLE + TALLEST / 2 + 20, class: 'split-line' }),
     svg('path', { d: `M${x - 9} ${MIDDLE - 6}l8 6l-8 6z`, class: nothing ? 'arrow arrow-none' : 'arrow' }),
-    text(sent, at, HEIGHT - 4, 'sent', anchor),
+    text(sentOf(point, messageBytes), at, HEIGHT - 4, 'sent', anchor),
   ];
+}
+
+/** What crosses the link for a frame. */
+function sentOf(point: OperatingPoint, messageBytes?: number): string {
+  if (placeOf(point) === 'device') return 'nothing is sent';
+  return messageBytes === undefined ? `about ${exactBytes(point.meanMessageBytes)}` : exactBytes(messageBytes);
 }
 
 /** The name of a half above it, and a line along it. */

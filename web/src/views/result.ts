@@ -5,6 +5,8 @@ import { throttled } from '../throttle.js';
 
 /** How many classes are shown as bars. */
 const BARS = 5;
+/** Below this probability, the label is more likely wrong than right. */
+const SURE = 0.5;
 /** How often a screen reader is told, at most. */
 const TELL_MS = 2000;
 
@@ -12,6 +14,8 @@ const TELL_MS = 2000;
 export class ResultView {
   readonly #label = element('label', HTMLElement);
   readonly #probability = element('probability', HTMLElement);
+  readonly #unsure = element('unsure', HTMLElement);
+  readonly #runnerUp = element('runner-up', HTMLElement);
   readonly #bars = element('top', HTMLElement);
   readonly #seen = element('seen', HTMLCanvasElement);
   readonly #announcement = element('announcement', HTMLElement);
@@ -23,8 +27,7 @@ export class ResultView {
     () => {
       if (!this.#result || this.#result.label === this.#told) return;
       this.#told = this.#result.label;
-      const percent = Math.round(100 * this.#result.probability);
-      setText(this.#announcement, `${this.#told}, ${percent} percent`);
+      setText(this.#announcement, inWords(this.#result));
     },
   );
 
@@ -39,9 +42,18 @@ export class ResultView {
     this.#label.classList.remove('waiting');
     setText(this.#label, result.label);
     setText(this.#probability, percentage(result.probability));
+    this.#showDoubt(result);
     this.#showBars(result.top.slice(0, BARS));
     if (result.pixels) this.#showPixels(result.pixels);
     if (result.label !== this.#told) this.#tell();
+  }
+
+  #showDoubt({ probability, top: [, second] }: Result): void {
+    const isUnsure = probability < SURE;
+    this.#label.classList.toggle('doubtful', isUnsure);
+    this.#unsure.hidden = !isUnsure;
+    this.#runnerUp.hidden = !isUnsure || !second;
+    if (isUnsure && second) setText(this.#runnerUp, `or ${second.label}, ${percentage(second.probability)}`);
   }
 
   #showBars(classes: Result['top']): void {
@@ -63,6 +75,13 @@ export class ResultView {
     this.#seen.hidden = false;
     this.#seen.getContext('2d')?.putImageData(pixels, 0, 0);
   }
+}
+
+/** A result for those who hear it. */
+function inWords({ label, probability, top: [, second] }: Result): string {
+  const said = (label: string, probability: number) => `${label}, ${Math.round(100 * probability)} percent`;
+  if (probability >= SURE || !second) return said(label, probability);
+  return `Not sure: ${said(label, probability)}, or ${said(second.label, second.probability)}`;
 }
 
 function emptyBar(): HTMLElement {
