@@ -28,12 +28,14 @@ mod classify;
 pub mod codec;
 pub mod manifest;
 mod planar;
+pub mod prepare;
 pub mod selection;
 pub mod session;
 mod shape;
 pub mod wire;
 
 pub use classify::{MAX_TOP, softmax, top_classes};
-pub use manifest::{Digest, Manifest};
+pub use manifest::{Digest, Fit, Manifest, Preparation};
 pub use planar::{ColorMatrix, PlanarError, PlanarFrame};
+pub use prepare::{PrepareError, Preparer};
 pub use shape::{MAX_VALUES, Shape, ShapeError};

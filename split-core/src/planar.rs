@@ -1,6 +1,7 @@
 //! Camera frames, brought to the network's size.
 
-use std::ops::Range;
+use crate::manifest::Preparation;
+use crate::prepare::{Axis, PrepareError, Span, add};
 
 /// A camera's frame: a plane of brightness (Y), and at half the width and height two of colour (U and V), 8 bits a sample.
 ///
@@ -34,20 +35,17 @@ pub enum ColorMatrix {
 /// A frame that cannot be scaled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanarError {
-    /// The size is odd, or less than twice that of the network, so that a pixel might have no sample of colour.
-    #[error(
-        "a planar frame of {width}×{height} cannot be scaled to {to_width}×{to_height}: at least twice as many, and even, are needed"
-    )]
-    Size {
+    /// The width or height is odd, so that its last samples of colour belong to pixels beyond the frame.
+    #[error("a planar frame of {width}×{height} cannot be scaled: its sides must be even")]
+    Odd {
         /// Width of the frame.
         width: usize,
         /// Height of the frame.
         height: usize,
-        /// Width of the network's input.
-        to_width: usize,
-        /// Height of the network's input.
-        to_height: usize,
     },
+    /// Its size or the network's is out of range.
+    #[error(transparent)]
+    Size(#[from] PrepareError),
     /// There are more or fewer bytes than samples.
     #[error("a planar frame of {got} bytes, expected {expected}")]
     Length {
@@ -59,31 +57,29 @@ pub enum PlanarError {
 }
 
 impl PlanarFrame<'_> {
-    /// Scales the frame to so many RGBA pixels: each is the mean of the samples that it covers.
-    pub fn downscale(&self, width: usize, height: usize) -> Result<Vec<u8>, PlanarError> {
-        self.check(width, height)?;
-        let [y, u, v] = self.planes().map(|it| it.means(width, height));
-        let pixels = y.into_iter().zip(u).zip(v);
-        Ok(pixels.flat_map(|((y, u), v)| self.rgba(y, u, v)).collect())
-    }
-
-    fn check(&self, to_width: usize, to_height: usize) -> Result<(), PlanarError> {
+    /// Brings the frame to opaque RGBA pixels of `to` = `[rows, columns]`, by the rule of [`crate::prepare`]: each is the mean of the samples
+    /// that it covers.
+    pub fn prepare(&self, preparation: Preparation, to: [usize; 2]) -> Result<Vec<u8>, PlanarError> {
         let (width, height) = (self.width, self.height);
-        let is_even = width.is_multiple_of(2) && height.is_multiple_of(2);
-        if !is_even || to_width == 0 || to_height == 0 || width / 2 < to_width || height / 2 < to_height {
-            return Err(PlanarError::Size {
-                width,
-                height,
-                to_width,
-                to_height,
-            });
+        if !width.is_multiple_of(2) || !height.is_multiple_of(2) {
+            return Err(PlanarError::Odd { width, height });
         }
-        let (expected, got) = (width.saturating_mul(height).saturating_mul(3) / 2, self.bytes.len());
-        if expected == got {
-            Ok(())
-        } else {
-            Err(PlanarError::Length { expected, got })
+        let [rows, columns] = preparation.axes([height, width], to)?;
+        let half = preparation.axes([height / 2, width / 2], to)?;
+        let (expected, got) = (width * height * 3 / 2, self.bytes.len());
+        if expected != got {
+            return Err(PlanarError::Length { expected, got });
         }
+        let [y, u, v] = self.planes();
+        let y = y.means(&rows, &columns);
+        let [u, v] = [u, v].map(|it| it.means(&half[0], &half[1]));
+        let shares = rows
+            .spans()
+            .flat_map(|row| columns.spans().map(move |it| row.share() * it.share()));
+        let pixels = y.into_iter().zip(u).zip(v).zip(shares);
+        Ok(pixels
+            .flat_map(|(((y, u), v), share)| self.rgba(y, u, v, share, preparation.background))
+            .collect())
     }
 
     fn planes(&self) -> [Plane<'_>; 3] {
@@ -94,15 +90,8 @@ impl PlanarFrame<'_> {
             row: self.width,
             first: 0,
             step: 1,
-            width: self.width,
-            height: self.height,
         };
-        let half = Plane {
-            samples: colour,
-            width,
-            height,
-            ..y
-        };
+        let half = Plane { samples: colour, ..y };
         if self.interleaved {
             let u = Plane {
                 row: 2 * width,
@@ -121,8 +110,9 @@ impl PlanarFrame<'_> {
         }
     }
 
-    /// ITU-R BT.601 and BT.709, sections on the derivation of the signals, solved for red, green and blue.
-    fn rgba(&self, y: f32, u: f32, v: f32) -> [u8; 4] {
+    /// ITU-R BT.601 and BT.709, sections on the derivation of the signals, solved for red, green and blue. `share` of the pixel is the
+    /// frame's, the rest background.
+    fn rgba(&self, y: f32, u: f32, v: f32, share: f32, background: [u8; 3]) -> [u8; 4] {
         let [red, blue] = match self.matrix {
             ColorMatrix::Bt601 => [0.299, 0.114],
             ColorMatrix::Bt709 => [0.2126, 0.0722],
@@ -136,9 +126,12 @@ impl PlanarFrame<'_> {
         let b = y + 2.0 * (1.0 - blue) * colour * (u - 128.0);
         let r = y + 2.0 * (1.0 - red) * colour * (v - 128.0);
         let g = (y - red * r - blue * b) / (1.0 - red - blue);
-        // Conversions to integers saturate.
-        let [r, g, b] = [r, g, b].map(|it| it.round() as u8);
-        [r, g, b, 255]
+        let mut pixel = [255; 4];
+        for ((value, colour), behind) in pixel.iter_mut().zip([r, g, b]).zip(background) {
+            let mixed = colour.clamp(0.0, 255.0) * share + f32::from(behind) * (1.0 - share);
+            *value = mixed.round() as u8;
+        }
+        pixel
     }
 }
 
@@ -151,35 +144,28 @@ struct Plane<'a> {
     first: usize,
     /// Samples from one column to the next.
     step: usize,
-    width: usize,
-    height: usize,
 }
 
 impl Plane<'_> {
-    /// Means of `height` × `width` blocks, row by row.
-    fn means(&self, width: usize, height: usize) -> Vec<f32> {
-        let mut means = Vec::with_capacity(width * height);
+    /// Means of what each pixel covers, row by row; 0 where that is nothing.
+    fn means(&self, rows: &Axis, columns: &Axis) -> Vec<f32> {
+        let columns: Vec<Span> = columns.spans().collect();
+        let mut means = Vec::new();
         let mut sums = vec![0_u32; self.row];
-        for rows in (0..height).map(|at| block(at, height, self.height)) {
+        for rows in rows.spans() {
             sums.fill(0);
-            for row in self.samples[rows.start * self.row..rows.end * self.row].chunks_exact(self.row) {
-                for (sum, &sample) in sums.iter_mut().zip(row) {
-                    *sum += u32::from(sample);
-                }
+            let samples = &self.samples[rows.first * self.row..rows.end * self.row];
+            for (at, row) in (rows.first..).zip(samples.chunks_exact(self.row)) {
+                add(&mut sums, row, rows.weight(at));
             }
-            for columns in (0..width).map(|at| block(at, width, self.width)) {
-                let samples = columns.clone().map(|it| sums[self.first + it * self.step]);
-                let sum: u64 = samples.map(u64::from).sum();
-                means.push(sum as f32 / (rows.len() * columns.len()) as f32);
-            }
+            means.extend(columns.iter().map(|columns| {
+                let sum = columns.sum(|at| sums[self.first + at * self.step]);
+                let covered = rows.covered() * columns.covered();
+                sum as f32 / covered.max(1) as f32
+            }));
         }
         means
     }
-}
-
-/// The samples of one of `of` blocks of a row or column of `size`.
-fn block(at: usize, of: usize, size: usize) -> Range<usize> {
-    at * size / of..(at + 1) * size / of
 }
 
 #[cfg(test)]
@@ -187,6 +173,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::manifest::Fit;
+
+    const COVER: Preparation = Preparation {
+        fit: Fit::Cover,
+        background: [0; 3],
+    };
 
     fn frame(bytes: &[u8], width: usize, height: usize) -> PlanarFrame<'_> {
         PlanarFrame {
@@ -214,7 +206,7 @@ mod tests {
                 full_range,
                 ..frame(&bytes, 4, 4)
             };
-            let pixels = frame.downscale(2, 2).unwrap();
+            let pixels = frame.prepare(COVER, [2, 2]).unwrap();
             assert!(pixels.chunks(4).all(|it| it == &pixels[..4]));
             [pixels[0], pixels[1], pixels[2]]
         };
@@ -234,25 +226,30 @@ mod tests {
         }
     }
 
+    /// Grey pixels of the same brightness.
+    fn grey(samples: &[u8]) -> Vec<u8> {
+        samples.iter().flat_map(|it| [*it, *it, *it, 255]).collect()
+    }
+
     proptest! {
         #[test]
-        fn a_grey_pixel_is_the_mean_of_what_it_covers(
-            (width, height) in (4_usize..40, 4_usize..40),
+        fn a_grey_frame_is_prepared_like_its_pixels(
+            (width, height) in (1_usize..40, 1_usize..40),
             samples in prop::collection::vec(any::<u8>(), 80 * 80),
-            to in 2_usize..5,
+            (rows, columns) in (1_usize..50, 1_usize..50),
+            letterbox in any::<bool>(),
+            background in any::<[u8; 3]>(),
         ) {
             let (width, height) = (2 * width, 2 * height);
             let mut bytes = samples[..width * height].to_vec();
+            let preparation = Preparation { fit: if letterbox { Fit::Letterbox } else { Fit::Cover }, background };
+            let expected = preparation.apply(&grey(&bytes), [height, width], [rows, columns]).unwrap();
             bytes.resize(width * height * 3 / 2, 128);
             let frame = PlanarFrame { full_range: true, ..frame(&bytes, width, height) };
-            let pixels = frame.downscale(to, to).unwrap();
-            for (at, pixel) in pixels.chunks(4).enumerate() {
-                let (rows, columns) = (block(at / to, to, height), block(at % to, to, width));
-                let count = rows.len() * columns.len();
-                let sum: u32 = rows.flat_map(|y| columns.clone().map(move |x| (y, x))).map(|(y, x)| u32::from(samples[y * width + x])).sum();
-                let mean = (sum as f32 / count as f32).round() as u8;
-                prop_assert_eq!(pixel, [mean, mean, mean, 255]);
-            }
+            let pixels = frame.prepare(preparation, [rows, columns]).unwrap();
+            prop_assert_eq!(pixels.len(), expected.len());
+            // The one rounds sums of integers, the other of means.
+            prop_assert!(pixels.iter().zip(&expected).all(|(it, other)| it.abs_diff(*other) <= 1));
         }
 
         #[test]
@@ -262,7 +259,7 @@ mod tests {
             let pairs = u.iter().zip(v).flat_map(|(u, v)| [*u, *v]);
             let nv12: Vec<u8> = y.iter().copied().chain(pairs).collect();
             let interleaved = PlanarFrame { interleaved: true, ..frame(&nv12, 12, 8) };
-            prop_assert_eq!(frame(&samples, 12, 8).downscale(3, 4), interleaved.downscale(3, 4));
+            prop_assert_eq!(frame(&samples, 12, 8).prepare(COVER, [4, 3]), interleaved.prepare(COVER, [4, 3]));
         }
 
         #[test]
@@ -271,10 +268,10 @@ mod tests {
             size in any::<[u8; 4]>(),
             huge in any::<bool>(),
         ) {
-            let [width, height, to_width, to_height] = size.map(|it| usize::from(it % 16));
+            let [width, height, rows, columns] = size.map(|it| usize::from(it % 16));
             let width = if huge { usize::MAX - 1 } else { width };
-            if let Ok(pixels) = frame(&bytes, width, height).downscale(to_width, to_height) {
-                prop_assert_eq!(pixels.len(), 4 * to_width * to_height);
+            if let Ok(pixels) = frame(&bytes, width, height).prepare(COVER, [rows, columns]) {
+                prop_assert_eq!(pixels.len(), 4 * rows * columns);
             }
         }
     }
@@ -282,11 +279,13 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused() {
         let bytes = plain(0, 0, 0);
-        let size = |error| matches!(error, Err(PlanarError::Size { .. }));
-        assert!(size(frame(&bytes, 4, 4).downscale(3, 2)));
-        assert!(size(frame(&bytes, 4, 4).downscale(0, 2)));
-        assert!(size(frame(&bytes, 3, 4).downscale(1, 1)));
-        let short = frame(&bytes[..23], 4, 4).downscale(2, 2);
+        let odd = frame(&bytes, 3, 4).prepare(COVER, [1, 1]);
+        assert_eq!(odd, Err(PlanarError::Odd { width: 3, height: 4 }));
+        for (width, to) in [(4, [0, 2]), (4, [2, usize::MAX]), (0, [2, 2])] {
+            let error = frame(&bytes, width, 4).prepare(COVER, to);
+            assert!(matches!(error, Err(PlanarError::Size(_))), "{error:?}");
+        }
+        let short = frame(&bytes[..23], 4, 4).prepare(COVER, [2, 2]);
         assert_eq!(short, Err(PlanarError::Length { expected: 24, got: 23 }));
     }
 }

@@ -6,8 +6,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use image::imageops::FilterType;
-use split_core::Shape;
+use image::{DynamicImage, ImageDecoder, ImageError, ImageReader};
+use split_core::{Preparation, Shape};
 
 /// A picture of the network's size.
 pub struct Picture {
@@ -43,14 +43,16 @@ pub fn files(folder: &Path, count: usize) -> Result<Vec<PathBuf>> {
 }
 
 fn picture(path: &Path, shape: Shape) -> Result<Picture> {
-    let (width, height) = (shape.width() as u32, shape.height() as u32);
-    let picture = image::open(path)
-        .with_context(|| path.display().to_string())?
-        .into_rgba8();
-    let rgba = match picture.dimensions() == (width, height) {
-        true => picture.into_raw(),
-        false => image::imageops::resize(&picture, width, height, FilterType::Triangle).into_raw(),
+    let read = || {
+        let mut decoder = ImageReader::open(path)?.with_guessed_format()?.into_decoder()?;
+        let orientation = decoder.orientation()?;
+        let mut picture = DynamicImage::from_decoder(decoder)?;
+        picture.apply_orientation(orientation);
+        Ok::<_, ImageError>(picture.into_rgba8())
     };
+    let picture = read().with_context(|| path.display().to_string())?;
+    let from = [picture.height() as usize, picture.width() as usize];
+    let rgba = Preparation::default().apply(&picture, from, [shape.height(), shape.width()])?;
     Ok(Picture {
         rgba,
         class: class(path),

@@ -16,8 +16,10 @@ use split_core::{
 use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 
 use crate::{
+    device::cut,
     engine::{Engine, Notice},
     error::{ClientError, may_retry},
+    pictures::Pictures,
     scope,
     socket::{LinkSetting, MessageSocket, Socket, SocketEvent},
     throttle::Throttle,
@@ -91,6 +93,15 @@ impl Client {
     /// The series: classes, frame size, operating points.
     pub fn series(&self) -> Result<JsValue, JsValue> {
         object(&SeriesView::of(&self.shared.engine.borrow()))
+    }
+
+    /// What brings pictures to the pixels that an operating point's network takes.
+    pub fn pictures(&self, point: usize) -> Result<Pictures, JsValue> {
+        let engine = self.shared.engine.borrow();
+        let manifest = engine.manifest();
+        let cut = cut(manifest, point).map_err(thrown)?;
+        let shape = cut.input.shape;
+        Ok(Pictures::new(cut.input.preparation, [shape.height(), shape.width()]))
     }
 
     /// Files that must be downloaded before an operating point is ready: `{ path, sha256, bytes }`, the path relative to the manifest.

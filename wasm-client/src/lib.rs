@@ -14,12 +14,12 @@
 
 mod client;
 mod device;
-mod downscale;
 mod engine;
 mod error;
 #[cfg(test)]
 mod fixture;
 mod goal;
+mod pictures;
 mod scope;
 mod socket;
 mod throttle;
@@ -28,8 +28,8 @@ mod view;
 
 pub use client::Client;
 pub use device::{Clock, Device, DeviceStages, Product};
-pub use downscale::Downscaler;
 pub use engine::{Engine, FrameResult, Notice, Stages};
 pub use error::ClientError;
 pub use goal::{Among, Goal};
+pub use pictures::Pictures;
 pub use view::{PointView, SelectionView, SeriesView};

@@ -1,12 +1,8 @@
-import { cp, mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readFile } from 'node:fs/promises';
 
-import { startEdge } from '../src/edge.js';
+import { EXAMPLE, withExample } from '../src/example.js';
 import { expect, test } from '../src/fixtures.js';
 import { PACKAGE, place } from '../src/places.js';
-import type { Server } from '../src/programs.js';
-import type { Series } from '../src/series.js';
 
 /** Everything that others may build on: taking a name away breaks them. */
 const VALUES = ['SplitClient', 'SplitError'];
@@ -34,8 +30,6 @@ const TYPES = [
   'Throttle',
   'Timings',
 ];
-/** Files of the example. */
-const EXAMPLE = ['index.html', 'app.js'];
 /** What a client can do. */
 const MEMBERS = [
   'close',
@@ -192,22 +186,6 @@ test("a camera's frame gives the pixels that the browser would draw", async ({ p
     for (const [what, difference] of Object.entries(differences)) expect(difference, what).toBeLessThanOrEqual(5);
   });
 });
-
-/** Serves the example without a bundler, with the package beside it. */
-async function withExample(series: Series, use: (edge: Server) => Promise<void>): Promise<void> {
-  const folder = await mkdtemp(join(tmpdir(), 'plain-'));
-  for (const file of EXAMPLE) await cp(`${place('web/examples/plain')}/${file}`, `${folder}/${file}`);
-  for (const part of ['dist', 'wasm']) {
-    await cp(`${PACKAGE}/${part}`, `${folder}/split-inference/${part}`, { recursive: true });
-  }
-  const edge = await startEdge(series.folder, { web: folder });
-  try {
-    await use(edge);
-  } finally {
-    await edge.kill();
-    await rm(folder, { recursive: true });
-  }
-}
 
 test('the example has less than 40 lines', async () => {
   const files = EXAMPLE.map((it) => readFile(`${place('web/examples/plain')}/${it}`, 'utf8'));

@@ -39,7 +39,11 @@ function still(name: string, bitmap: ImageBitmap): Source {
   const canvas = document.createElement('canvas');
   canvas.width = Math.max(1, Math.round(bitmap.width * scale));
   canvas.height = Math.max(1, Math.round(bitmap.height * scale));
-  canvas.getContext('2d', { alpha: false })?.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  // What is transparent stays so: which background it gets is the series' to say.
+  const context = canvas.getContext('2d');
+  // Otherwise pixels would be skipped that the network is to see its part of.
+  if (context) context.imageSmoothingQuality = 'high';
+  context?.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
   bitmap.close();
   const nothing = () => undefined;
   return { name, element: canvas, still: true, pause: nothing, resume: nothing, close: nothing };

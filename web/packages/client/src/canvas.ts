@@ -1,32 +1,35 @@
-import type { Downscaler } from '../wasm/simd/split_client.js';
-import { cover } from './cover.js';
+import type { Pictures } from '../wasm/simd/split_client.js';
 import { SplitError } from './errors.js';
 import { PlaneScaler } from './planes.js';
 import { discard, type Picture } from './sources.js';
 
-/** Brings pictures of any size to the network's. */
+/** Pixels that are read from a canvas at a time: large pictures are not held a second time as a whole. */
+const STRIP_PIXELS = 1 << 20;
+
+/** Brings pictures of any size to the network's. The browser decodes and turns them upright; the rest is the rule that the trainer keeps to as well. */
 export class FrameCanvas {
+  readonly #pictures: Pictures;
+  readonly #planes: PlaneScaler;
+  /** Of the network's size. */
   readonly #canvas: OffscreenCanvas;
   readonly #context: OffscreenCanvasRenderingContext2D;
-  readonly #planes: PlaneScaler;
+  /** For a strip of a picture. */
+  readonly #strip: OffscreenCanvasRenderingContext2D;
 
-  constructor(width: number, height: number, downscaler: Downscaler) {
+  constructor(width: number, height: number, pictures: Pictures) {
+    this.#pictures = pictures;
+    this.#planes = new PlaneScaler(pictures);
     this.#canvas = new OffscreenCanvas(width, height);
-    this.#planes = new PlaneScaler(downscaler, width, height);
-    // Read back every time: kept in memory, so that no frame waits for the graphics processor and all that is drawn is scaled by the same code.
-    const context = this.#canvas.getContext('2d', { alpha: false, willReadFrequently: true });
-    if (!context) throw new SplitError('no-worker', 'this browser cannot draw in a web worker');
-    context.imageSmoothingQuality = 'high';
-    this.#context = context;
+    this.#context = context(this.#canvas, false);
+    this.#strip = context(new OffscreenCanvas(1, 1), true);
   }
 
-  /** The pixels of the picture's middle. The picture is closed. */
+  /** The pixels that the network sees of the picture. The picture is closed. */
   async read(source: Picture): Promise<ImageData> {
+    const { width, height } = this.#canvas;
     try {
-      if ('data' in source) return this.#readData(source);
-      if (!('displayWidth' in source)) return this.#draw(source, source.width, source.height);
-      const pixels = await this.#planes.scale(source);
-      return pixels ?? (await this.#drawFrame(source));
+      const pixels = await this.#read(source);
+      return new ImageData(new Uint8ClampedArray(pixels), width, height);
     } finally {
       discard(source);
     }
@@ -39,38 +42,54 @@ export class FrameCanvas {
     return new Uint8Array(await blob.arrayBuffer());
   }
 
-  #readData(source: ImageData): ImageData {
-    const { width, height } = this.#canvas;
-    if (source.width !== width || source.height !== height) return this.#drawData(source);
-    this.#context.putImageData(source, 0, 0);
-    return this.#context.getImageData(0, 0, width, height);
+  async #read(source: Picture): Promise<Uint8ClampedArray> {
+    if ('data' in source) return this.#readData(source);
+    if (!('displayWidth' in source)) return this.#draw(source);
+    return (await this.#planes.scale(source)) ?? (await this.#drawFrame(source));
   }
 
-  /** Chromium draws a frame itself without smoothing, a bitmap of it like every other picture. */
-  async #drawFrame(source: VideoFrame): Promise<ImageData> {
+  #readData({ data, width, height }: ImageData): Uint8ClampedArray {
+    this.#pictures.begin(width, height);
+    this.#pictures.push(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+    return this.#pictures.finish();
+  }
+
+  /** Bitmaps are drawn alike in every browser, frames are not. */
+  async #drawFrame(source: VideoFrame): Promise<Uint8ClampedArray> {
     const bitmap = await createImageBitmap(source);
     try {
-      return this.#draw(bitmap, bitmap.width, bitmap.height);
+      return this.#draw(bitmap);
     } finally {
       bitmap.close();
     }
   }
 
-  #drawData(source: ImageData): ImageData {
-    const whole = new OffscreenCanvas(source.width, source.height);
-    whole.getContext('2d', { willReadFrequently: true })?.putImageData(source, 0, 0);
-    return this.#draw(whole, source.width, source.height);
+  /** Draws what the network sees of the picture, pixel by pixel, strip by strip. */
+  #draw(source: ImageBitmap): Uint8ClampedArray {
+    if (source.width === 0 || source.height === 0) throw new SplitError('source-not-ready', 'the picture is empty');
+    const [rows = 0, columns = 0] = this.#pictures.margins(source.width, source.height);
+    const [width, height] = [source.width - 2 * columns, source.height - 2 * rows];
+    const step = Math.min(height, Math.max(1, Math.floor(STRIP_PIXELS / width)));
+    const { canvas } = this.#strip;
+    // Setting a size clears the canvas, even if it stays the same.
+    if (canvas.width !== width || canvas.height !== step) [canvas.width, canvas.height] = [width, step];
+    this.#strip.globalCompositeOperation = 'copy';
+    this.#pictures.begin(width, height);
+    for (let row = 0; row < height; row += step) {
+      const count = Math.min(step, height - row);
+      this.#strip.drawImage(source, columns, rows + row, width, count, 0, 0, width, count);
+      const { data } = this.#strip.getImageData(0, 0, width, count);
+      this.#pictures.push(new Uint8Array(data.buffer));
+    }
+    return this.#pictures.finish();
   }
+}
 
-  #draw(source: CanvasImageSource, width: number, height: number): ImageData {
-    const to = this.#canvas;
-    if (width === 0 || height === 0) throw new SplitError('source-not-ready', 'the picture is empty');
-    const from = cover(width, height, to.width, to.height);
-    // What is transparent would otherwise show the frame before.
-    this.#context.fillRect(0, 0, to.width, to.height);
-    this.#context.drawImage(source, from.x, from.y, from.width, from.height, 0, 0, to.width, to.height);
-    return this.#context.getImageData(0, 0, to.width, to.height);
-  }
+/** Read back every time: kept in memory, so that no picture waits for the graphics processor. */
+function context(canvas: OffscreenCanvas, alpha: boolean): OffscreenCanvasRenderingContext2D {
+  const context = canvas.getContext('2d', { alpha, willReadFrequently: true });
+  if (!context) throw new SplitError('no-worker', 'this browser cannot draw in a web worker');
+  return context;
 }
 
 /** Whether this browser writes image files of this type: those that cannot quietly write PNG instead. */

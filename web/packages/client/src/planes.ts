@@ -1,5 +1,4 @@
-import type { Downscaler } from '../wasm/simd/split_client.js';
-import { cover } from './cover.js';
+import type { Pictures } from '../wasm/simd/split_client.js';
 
 /** Not in TypeScript's library: how a frame is to be turned when it is shown. */
 type Turned = VideoFrame & { rotation?: number; flip?: boolean };
@@ -9,39 +8,34 @@ const MATRICES: readonly (string | null)[] = ['bt709', 'smpte170m', 'bt470bg'];
 
 /** Scales frames from the planes in which cameras deliver them: drawn on a canvas, all of a frame would become pixels first. */
 export class PlaneScaler {
-  readonly #downscaler: Downscaler;
-  readonly #width: number;
-  readonly #height: number;
+  readonly #pictures: Pictures;
   #buffer = new Uint8Array();
 
-  constructor(downscaler: Downscaler, width: number, height: number) {
-    this.#downscaler = downscaler;
-    this.#width = width;
-    this.#height = height;
+  constructor(pictures: Pictures) {
+    this.#pictures = pictures;
   }
 
-  /** The pixels of the frame's middle; none for frames that have other planes, or are to be turned, or are hardly larger than the target. */
-  async scale(frame: VideoFrame): Promise<ImageData | undefined> {
+  /** The network's pixels of a frame; none for frames that have other planes, or are to be turned or stretched. */
+  async scale(frame: VideoFrame): Promise<Uint8ClampedArray | undefined> {
     const { format } = frame;
     const { matrix, fullRange } = frame.colorSpace;
     // What names no matrix is BT.601, unless it is special otherwise.
     const isKnown = MATRICES.includes(matrix) || (matrix === null && !fullRange);
-    const rect = this.#middle(frame);
+    const rect = this.#seen(frame);
     if ((format !== 'I420' && format !== 'NV12') || !isKnown || isTurned(frame) || !rect) return undefined;
     const planes = await this.#copy(frame, rect);
     if (!planes) return undefined;
     const { width, height } = rect;
-    const pixels = this.#downscaler.run(planes, width, height, format, matrix ?? '', fullRange ?? false);
-    return new ImageData(new Uint8ClampedArray(pixels), this.#width, this.#height);
+    return this.#pictures.planes(planes, width, height, format, matrix ?? '', fullRange ?? false);
   }
 
-  /** The part that is looked at, in whole samples of colour; none if a pixel would have less than one. */
-  #middle({ visibleRect }: VideoFrame): DOMRectReadOnly | undefined {
+  /** The part that the network sees, and as much beside it as makes whole samples of colour; none where they lie askew. */
+  #seen({ visibleRect }: VideoFrame): DOMRectReadOnly | undefined {
     if (!visibleRect) return undefined;
-    const { x, y, width, height } = cover(visibleRect.width, visibleRect.height, this.#width, this.#height);
-    const [w, h] = [even(width), even(height)];
-    if (w < 2 * this.#width || h < 2 * this.#height) return undefined;
-    return new DOMRectReadOnly(even(visibleRect.x + x), even(visibleRect.y + y), w, h);
+    const { x, y, width, height } = visibleRect;
+    if ([x, y, width, height].some((it) => it % 2 !== 0) || width === 0 || height === 0) return undefined;
+    const [rows = 0, columns = 0] = this.#pictures.margins(width, height);
+    return new DOMRectReadOnly(x + columns, y + rows, width - 2 * columns, height - 2 * rows);
   }
 
   /** None for frames that cannot be copied: they may still be drawn. */
@@ -62,8 +56,4 @@ export class PlaneScaler {
 function isTurned(frame: Turned): boolean {
   const { visibleRect, displayWidth, displayHeight, rotation = 0, flip = false } = frame;
   return rotation !== 0 || flip || visibleRect?.width !== displayWidth || visibleRect.height !== displayHeight;
-}
-
-function even(value: number): number {
-  return 2 * Math.floor(value / 2);
 }

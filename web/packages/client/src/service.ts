@@ -76,9 +76,7 @@ export class Service {
     const heads = new Heads(client, manifestUrl(start.url), onProgress);
     const points = new Points(client, series, heads, announcer, (error) => this.#frames.loaded(error));
     if (start.goal) points.setGoal(start.goal);
-    const canvasOf = canvases((width, height) => {
-      return new FrameCanvas(width, height, new program.Downscaler(width, height));
-    });
+    const canvasOf = canvases(({ index, width, height }) => new FrameCanvas(width, height, client.pictures(index)));
     this.#startMs = { ...startMs, ready: 0 };
     this.#client = client;
     this.#post = post;
@@ -222,13 +220,12 @@ function counted(onProgress: (progress: Progress) => void): (bytes: number) => v
   };
 }
 
-/** One canvas for each size that the networks of the series take. */
-function canvases(make: (width: number, height: number) => FrameCanvas): (point: OperatingPoint) => FrameCanvas {
+/** One canvas for each network of the series: each may take pictures in its own way. */
+function canvases(make: (point: OperatingPoint) => FrameCanvas): (point: OperatingPoint) => FrameCanvas {
   const made = new Map<string, FrameCanvas>();
-  return ({ width, height }) => {
-    const size = `${width}×${height}`;
-    const canvas = made.get(size) ?? make(width, height);
-    made.set(size, canvas);
+  return (point) => {
+    const canvas = made.get(point.variant) ?? make(point);
+    made.set(point.variant, canvas);
     return canvas;
   };
 }
