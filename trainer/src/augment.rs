@@ -1,17 +1,25 @@
 //! Batches for training: pictures shifted and mirrored by chance, the same chance for the same seed, epoch and picture.
 
+use std::sync::mpsc::sync_channel;
+
 use burn::tensor::{Device, Tensor, TensorData};
+use rayon::prelude::*;
 
-use crate::data::Dataset;
+use crate::data::{DataError, Dataset};
 
-/// Pixels of reflected border that crops are taken from.
-const BORDER: usize = 4;
+/// Batches that are made ahead of their use.
+const AHEAD: usize = 2;
+
+/// Pixels of reflected border that crops of pictures of this size are taken from: 4 for those of 32 × 32, as is usual.
+pub fn border([height, width]: [usize; 2]) -> usize {
+    height.min(width).div_ceil(8)
+}
 
 /// How one picture is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct View {
-    /// Rows and columns the crop starts below and right of the bordered picture's corner; [`BORDER`] means no shift.
-    pub shift: [usize; 2],
+    /// Rows and columns by which the picture is moved up and left.
+    pub shift: [isize; 2],
     /// Whether left and right are swapped.
     pub mirrored: bool,
 }
@@ -19,17 +27,17 @@ pub struct View {
 impl View {
     /// The picture as it is.
     pub const PLAIN: Self = Self {
-        shift: [BORDER; 2],
+        shift: [0; 2],
         mirrored: false,
     };
 
-    /// The view of picture `index` in `epoch`.
-    pub fn random(seed: u64, epoch: u64, index: u64) -> Self {
+    /// The view of picture `index` in `epoch`: shifted by up to `border` pixels either way, and mirrored half of the time if `flip`.
+    pub fn random(seed: u64, epoch: u64, index: u64, border: usize, flip: bool) -> Self {
         let bits = mix(mix(mix(seed) ^ epoch) ^ index);
-        let span = 2 * BORDER as u64 + 1;
+        let span = 2 * border as u64 + 1;
         Self {
-            shift: [(bits >> 8) % span, (bits >> 32) % span].map(|shift| shift as usize),
-            mirrored: bits & 1 == 1,
+            shift: [(bits >> 8) % span, (bits >> 32) % span].map(|shift| shift as isize - border as isize),
+            mirrored: flip && bits & 1 == 1,
         }
     }
 }
@@ -52,35 +60,130 @@ pub fn order(seed: u64, epoch: u64, count: usize) -> Vec<usize> {
     order
 }
 
-/// Position of a border's pixel, reflected without repeating the edge.
-fn reflect(position: usize, length: usize) -> usize {
-    let at = position.abs_diff(BORDER).min(2 * length.saturating_sub(1));
-    if position < BORDER || at < length {
-        at.min(length - 1)
+/// Position of a pixel at or beyond the picture's edge, reflected without repeating the edge.
+fn reflect(position: isize, length: usize) -> usize {
+    let last = length as isize - 1;
+    let at = position.abs().min(2 * last);
+    if at > last {
+        (2 * last - at) as usize
     } else {
-        2 * (length - 1) - at
+        at as usize
     }
 }
 
+/// What makes a network's input of a picture's bytes: subtracted from each channel in `[0, 1]`, and divided by thereafter.
+pub type Normalization = ([f32; 3], [f32; 3]);
+
 /// Normalised pictures `[N, H, W, 3]`.
-pub fn batch(data: &Dataset, pictures: &[(usize, View)], mean: [f32; 3], std: [f32; 3], device: &Device) -> Tensor<4> {
+pub fn batch(
+    data: &Dataset,
+    pictures: &[(usize, View)],
+    normalization: Normalization,
+    device: &Device,
+) -> Result<Tensor<4>, DataError> {
+    Ok(tensor(values(data, pictures, normalization)?, data.size(), device))
+}
+
+/// Calls `each` with every batch of pictures, normalised, in their order. They are read and made ahead by a thread of its own.
+pub fn batches<E: From<DataError>>(
+    data: &Dataset,
+    batches: impl Iterator<Item = Vec<(usize, View)>> + Send,
+    normalization: Normalization,
+    device: &Device,
+    mut each: impl FnMut(&[(usize, View)], Tensor<4>) -> Result<(), E>,
+) -> Result<(), E> {
+    std::thread::scope(|scope| {
+        let (sender, receiver) = sync_channel(AHEAD);
+        scope.spawn(move || {
+            for pictures in batches {
+                let values = values(data, &pictures, normalization);
+                // Nobody receives after an error.
+                if sender.send((pictures, values)).is_err() {
+                    return;
+                }
+            }
+        });
+        for (pictures, values) in receiver {
+            each(&pictures, tensor(values?, data.size(), device))?;
+        }
+        Ok(())
+    })
+}
+
+fn tensor(values: Vec<f32>, [height, width]: [usize; 2], device: &Device) -> Tensor<4> {
+    let count = values.len() / (height * width * 3);
+    Tensor::from_data(TensorData::new(values, [count, height, width, 3]), device)
+}
+
+fn values(data: &Dataset, pictures: &[(usize, View)], (mean, std): Normalization) -> Result<Vec<f32>, DataError> {
     let [height, width] = data.size();
     let table: [Vec<f32>; 3] = std::array::from_fn(|channel| {
         (0..=255_u8)
             .map(|value| (f32::from(value) / 255.0 - mean[channel]) / std[channel])
             .collect()
     });
-    let mut values = Vec::with_capacity(pictures.len() * height * width * 3);
-    for (index, view) in pictures {
-        let pixels = data.pixels(*index);
-        for row in 0..height {
-            let from = reflect(row + view.shift[0], height) * width;
-            for column in 0..width {
+    let mut values = vec![0.0; pictures.len() * height * width * 3];
+    let each = values.par_chunks_mut(height * width * 3).zip(pictures);
+    each.try_for_each(|(values, (index, view))| {
+        let pixels = data.pixels(*index)?;
+        for (row, values) in values.chunks_exact_mut(width * 3).enumerate() {
+            let from = reflect(row as isize + view.shift[0], height) * width;
+            for (column, values) in values.chunks_exact_mut(3).enumerate() {
                 let column = if view.mirrored { width - 1 - column } else { column };
-                let at = (from + reflect(column + view.shift[1], width)) * 3;
-                values.extend((0..3).map(|channel| table[channel][usize::from(pixels[at + channel])]));
+                let at = (from + reflect(column as isize + view.shift[1], width)) * 3;
+                for channel in 0..3 {
+                    values[channel] = table[channel][usize::from(pixels[at + channel])];
+                }
             }
         }
+        Ok(())
+    })?;
+    Ok(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shifts_reflect_the_picture_at_its_edges() {
+        let places: Vec<usize> = (-3..8).map(|it| reflect(it, 5)).collect();
+        assert_eq!(places, [3, 2, 1, 0, 1, 2, 3, 4, 3, 2, 1]);
+        assert_eq!(reflect(-4, 1), 0);
     }
-    Tensor::from_data(TensorData::new(values, [pictures.len(), height, width, 3]), device)
+
+    #[test]
+    fn without_flips_no_view_is_mirrored() {
+        let views = |flip| (0..100).map(move |it| View::random(1, 2, it, 4, flip));
+        assert!(views(false).all(|it| !it.mirrored));
+        assert!(views(true).any(|it| it.mirrored) && views(true).any(|it| !it.mirrored));
+        let shifts = |it: View| it.shift.iter().all(|shift| shift.unsigned_abs() <= 4);
+        assert!(views(true).all(shifts) && views(true).any(|it| it.shift[0] == -4));
+    }
+
+    #[test]
+    fn batches_are_those_made_one_by_one() {
+        let data = Dataset::toy(10);
+        let views = |at: usize| (at, View::random(1, 1, at as u64, 2, true));
+        let all: Vec<Vec<_>> = vec![(0..4).map(views).collect(), (4..10).map(views).collect()];
+        let (normalization, device) = (([0.5; 3], [0.25; 3]), Device::flex());
+        let mut made = Vec::new();
+        batches::<DataError>(
+            &data,
+            all.clone().into_iter(),
+            normalization,
+            &device,
+            |pictures, tensor| {
+                made.push((pictures.to_vec(), tensor.into_data()));
+                Ok(())
+            },
+        )
+        .unwrap();
+        assert_eq!(made.len(), 2);
+        for ((pictures, tensor), expected) in made.into_iter().zip(all) {
+            assert_eq!(pictures, expected);
+            let alone = batch(&data, &expected, normalization, &device).unwrap();
+            assert_eq!(tensor, alone.into_data());
+        }
+    }
 }

@@ -1,9 +1,6 @@
 //! `trainer benchmark`: how many pictures a second are learned from, for comparison with other frameworks.
 
-use std::{
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -21,6 +18,8 @@ use crate::settings::Learning;
 const SIDE: usize = 32;
 /// Classes.
 const CLASSES: usize = 10;
+/// How long a guess is measured.
+const TRIAL: Duration = Duration::from_secs(2);
 /// Steps before the clock starts.
 const WARM_UP: usize = 2;
 
@@ -46,30 +45,44 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if !arguments.widths.is_empty() {
         description.widths.clone_from(&arguments.widths);
     }
+    let duration = Duration::try_from_secs_f64(arguments.seconds)?;
+    let (images_per_second, steps) = measure(description, arguments.batch, duration)?;
+    println!("{}", json!({ "images_per_second": images_per_second, "steps": steps }));
+    Ok(())
+}
+
+/// About how long learning from one picture takes, by a few steps.
+pub fn seconds_per_picture(description: Description, batch: usize) -> anyhow::Result<f64> {
+    let (images_per_second, _) = measure(description, batch, TRIAL)?;
+    Ok(1.0 / images_per_second)
+}
+
+/// Images a second, and in how many steps that was measured.
+fn measure(description: Description, batch: usize, duration: Duration) -> anyhow::Result<(f64, usize)> {
     let device = Device::flex();
+    let (lesson, learning) = (lesson(&description, batch, &device), learning());
     let network = Network::from_checkpoint(&Checkpoint::random(description, 1)?, &device)?;
-    let (mut learner, lesson, learning) = (Learner::new(network, 0), lesson(arguments.batch, &device), learning());
+    let mut learner = Learner::new(network, 0);
     let mut step = || learner.step(&lesson, &learning, learning.learning_rate, None);
     for _ in 0..WARM_UP {
         step();
     }
     let (started, mut steps) = (Instant::now(), 0);
-    while steps == 0 || started.elapsed() < Duration::try_from_secs_f64(arguments.seconds)? {
+    while steps == 0 || started.elapsed() < duration {
         step();
         steps += 1;
     }
-    let images_per_second = (steps * arguments.batch) as f64 / started.elapsed().as_secs_f64();
-    println!("{}", json!({ "images_per_second": images_per_second, "steps": steps }));
-    Ok(())
+    Ok(((steps * batch) as f64 / started.elapsed().as_secs_f64(), steps))
 }
 
 /// Noise, and classes in turn: what is learned does not change the work.
-fn lesson(batch: usize, device: &Device) -> Lesson {
+fn lesson(description: &Description, batch: usize, device: &Device) -> Lesson {
+    let [channels, height, width] = description.input;
     let noise = |at: usize| (mix(at as u64) >> 40) as f32 / (1 << 23) as f32 - 1.0;
-    let values = (0..batch * SIDE * SIDE * 3).map(noise).collect::<Vec<f32>>();
+    let values = (0..batch * height * width * channels).map(noise).collect::<Vec<f32>>();
     Lesson {
-        pictures: Tensor::from_data(TensorData::new(values, [batch, SIDE, SIDE, 3]), device),
-        labels: (0..batch).map(|it| it % CLASSES).collect(),
+        pictures: Tensor::from_data(TensorData::new(values, [batch, height, width, channels]), device),
+        labels: (0..batch).map(|it| it % description.classes.len()).collect(),
         teacher: None,
     }
 }
@@ -77,19 +90,7 @@ fn lesson(batch: usize, device: &Device) -> Lesson {
 /// Plain training, as `trainer train` does it.
 fn learning() -> Learning {
     Learning {
-        data: PathBuf::new(),
-        epochs: 1,
-        batch: 0,
         learning_rate: 0.01,
-        warm_up: 0.0,
-        weight_decay: 5e-4,
-        momentum: 0.9,
-        label_smoothing: 0.1,
-        teacher: None,
-        teacher_logits: None,
-        teacher_share: 0.0,
-        temperature: 1.0,
-        seed: 1,
-        pictures: None,
+        ..Learning::usual()
     }
 }

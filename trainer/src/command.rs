@@ -2,10 +2,13 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use anyhow::ensure;
+use clap::{Args, Subcommand, ValueEnum};
+use split_core::{Fit, Preparation};
 
 use crate::checkpoint::Checkpoint;
-use crate::data::{Dataset, Subset};
+use crate::data;
+use crate::network::Description;
 use crate::run;
 use crate::settings::{Learning, Settings, Step1, Step2, Task};
 
@@ -15,7 +18,9 @@ Examples:
     trainer train --data pictures --run runs/unpruned --epochs 100
   VGG-11 for pictures of 64 × 96:
     trainer train --data pictures --run runs/small --architecture vgg11 --size 64 96
-The result is RUN/final.safetensors. The same command goes on with a run that was stopped.";
+  A network that knows other classes learns these:
+    trainer train --data pictures --run runs/mine --parent pretrained.safetensors --learning-rate 0.01
+The result is RUN/final.safetensors. The same command goes on with a run that was stopped; with more --epochs, a finished one goes on too.";
 
 const RESUME_EXAMPLES: &str = "\
 Example:
@@ -60,13 +65,19 @@ pub struct Train {
     /// Folder of the run.
     #[arg(long)]
     run: PathBuf,
-    /// vgg16, vgg11 or alexnet.
-    #[arg(long, default_value = "vgg16")]
-    architecture: String,
-    /// Rows and columns of the network's input.
-    #[arg(long, num_args = 2, value_names = ["HEIGHT", "WIDTH"], default_values_t = [32, 32])]
-    size: Vec<usize>,
-    /// Checkpoint to start from instead of random weights.
+    /// vgg16, vgg11 or alexnet; the parent's if there is one, else vgg16.
+    #[arg(long)]
+    architecture: Option<String>,
+    /// Rows and columns of the network's input; the parent's if there is one, else 32 32.
+    #[arg(long, num_args = 2, value_names = ["HEIGHT", "WIDTH"])]
+    size: Option<Vec<usize>>,
+    /// How pictures of other proportions fill the input.
+    #[arg(long, value_enum, default_value = "cover")]
+    fit: FitName,
+    /// Colour behind transparent pictures, and beside those that do not fill the input: red, green, blue.
+    #[arg(long, num_args = 3, value_names = ["RED", "GREEN", "BLUE"], default_values_t = [0, 0, 0])]
+    background: Vec<u8>,
+    /// Checkpoint to start from instead of random weights. It may know other classes.
     #[arg(long)]
     parent: Option<PathBuf>,
     /// Threads to use; all cores if not given.
@@ -74,6 +85,15 @@ pub struct Train {
     threads: Option<usize>,
     #[command(flatten)]
     learning: Learning,
+}
+
+/// How pictures of other proportions fill the input.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum FitName {
+    /// Scaled until they cover it, cut to their middle.
+    Cover,
+    /// Scaled until they lie in it, with the background beside them.
+    Letterbox,
 }
 
 /// The two steps.
@@ -123,19 +143,45 @@ impl Command {
 impl Train {
     fn run(self) -> anyhow::Result<()> {
         use_threads(self.threads)?;
-        let size = [self.size[0], self.size[1]];
-        let classes = Dataset::load(&self.learning.data, Subset::Test, size)?
-            .classes()
-            .to_vec();
+        let parent = self.parent.as_ref().map(|it| Checkpoint::load(it)).transpose()?;
+        let of_parent = parent.as_ref().map(Checkpoint::description);
         let settings = Settings {
-            architecture: self.architecture,
-            input: [3, size[0], size[1]],
-            classes,
+            architecture: architecture(self.architecture, of_parent)?,
+            input: match (self.size.as_deref(), of_parent) {
+                (Some([height, width]), _) => [3, *height, *width],
+                (_, Some(parent)) => parent.input,
+                _ => [3, 32, 32],
+            },
+            classes: data::classes(&self.learning.source.data)?,
+            preparation: Preparation {
+                fit: match self.fit {
+                    FitName::Cover => Fit::Cover,
+                    FitName::Letterbox => Fit::Letterbox,
+                },
+                background: [self.background[0], self.background[1], self.background[2]],
+            },
             parent: self.parent,
             task: Task::Train,
             learning: self.learning,
         };
         run::run(&self.run, &settings)
+    }
+}
+
+/// The architecture that was asked for, which must be the parent's.
+fn architecture(asked: Option<String>, parent: Option<&Description>) -> anyhow::Result<String> {
+    match (asked, parent) {
+        (Some(asked), Some(parent)) => {
+            ensure!(
+                asked == parent.architecture,
+                "--parent is of the architecture {}, --architecture says {asked}",
+                parent.architecture
+            );
+            Ok(asked)
+        }
+        (Some(asked), None) => Ok(asked),
+        (None, Some(parent)) => Ok(parent.architecture.clone()),
+        (None, None) => Ok("vgg16".to_owned()),
     }
 }
 
@@ -148,6 +194,7 @@ impl<S: Args> Pruning<S> {
             architecture: description.architecture.clone(),
             input: description.input,
             classes: description.classes.clone(),
+            preparation: description.preparation,
             parent: Some(self.parent),
             task: task(self.step),
             learning: self.learning,
@@ -156,7 +203,8 @@ impl<S: Args> Pruning<S> {
     }
 }
 
-fn use_threads(threads: Option<usize>) -> anyhow::Result<()> {
+/// Limits the threads that work is shared out to.
+pub fn use_threads(threads: Option<usize>) -> anyhow::Result<()> {
     if let Some(threads) = threads {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
     }

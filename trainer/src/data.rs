@@ -1,42 +1,83 @@
-//! Labelled pictures: an image folder, or CIFAR's own binary files, read into memory at the network's input size.
+//! Labelled pictures: an image folder, or CIFAR's own binary files, prepared as the network takes them.
 //!
-//! An image folder is `train/<class>/*` and `test/<class>/*`, JPEG or PNG of any size; classes are numbered in the alphabetical
-//! order of their folders. Binary files are those of <https://www.cs.toronto.edu/~kriz/cifar.html>, told apart by their names.
+//! An image folder is `train/<class>/*`, `test/<class>/*` and, if there is one, `val/<class>/*`: JPEG, PNG, WebP, GIF, BMP or TIFF of any size.
+//! Classes are numbered in the alphabetical order of their folders. Binary files are those of
+//! <https://www.cs.toronto.edu/~kriz/cifar.html>, told apart by their names.
+//!
+//! Pictures are decoded once, by all threads. They stay in memory up to a bound; the rest goes to a temporary file, which is gone when the
+//! program ends.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use image::imageops::FilterType;
+use clap::Args;
 use rayon::prelude::*;
-use split_core::Digest;
+use serde::{Deserialize, Serialize};
+use split_core::{Digest, Preparation};
+use unicode_normalization::UnicodeNormalization;
 
-/// Which half of the data.
+use crate::decode::{self, Decoded};
+use crate::progress;
+
+/// Where pictures are, and how they are read.
+#[derive(Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DataSource {
+    /// Image folder (train/<class>/*, test/<class>/* and, for choices, val/<class>/*) or CIFAR's binary files.
+    #[arg(long)]
+    pub data: PathBuf,
+    /// Leave out pictures that cannot be read, and list them, instead of stopping.
+    #[arg(long)]
+    #[serde(default)]
+    pub skip_bad: bool,
+    /// Megabytes of memory for decoded pictures, a quarter of what is free if not given; the rest goes to a temporary file.
+    #[arg(long, value_name = "MB")]
+    #[serde(default)]
+    pub picture_memory: Option<u64>,
+}
+
+/// A part of the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subset {
     /// Pictures to learn from.
     Train,
-    /// Pictures to measure on, never learned from.
+    /// Pictures to choose settings with, never learned from.
+    Validation,
+    /// Pictures to measure on, never learned from nor chosen with.
     Test,
 }
 
 impl Subset {
-    fn folder(self) -> &'static str {
+    /// Names that its folder may have.
+    fn folders(self) -> &'static [&'static str] {
         match self {
-            Self::Train => "train",
-            Self::Test => "test",
+            Self::Train => &["train"],
+            Self::Validation => &["val", "valid", "validation"],
+            Self::Test => &["test"],
         }
+    }
+
+    fn folder(self, data: &Path) -> Option<PathBuf> {
+        let mut folders = self.folders().iter().map(|it| data.join(it));
+        folders.find(|it| it.is_dir())
     }
 }
 
-/// Labelled RGB pictures of one size.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Dataset {
-    classes: Vec<String>,
-    /// Rows and columns.
-    size: [usize; 2],
-    labels: Vec<u16>,
-    /// RGB, picture by picture, row by row.
-    pixels: Vec<u8>,
-}
+/// Of the training pictures, one in so many is held back where there is no `val` folder.
+const HELD_BACK: usize = 10;
+/// Pictures held back at most.
+const MOST_HELD_BACK: usize = 2000;
+/// Memory for pictures where the system does not say what is free.
+const USUAL_MEMORY: u64 = 1 << 30;
+/// Files that an error lists.
+const LISTED: usize = 50;
+/// Files whose size is looked at for an overview.
+const GLANCES: usize = 40;
+/// Class names that an error lists.
+const NAMED: usize = 10;
 
 /// Data that cannot be used as they are.
 #[derive(Debug, thiserror::Error)]
@@ -50,19 +91,23 @@ pub enum DataError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// Not a JPEG or PNG, or a damaged one.
-    #[error("{path} cannot be decoded: {source}")]
-    Picture {
-        /// The file.
-        path: PathBuf,
-        /// What the decoder said.
-        source: image::ImageError,
+    /// Pictures that are damaged or none.
+    #[error("{}", list_bad(folder, bad, *total))]
+    Bad {
+        /// Where they are.
+        folder: PathBuf,
+        /// The files, and what is wrong with them.
+        bad: Vec<(PathBuf, String)>,
+        /// Pictures in all.
+        total: usize,
     },
-    /// A class folder without pictures.
-    #[error("{path} holds no pictures (JPEG or PNG)")]
+    /// A folder without pictures.
+    #[error("{path} holds no pictures ({}){left_out}", decode::READ.join(", "))]
     Empty {
         /// The folder.
         path: PathBuf,
+        /// What is there instead, or what is wrong with them.
+        left_out: String,
     },
     /// Neither an image folder nor CIFAR's files.
     #[error("{path} holds neither `{subset}/<class>/*.jpg` nor CIFAR's binary files")]
@@ -71,6 +116,22 @@ pub enum DataError {
         path: PathBuf,
         /// `train` or `test`.
         subset: &'static str,
+    },
+    /// A folder whose name is no text.
+    #[error("the folder {path:?} cannot be a class: its name is not UTF-8; rename it")]
+    Name {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Two folders that are one class.
+    #[error(
+        "{folder} has two folders named `{class}`, spelled with different Unicode characters; put their pictures into one"
+    )]
+    Twice {
+        /// Where they are.
+        folder: PathBuf,
+        /// The class.
+        class: String,
     },
     /// A binary file that is not whole records.
     #[error("{path} holds {got} bytes, not a multiple of {record}")]
@@ -92,129 +153,458 @@ pub enum DataError {
         /// Number of classes.
         classes: usize,
     },
-    /// The network has other classes than the data.
-    #[error("the network has the classes {network}, the data in {path} have {data}")]
+    /// Other classes than those of the training pictures or of the network.
+    #[error("{}", compare(folder, than, lacks, has))]
     Classes {
-        /// The data.
-        path: PathBuf,
-        /// What the network knows.
-        network: String,
-        /// What the data hold.
-        data: String,
+        /// Where the pictures are.
+        folder: PathBuf,
+        /// What has the right classes.
+        than: String,
+        /// Classes without a folder.
+        lacks: Vec<String>,
+        /// Folders that are no class.
+        has: Vec<String>,
+    },
+    /// The temporary file for pictures beyond the memory's bound.
+    #[error("the temporary file for decoded pictures in {folder}: {source}; --picture-memory MB keeps more in memory")]
+    Scratch {
+        /// Its folder.
+        folder: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
     },
 }
 
-impl Dataset {
-    /// Reads one half of the data at `dir`, each picture resized to `height` × `width`.
-    pub fn load(dir: &Path, subset: Subset, [height, width]: [usize; 2]) -> Result<Self, DataError> {
-        let folder = dir.join(subset.folder());
-        if folder.is_dir() {
-            return Self::from_folder(&folder, [height, width]);
+fn list_bad(folder: &Path, bad: &[(PathBuf, String)], total: usize) -> String {
+    let mut text = format!(
+        "{} of {total} pictures in {} cannot be read:\n",
+        bad.len(),
+        folder.display()
+    );
+    for (path, why) in bad.iter().take(LISTED) {
+        text += &format!("  {}: {why}\n", path.display());
+    }
+    if bad.len() > LISTED {
+        text += &format!("  and {} more\n", bad.len() - LISTED);
+    }
+    text + "repair or remove them, or leave them out with --skip-bad"
+}
+
+fn compare(folder: &Path, than: &str, lacks: &[String], has: &[String]) -> String {
+    let names = |names: &[String]| {
+        let shown: Vec<String> = names.iter().take(NAMED).map(|it| format!("`{it}`")).collect();
+        match names.len().saturating_sub(NAMED) {
+            0 => shown.join(", "),
+            more => format!("{} and {more} more", shown.join(", ")),
         }
-        match Cifar::find(dir, subset) {
-            Some(cifar) => cifar.load([height, width]),
-            None => Err(DataError::Layout {
-                path: dir.to_owned(),
-                subset: subset.folder(),
-            }),
-        }
+    };
+    let mut parts = Vec::new();
+    if !lacks.is_empty() {
+        parts.push(format!("lacks {}", names(lacks)));
     }
-
-    /// Like [`Dataset::load`], and checks that the classes are those of a network.
-    pub fn load_for(dir: &Path, subset: Subset, size: [usize; 2], classes: &[String]) -> Result<Self, DataError> {
-        let data = Self::load(dir, subset, size)?;
-        let summary = |names: &[String]| format!("{} ({})", names.len(), names.join(", "));
-        match data.classes == classes {
-            true => Ok(data),
-            false => Err(DataError::Classes {
-                path: dir.to_owned(),
-                network: summary(classes),
-                data: summary(&data.classes),
-            }),
-        }
+    if !has.is_empty() {
+        parts.push(format!("has {}, which {than} does not", names(has)));
     }
+    let is_same = |a: &String, b: &String| a.to_lowercase() == b.to_lowercase();
+    let case = lacks.iter().any(|it| has.iter().any(|other| is_same(it, other)));
+    let hint = if case {
+        " (names that differ only in case are different classes)"
+    } else {
+        ""
+    };
+    format!(
+        "{} {}{hint}: it needs a folder with pictures for every class of {than}",
+        folder.display(),
+        parts.join(", and ")
+    )
+}
 
-    /// Number of pictures.
-    pub fn len(&self) -> usize {
-        self.labels.len()
-    }
+/// Reads pictures for one network.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    source: &'a DataSource,
+    size: [usize; 2],
+    preparation: Preparation,
+    /// Folder for the temporary file.
+    scratch: &'a Path,
+    /// Bytes of memory that may still be used for pictures.
+    memory: u64,
+    /// Names of the classes, and what has them; those of the training pictures if there are none yet.
+    classes: Option<(Vec<String>, String)>,
+}
 
-    /// Whether there are no pictures; never so for loaded data.
-    pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
-    }
-
-    /// Names of the classes, in the order of their labels.
-    pub fn classes(&self) -> &[String] {
-        &self.classes
-    }
-
-    /// Rows and columns of each picture.
-    pub fn size(&self) -> [usize; 2] {
-        self.size
-    }
-
-    /// Class of picture `index`.
-    pub fn label(&self, index: usize) -> usize {
-        usize::from(self.labels[index])
-    }
-
-    /// RGB bytes of picture `index`, row by row.
-    pub fn pixels(&self, index: usize) -> &[u8] {
-        let bytes = self.size[0] * self.size[1] * 3;
-        &self.pixels[index * bytes..][..bytes]
-    }
-
-    /// Identity of the pictures and their labels, in this order.
-    pub fn digest(&self) -> Digest {
-        let size: Vec<u8> = self.size.iter().flat_map(|it| (*it as u64).to_le_bytes()).collect();
-        let labels: Vec<u8> = self.labels.iter().flat_map(|it| it.to_le_bytes()).collect();
-        let parts = [&size, &labels, &self.pixels].map(|it| *Digest::of(it).as_bytes());
-        Digest::of(parts.as_flattened())
-    }
-
-    /// At most `count` pictures, spread evenly over the data, so that every class keeps its share.
-    pub fn thinned(&self, count: usize) -> Self {
-        let kept = count.min(self.len());
-        let indices = (0..kept).map(|it| it * self.len() / kept.max(1));
+impl<'a> Reader<'a> {
+    /// Brings pictures to `size` = `[rows, columns]`. What does not fit into memory goes to a temporary file in the folder `scratch`.
+    pub fn new(source: &'a DataSource, size: [usize; 2], preparation: Preparation, scratch: &'a Path) -> Self {
+        let memory = source.picture_memory.map_or_else(free_memory, |it| it << 20);
         Self {
-            classes: self.classes.clone(),
-            size: self.size,
-            labels: indices.clone().map(|it| self.labels[it]).collect(),
-            pixels: indices.flat_map(|it| self.pixels(it)).copied().collect(),
+            source,
+            size,
+            preparation,
+            scratch,
+            memory,
+            classes: None,
         }
     }
 
-    fn from_folder(folder: &Path, size: [usize; 2]) -> Result<Self, DataError> {
-        let folders: Vec<PathBuf> = entries(folder)?.into_iter().filter(|it| it.is_dir()).collect();
-        if folders.is_empty() {
+    /// Only accepts pictures of these classes, which `owner` has; they are numbered in this order.
+    pub fn expecting(mut self, classes: &[String], owner: &str) -> Self {
+        self.classes = Some((classes.to_vec(), owner.to_owned()));
+        self
+    }
+
+    /// The pictures to learn from, and those to choose settings with: `val`, or a tenth of the training pictures, held back. Learns from
+    /// `count` at most, spread evenly.
+    pub fn learning(&mut self, count: Option<usize>) -> Result<(Dataset, Dataset), DataError> {
+        let train = self.load(Subset::Train)?;
+        let train = count.map_or(train.clone(), |it| train.thinned(it));
+        if Subset::Validation.folder(&self.source.data).is_some() {
+            return Ok((train, self.load(Subset::Validation)?));
+        }
+        let (train, held_back) = train.hold_back();
+        if held_back.is_empty() {
+            eprintln!("  too few to hold any back: settings are chosen with the pictures that are learned from");
+            return Ok((train.clone(), train));
+        }
+        eprintln!(
+            "  {} of them are held back to choose settings with, as there is no val folder",
+            held_back.len()
+        );
+        Ok((train, held_back))
+    }
+
+    /// Reads a part of the data, and says what was found. Training and test pictures must be of all classes, validation pictures of any.
+    pub fn load(&mut self, subset: Subset) -> Result<Dataset, DataError> {
+        let found = Found::look(&self.source.data, subset)?;
+        let labels = self.labels(&found, subset)?;
+        let classes = self
+            .classes
+            .get_or_insert_with(|| (found.classes.clone(), found.folder.display().to_string()));
+        let classes = classes.0.clone();
+        let (left, read) = self.read(&found, subset)?;
+        let counts = left.iter().fold(vec![0_usize; found.classes.len()], |mut counts, it| {
+            counts[found.pictures[*it].0] += 1;
+            counts
+        });
+        let all_are_bad = |class: usize| counts[class] == 0 && found.pictures.iter().any(|it| it.0 == class);
+        if let Some(class) = (0..counts.len()).find(|it| all_are_bad(*it)) {
             return Err(DataError::Empty {
-                path: folder.to_owned(),
+                path: found.folder.join(&found.classes[class]),
+                left_out: " that can be read".to_owned(),
             });
         }
-        let mut files = Vec::new();
-        for (label, class) in folders.iter().enumerate() {
-            let pictures: Vec<PathBuf> = entries(class)?.into_iter().filter(|it| is_picture(it)).collect();
-            if pictures.is_empty() {
-                return Err(DataError::Empty { path: class.clone() });
-            }
-            files.extend(pictures.into_iter().map(|it| (label as u16, it)));
+        eprintln!("{}", found.describe(subset, &counts, &read.sides));
+        let dataset = Dataset {
+            store: Arc::new(Store {
+                classes,
+                size: self.size,
+                preparation: self.preparation,
+                labels: left.iter().map(|it| labels[found.pictures[*it].0] as u16).collect(),
+                digests: read.digests,
+                pixels: read.pixels,
+            }),
+            kept: (0..left.len()).collect(),
+        };
+        Ok(dataset)
+    }
+
+    /// The number of each class that was found.
+    fn labels(&self, found: &Found, subset: Subset) -> Result<Vec<usize>, DataError> {
+        let Some((classes, owner)) = &self.classes else {
+            return Ok((0..found.classes.len()).collect());
+        };
+        let without = |of: &[String], other: &[String]| -> Vec<String> {
+            of.iter().filter(|it| !other.contains(it)).cloned().collect()
+        };
+        let lacks = match subset {
+            Subset::Validation => Vec::new(),
+            _ => without(classes, &found.classes),
+        };
+        let has = without(&found.classes, classes);
+        if !lacks.is_empty() || !has.is_empty() {
+            let (folder, than) = (found.folder.clone(), owner.clone());
+            return Err(DataError::Classes {
+                folder,
+                than,
+                lacks,
+                has,
+            });
         }
-        let decoded = files
-            .par_iter()
-            .map(|(_, path)| decode(path, size))
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok(Self {
-            classes: folders.iter().map(|it| name(it)).collect(),
-            size,
-            labels: files.iter().map(|it| it.0).collect(),
-            pixels: decoded.concat(),
-        })
+        Ok(found
+            .classes
+            .iter()
+            .filter_map(|it| classes.iter().position(|other| other == it))
+            .collect())
+    }
+
+    /// Decodes all pictures; returns which of them could be, and what became of those.
+    fn read(&mut self, found: &Found, subset: Subset) -> Result<(Vec<usize>, Decodings), DataError> {
+        let bar = progress::bar(subset.folders()[0], found.pictures.len() as u64);
+        bar.set_message("looking at the pictures");
+        let mut all = Decodings::new(self.scratch, self.size[0] * self.size[1] * 3);
+        let (mut left, mut bad) = (Vec::new(), Vec::new());
+        // Threads decode ahead of the one that puts pictures away, by so many at most.
+        let ahead = 4 * rayon::current_num_threads();
+        for (start, pictures) in found
+            .pictures
+            .chunks(ahead)
+            .enumerate()
+            .map(|(at, it)| (at * ahead, it))
+        {
+            let decoded: Vec<_> = pictures
+                .par_iter()
+                .map(|(_, it)| it.decode(self.preparation, self.size))
+                .collect();
+            for (at, decoded) in (start..).zip(decoded) {
+                bar.inc(1);
+                match decoded {
+                    Ok((digest, decoded)) => {
+                        all.add(digest, decoded, &mut self.memory)?;
+                        left.push(at);
+                    }
+                    Err(why) => bad.push((found.pictures[at].1.path().to_owned(), why)),
+                }
+            }
+        }
+        bar.finish_and_clear();
+        if !bad.is_empty() {
+            let error = DataError::Bad {
+                folder: found.folder.clone(),
+                bad,
+                total: found.pictures.len(),
+            };
+            if !self.source.skip_bad {
+                return Err(error);
+            }
+            eprintln!("left out: {error}");
+        }
+        Ok((left, all))
     }
 }
 
-fn name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+/// A quarter of the memory that is free, to leave room for training.
+fn free_memory() -> u64 {
+    let number = |text: String| text.split_whitespace().find_map(|it| it.parse::<u64>().ok());
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    let available = read("/proc/meminfo").and_then(|it| {
+        let line = it.lines().find(|it| it.starts_with("MemAvailable"))?.to_owned();
+        Some(number(line)? << 10)
+    });
+    // A container may have less.
+    let limit = read("/sys/fs/cgroup/memory.max").and_then(number);
+    [available, limit]
+        .into_iter()
+        .flatten()
+        .min()
+        .map_or(USUAL_MEMORY, |it| it / 4)
+}
+
+/// Names of the classes that there are training pictures of, in their order. Decodes nothing.
+pub fn classes(data: &Path) -> Result<Vec<String>, DataError> {
+    Ok(Found::look(data, Subset::Train)?.classes)
+}
+
+/// What the training pictures are, at a glance: nothing is decoded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Overview {
+    /// Names of the classes, in their order.
+    pub classes: Vec<String>,
+    /// How many pictures there are.
+    pub pictures: usize,
+    /// Half of the pictures have no shorter side than this.
+    pub side: usize,
+}
+
+/// Looks at the names of all training pictures, and into some files for their sizes.
+pub fn overview(data: &Path) -> Result<Overview, DataError> {
+    let found = Found::look(data, Subset::Train)?;
+    let step = found.pictures.len().div_ceil(GLANCES).max(1);
+    let sides = found.pictures.iter().step_by(step).filter_map(|it| it.1.side());
+    let mut sides: Vec<usize> = sides.collect();
+    sides.sort_unstable();
+    Ok(Overview {
+        pictures: found.pictures.len(),
+        side: sides.get(sides.len() / 2).copied().unwrap_or(CIFAR_SIDE),
+        classes: found.classes,
+    })
+}
+
+/// What there is to read.
+struct Found {
+    folder: PathBuf,
+    classes: Vec<String>,
+    /// Number of the class, and the picture.
+    pictures: Vec<(usize, Picture)>,
+    /// Files that are left out, by what they are.
+    left_out: BTreeMap<String, usize>,
+}
+
+/// A picture that is not decoded yet.
+enum Picture {
+    File(PathBuf),
+    /// A record of CIFAR's, without its labels.
+    Record {
+        file: PathBuf,
+        values: Vec<u8>,
+    },
+}
+
+impl Picture {
+    fn path(&self) -> &Path {
+        match self {
+            Self::File(path) | Self::Record { file: path, .. } => path,
+        }
+    }
+
+    /// The shorter side, if its file says.
+    fn side(&self) -> Option<usize> {
+        match self {
+            Self::File(path) => {
+                let reader = image::ImageReader::open(path).ok()?.with_guessed_format().ok()?;
+                let (width, height) = reader.into_dimensions().ok()?;
+                Some(width.min(height) as usize)
+            }
+            Self::Record { .. } => Some(CIFAR_SIDE),
+        }
+    }
+
+    /// The picture, and the digest of its file; or why there is none.
+    fn decode(&self, preparation: Preparation, size: [usize; 2]) -> Result<(Digest, Decoded), String> {
+        match self {
+            Self::File(path) => {
+                let file = std::fs::read(path).map_err(|it| it.to_string())?;
+                let decoded = decode::decode(&file, preparation, size).map_err(|it| it.to_string())?;
+                Ok((Digest::of(&file), decoded))
+            }
+            Self::Record { values, .. } => {
+                let plane = CIFAR_SIDE * CIFAR_SIDE;
+                let pixel = |at: usize| [values[at], values[plane + at], values[2 * plane + at], 255];
+                let rgba: Vec<u8> = (0..plane).flat_map(pixel).collect();
+                let from = [CIFAR_SIDE; 2];
+                let rgba = preparation.apply(&rgba, from, size).map_err(|it| it.to_string())?;
+                let rgb = rgba.chunks_exact(4).flat_map(|it| [it[0], it[1], it[2]]).collect();
+                Ok((Digest::of(values), Decoded { rgb, from }))
+            }
+        }
+    }
+}
+
+impl Found {
+    fn look(data: &Path, subset: Subset) -> Result<Self, DataError> {
+        if let Some(folder) = subset.folder(data) {
+            return Self::in_folder(folder);
+        }
+        let cifar = Cifar::find(data, subset).ok_or_else(|| DataError::Layout {
+            path: data.to_owned(),
+            subset: subset.folders()[0],
+        })?;
+        cifar.read()
+    }
+
+    fn in_folder(folder: PathBuf) -> Result<Self, DataError> {
+        let mut found = Self {
+            classes: Vec::new(),
+            pictures: Vec::new(),
+            left_out: BTreeMap::new(),
+            folder,
+        };
+        let mut folders = Vec::new();
+        for path in entries(&found.folder)? {
+            if path.is_dir() {
+                let name = path.file_name().and_then(|it| it.to_str());
+                let name: String = name
+                    .ok_or_else(|| DataError::Name { path: path.clone() })?
+                    .nfc()
+                    .collect();
+                folders.push((name, path));
+            } else {
+                found.leave_out(&path);
+            }
+        }
+        folders.sort();
+        if let Some(pair) = folders.windows(2).find(|it| it[0].0 == it[1].0) {
+            return Err(DataError::Twice {
+                folder: found.folder,
+                class: pair[0].0.clone(),
+            });
+        }
+        if folders.is_empty() {
+            return Err(DataError::Empty {
+                path: found.folder.clone(),
+                left_out: found.left_out(),
+            });
+        }
+        for (class, path) in folders {
+            let label = found.classes.len();
+            found.classes.push(class);
+            let before = found.pictures.len();
+            for file in entries(&path)? {
+                if file.is_file() && decode::READ.contains(&extension(&file).as_str()) {
+                    found.pictures.push((label, Picture::File(file)));
+                } else {
+                    found.leave_out(&file);
+                }
+            }
+            if found.pictures.len() == before {
+                return Err(DataError::Empty {
+                    path,
+                    left_out: found.left_out(),
+                });
+            }
+        }
+        Ok(found)
+    }
+
+    fn leave_out(&mut self, path: &Path) {
+        let extension = extension(path);
+        let what = if path.is_dir() {
+            "folders within a class".to_owned()
+        } else if decode::UNREAD.contains(&extension.as_str()) {
+            format!(".{extension} (a format that is not read)")
+        } else if extension.is_empty() || decode::READ.contains(&extension.as_str()) {
+            "other files".to_owned()
+        } else {
+            format!(".{extension}")
+        };
+        *self.left_out.entry(what).or_default() += 1;
+    }
+
+    fn left_out(&self) -> String {
+        let parts: Vec<String> = self
+            .left_out
+            .iter()
+            .map(|(what, count)| format!("{count} {what}"))
+            .collect();
+        if parts.is_empty() {
+            String::new()
+        } else {
+            format!("; left out: {}", parts.join(", "))
+        }
+    }
+
+    fn describe(&self, subset: Subset, counts: &[usize], sides: &[[usize; 2]; 2]) -> String {
+        let [most, least] = [counts.iter().max(), counts.iter().min()].map(|it| it.copied().unwrap_or(0));
+        let each = match least == most {
+            true => format!("{least} each"),
+            false => format!("{least} to {most} each"),
+        };
+        let [least, most] = sides.map(|[height, width]| format!("{width}×{height}"));
+        let sides = if least == most {
+            least
+        } else {
+            format!("{least} to {most}")
+        };
+        let (total, classes) = (counts.iter().sum::<usize>(), counts.len());
+        let subset = subset.folders()[0];
+        format!(
+            "{subset}: {total} pictures of {classes} classes, {each}, {sides} pixels{}",
+            self.left_out()
+        )
+    }
+}
+
+fn extension(path: &Path) -> String {
+    path.extension().unwrap_or_default().to_string_lossy().to_lowercase()
 }
 
 /// Everything in a folder, sorted by name, without hidden files.
@@ -227,33 +617,200 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     for entry in std::fs::read_dir(folder).map_err(io)? {
         paths.push(entry.map_err(io)?.path());
     }
-    paths.retain(|it| !name(it).starts_with('.'));
+    paths.retain(|it| !it.file_name().unwrap_or_default().as_encoded_bytes().starts_with(b"."));
     paths.sort();
     Ok(paths)
 }
 
-fn is_picture(path: &Path) -> bool {
-    let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
-    ["jpg", "jpeg", "png"].iter().any(|it| extension == *it)
+/// Labelled RGB pictures of one size. Copies share the pixels.
+#[derive(Clone, Debug)]
+pub struct Dataset {
+    store: Arc<Store>,
+    /// Places in the store.
+    kept: Vec<usize>,
 }
 
-fn decode(path: &Path, size: [usize; 2]) -> Result<Vec<u8>, DataError> {
-    let bytes = std::fs::read(path).map_err(|source| DataError::Io {
-        path: path.to_owned(),
-        source,
-    })?;
-    let picture = image::load_from_memory(&bytes).map_err(|source| DataError::Picture {
-        path: path.to_owned(),
-        source,
-    })?;
-    Ok(resize(picture.into_rgb8(), size))
+#[derive(Debug)]
+struct Store {
+    classes: Vec<String>,
+    /// Rows and columns.
+    size: [usize; 2],
+    preparation: Preparation,
+    labels: Vec<u16>,
+    /// Of the files.
+    digests: Vec<Digest>,
+    pixels: Pixels,
 }
 
-fn resize(picture: image::RgbImage, [height, width]: [usize; 2]) -> Vec<u8> {
-    let [height, width] = [height as u32, width as u32];
-    match picture.dimensions() == (width, height) {
-        true => picture.into_raw(),
-        false => image::imageops::resize(&picture, width, height, FilterType::Triangle).into_raw(),
+/// RGB, picture by picture, row by row.
+#[derive(Debug)]
+struct Pixels {
+    /// Bytes of a picture.
+    bytes: usize,
+    /// Pictures in memory; those behind them are in the file.
+    memory: Vec<u8>,
+    file: Option<Mutex<File>>,
+}
+
+/// What is decoded so far.
+struct Decodings {
+    scratch: PathBuf,
+    digests: Vec<Digest>,
+    /// Rows and columns of the smallest and of the largest picture.
+    sides: [[usize; 2]; 2],
+    pixels: Pixels,
+}
+
+impl Decodings {
+    fn new(scratch: &Path, bytes: usize) -> Self {
+        Self {
+            scratch: scratch.to_owned(),
+            digests: Vec::new(),
+            sides: [[usize::MAX; 2], [0; 2]],
+            pixels: Pixels {
+                bytes,
+                memory: Vec::new(),
+                file: None,
+            },
+        }
+    }
+
+    /// Puts a picture behind the others, into memory if some is left.
+    fn add(&mut self, digest: Digest, Decoded { rgb, from }: Decoded, memory: &mut u64) -> Result<(), DataError> {
+        let [least, most] = &mut self.sides;
+        let area = |it: [usize; 2]| it[0].saturating_mul(it[1]);
+        *least = std::cmp::min_by_key(*least, from, |it| area(*it));
+        *most = std::cmp::max_by_key(*most, from, |it| area(*it));
+        self.digests.push(digest);
+        let failed = |source| DataError::Scratch {
+            folder: self.scratch.clone(),
+            source,
+        };
+        if self.pixels.file.is_none() && *memory >= rgb.len() as u64 {
+            *memory -= rgb.len() as u64;
+            self.pixels.memory.extend_from_slice(&rgb);
+            return Ok(());
+        }
+        if self.pixels.file.is_none() {
+            let file = tempfile::tempfile_in(&self.scratch).map_err(failed)?;
+            self.pixels.file = Some(Mutex::new(file));
+        }
+        match &self.pixels.file {
+            Some(file) => lock(file).write_all(&rgb).map_err(failed),
+            None => Ok(()),
+        }
+    }
+}
+
+fn lock(file: &Mutex<File>) -> std::sync::MutexGuard<'_, File> {
+    file.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Pixels {
+    fn get(&self, index: usize) -> Result<Cow<'_, [u8]>, DataError> {
+        let start = index * self.bytes;
+        if let Some(pixels) = self.memory.get(start..start + self.bytes) {
+            return Ok(Cow::Borrowed(pixels));
+        }
+        let mut pixels = vec![0; self.bytes];
+        if let Some(file) = &self.file {
+            let mut file = lock(file);
+            let read = file.seek(SeekFrom::Start((start - self.memory.len()) as u64));
+            let read = read.and_then(|_| file.read_exact(&mut pixels));
+            read.map_err(|source| DataError::Scratch {
+                folder: "the run's folder".into(),
+                source,
+            })?;
+        }
+        Ok(Cow::Owned(pixels))
+    }
+}
+
+impl Dataset {
+    /// Number of pictures.
+    pub fn len(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// Whether there are no pictures.
+    pub fn is_empty(&self) -> bool {
+        self.kept.is_empty()
+    }
+
+    /// Names of the classes, in the order of their labels.
+    pub fn classes(&self) -> &[String] {
+        &self.store.classes
+    }
+
+    /// Rows and columns of each picture.
+    pub fn size(&self) -> [usize; 2] {
+        self.store.size
+    }
+
+    /// Class of picture `index`.
+    pub fn label(&self, index: usize) -> usize {
+        usize::from(self.store.labels[self.kept[index]])
+    }
+
+    /// RGB bytes of picture `index`, row by row. Fails if the temporary file for them does.
+    pub fn pixels(&self, index: usize) -> Result<Cow<'_, [u8]>, DataError> {
+        self.store.pixels.get(self.kept[index])
+    }
+
+    /// Pictures of each class.
+    pub fn counts(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.classes().len()];
+        (0..self.len()).for_each(|it| counts[self.label(it)] += 1);
+        counts
+    }
+
+    /// Identity of the pictures' files, of their labels, and of how they are prepared.
+    pub fn digest(&self) -> Digest {
+        let Store {
+            size,
+            preparation,
+            digests,
+            ..
+        } = &*self.store;
+        let mut bytes = format!("{size:?} {preparation:?}").into_bytes();
+        for (at, place) in self.kept.iter().enumerate() {
+            bytes.extend((self.label(at) as u64).to_le_bytes());
+            bytes.extend(digests[*place].as_bytes());
+        }
+        Digest::of(&bytes)
+    }
+
+    /// Pictures of this whose files are among those of another.
+    pub fn shared_with(&self, other: &Self) -> usize {
+        let digests = |it: &Self| it.kept.iter().map(|at| it.store.digests[*at]).collect::<Vec<_>>();
+        let others: std::collections::HashSet<Digest> = digests(other).into_iter().collect();
+        digests(self).iter().filter(|it| others.contains(it)).count()
+    }
+
+    /// At most `count` pictures, spread evenly over the data, so that every class keeps its share.
+    pub fn thinned(&self, count: usize) -> Self {
+        let kept = count.min(self.len());
+        self.only((0..kept).map(|it| self.kept[it * self.len() / kept.max(1)]).collect())
+    }
+
+    /// Without every tenth picture, or fewer if that would be many, and those.
+    fn hold_back(&self) -> (Self, Self) {
+        let every = HELD_BACK.max(self.len().div_ceil(MOST_HELD_BACK));
+        let (held, kept): (Vec<_>, Vec<_>) = self.kept.iter().enumerate().partition(|it| it.0 % every == every / 2);
+        let places = |it: Vec<(usize, &usize)>| it.into_iter().map(|it| *it.1).collect();
+        (self.only(places(kept)), self.only(places(held)))
+    }
+
+    /// With all pictures that were read, also those that were thinned out or held back.
+    pub fn whole(&self) -> Self {
+        self.only((0..self.store.labels.len()).collect())
+    }
+
+    fn only(&self, kept: Vec<usize>) -> Self {
+        Self {
+            store: Arc::clone(&self.store),
+            kept,
+        }
     }
 }
 
@@ -270,47 +827,44 @@ const CIFAR_SIDE: usize = 32;
 
 impl Cifar {
     fn find(dir: &Path, subset: Subset) -> Option<Self> {
-        let ten = match subset {
-            Subset::Train => (1..=5).map(|it| dir.join(format!("data_batch_{it}.bin"))).collect(),
-            Subset::Test => vec![dir.join("test_batch.bin")],
+        let (ten, hundred) = match subset {
+            Subset::Train => ((1..=5).map(|it| format!("data_batch_{it}.bin")).collect(), "train.bin"),
+            Subset::Test => (vec!["test_batch.bin".to_owned()], "test.bin"),
+            Subset::Validation => return None,
         };
-        let hundred = vec![dir.join(format!("{}.bin", subset.folder()))];
-        let candidates = [(ten, "batches.meta.txt", 1), (hundred, "fine_label_names.txt", 2)];
+        let candidates = [
+            (ten, "batches.meta.txt", 1),
+            (vec![hundred.to_owned()], "fine_label_names.txt", 2),
+        ];
         candidates
             .into_iter()
-            .find(|(files, ..)| files.iter().all(|it| it.is_file()))
             .map(|(files, names, label_bytes)| Self {
-                files,
+                files: files.iter().map(|it| dir.join(it)).collect(),
                 names: dir.join(names),
                 label_bytes,
             })
+            .find(|it| it.files.iter().all(|it| it.is_file()))
     }
 
-    fn load(&self, size: [usize; 2]) -> Result<Dataset, DataError> {
+    fn read(&self) -> Result<Found, DataError> {
         let names = read(&self.names)?;
         let names = String::from_utf8_lossy(&names);
-        let classes: Vec<String> = names
-            .lines()
-            .map(str::trim)
-            .filter(|it| !it.is_empty())
-            .map(String::from)
-            .collect();
-        let mut data = Dataset {
-            classes,
-            size,
-            labels: Vec::new(),
-            pixels: Vec::new(),
+        let classes = names.lines().map(str::trim).filter(|it| !it.is_empty());
+        let mut found = Found {
+            folder: self.names.parent().unwrap_or(Path::new(".")).to_owned(),
+            classes: classes.map(|it| it.nfc().collect()).collect(),
+            pictures: Vec::new(),
+            left_out: BTreeMap::new(),
         };
         for path in &self.files {
-            self.append(path, &mut data)?;
+            self.append(path, &mut found)?;
         }
-        Ok(data)
+        Ok(found)
     }
 
-    fn append(&self, path: &Path, data: &mut Dataset) -> Result<(), DataError> {
+    fn append(&self, path: &Path, found: &mut Found) -> Result<(), DataError> {
         let bytes = read(path)?;
-        let plane = CIFAR_SIDE * CIFAR_SIDE;
-        let record = self.label_bytes + 3 * plane;
+        let record = self.label_bytes + 3 * CIFAR_SIDE * CIFAR_SIDE;
         if bytes.is_empty() || !bytes.len().is_multiple_of(record) {
             return Err(DataError::Records {
                 path: path.to_owned(),
@@ -321,19 +875,15 @@ impl Cifar {
         for record in bytes.chunks_exact(record) {
             let (labels, values) = record.split_at(self.label_bytes);
             let label = usize::from(labels[self.label_bytes - 1]);
-            if label >= data.classes.len() {
+            if label >= found.classes.len() {
                 return Err(DataError::Label {
                     path: path.to_owned(),
                     label,
-                    classes: data.classes.len(),
+                    classes: found.classes.len(),
                 });
             }
-            data.labels.push(label as u16);
-            let picture = image::RgbImage::from_fn(CIFAR_SIDE as u32, CIFAR_SIDE as u32, |x, y| {
-                let at = y as usize * CIFAR_SIDE + x as usize;
-                image::Rgb([values[at], values[plane + at], values[2 * plane + at]])
-            });
-            data.pixels.extend(resize(picture, data.size));
+            let (file, values) = (path.to_owned(), values.to_vec());
+            found.pictures.push((label, Picture::Record { file, values }));
         }
         Ok(())
     }
@@ -352,135 +902,25 @@ impl Dataset {
     pub fn toy(count: usize) -> Self {
         let noise = |at: usize| (crate::augment::mix(at as u64) >> 57) as u8;
         let colour = |at: usize| if at / (3 * 256) % 3 == at % 3 { 64 } else { 0 };
-        Self {
+        let pixels: Vec<u8> = (0..count * 3 * 256).map(|it| noise(it) + colour(it)).collect();
+        let store = Store {
             classes: ["cat", "dog", "owl"].map(String::from).into(),
             size: [16, 16],
+            preparation: Preparation::default(),
             labels: (0..count).map(|it| (it % 3) as u16).collect(),
-            pixels: (0..count * 3 * 256).map(|it| noise(it) + colour(it)).collect(),
+            digests: pixels.chunks(3 * 256).map(Digest::of).collect(),
+            pixels: Pixels {
+                bytes: 3 * 256,
+                memory: pixels,
+                file: None,
+            },
+        };
+        Self {
+            store: Arc::new(store),
+            kept: (0..count).collect(),
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn folder(classes: &[(&str, usize)]) -> tempfile::TempDir {
-        let dir = tempfile::tempdir().unwrap();
-        for (class, count) in classes {
-            let folder = dir.path().join("test").join(class);
-            std::fs::create_dir_all(&folder).unwrap();
-            for number in 0..*count {
-                let picture = image::RgbImage::from_pixel(6, 4, image::Rgb([number as u8, 100, 200]));
-                picture.save(folder.join(format!("{number}.png"))).unwrap();
-            }
-        }
-        dir
-    }
-
-    #[test]
-    fn folders_are_classes_in_alphabetical_order() {
-        let dir = folder(&[("dog", 2), ("cat", 3)]);
-        let data = Dataset::load(dir.path(), Subset::Test, [4, 6]).unwrap();
-        assert_eq!(data.classes(), ["cat", "dog"]);
-        assert_eq!(
-            (0..data.len()).map(|it| data.label(it)).collect::<Vec<_>>(),
-            [0, 0, 0, 1, 1]
-        );
-        assert_eq!(data.pixels(2)[..3], [2, 100, 200]);
-        let resized = Dataset::load(dir.path(), Subset::Test, [8, 8]).unwrap();
-        assert_eq!(resized.pixels(4).len(), 8 * 8 * 3);
-        assert_eq!(data.thinned(2).len(), 2);
-    }
-
-    #[test]
-    fn a_digest_tells_pixels_and_labels_and_their_order_apart() {
-        let data = Dataset::toy(6);
-        assert_eq!(data.digest(), Dataset::toy(6).digest());
-        let check = |change: fn(&mut Dataset)| {
-            let mut other = data.clone();
-            change(&mut other);
-            assert_ne!(other.digest(), data.digest());
-        };
-        check(|it| it.pixels[4000] ^= 1);
-        check(|it| it.labels[5] = 0);
-        check(|it| it.labels.swap(0, 1));
-        check(|it| it.pixels.swap(0, 1));
-        check(|it| it.size = [8, 32]);
-    }
-
-    #[test]
-    fn faults_name_the_file() {
-        let check = |dir: &tempfile::TempDir, words: &str| {
-            let message = Dataset::load(dir.path(), Subset::Test, [4, 4]).unwrap_err().to_string();
-            assert!(message.contains(words), "{message}");
-        };
-        check(&folder(&[]), "neither");
-        check(&folder(&[("cat", 0), ("dog", 1)]), "cat holds no pictures");
-        let dir = folder(&[("cat", 1)]);
-        std::fs::write(dir.path().join("test/cat/bad.jpg"), b"no picture").unwrap();
-        check(&dir, "bad.jpg cannot be decoded");
-        let dir = folder(&[("cat", 1), ("dog", 1)]);
-        let error = Dataset::load_for(dir.path(), Subset::Test, [4, 4], &["cat".into()])
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains("1 (cat)") && error.contains("2 (cat, dog)"), "{error}");
-    }
-
-    #[test]
-    fn cifar_100_has_a_coarse_label_before_the_fine_one() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("fine_label_names.txt"), "apple\nbaby\nbear\n").unwrap();
-        std::fs::write(dir.path().join("coarse_label_names.txt"), "fruit\npeople\n").unwrap();
-        let record = |coarse, fine| [vec![coarse, fine], vec![7; 3072]].concat();
-        std::fs::write(dir.path().join("train.bin"), [record(1, 2), record(0, 0)].concat()).unwrap();
-        let data = Dataset::load(dir.path(), Subset::Train, [16, 16]).unwrap();
-        assert_eq!(data.classes(), ["apple", "baby", "bear"]);
-        assert_eq!([0, 1].map(|it| data.label(it)), [2, 0]);
-        assert_eq!(data.pixels(1), [7; 3 * 16 * 16]);
-        assert!(matches!(
-            Dataset::load(dir.path(), Subset::Test, [16, 16]),
-            Err(DataError::Layout { .. })
-        ));
-    }
-
-    #[test]
-    fn cifar_10_has_five_files_to_train_on() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("batches.meta.txt"), "airplane\nautomobile\n").unwrap();
-        for number in 1..=5 {
-            assert!(Dataset::load(dir.path(), Subset::Train, [32, 32]).is_err());
-            let record = [vec![number % 2], vec![number; 3072]].concat();
-            std::fs::write(dir.path().join(format!("data_batch_{number}.bin")), record).unwrap();
-        }
-        let data = Dataset::load(dir.path(), Subset::Train, [32, 32]).unwrap();
-        assert_eq!(data.len(), 5);
-        assert_eq!((data.label(2), data.pixels(2)[0]), (1, 3));
-    }
-
-    #[test]
-    fn cifar_files_are_read_plane_by_plane() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("batches.meta.txt"), "airplane\nautomobile\n\n").unwrap();
-        let mut record = vec![1_u8];
-        record.extend([10; 1024].iter().chain(&[20; 1024]).chain(&[30; 1024]));
-        std::fs::write(dir.path().join("test_batch.bin"), &record).unwrap();
-        let data = Dataset::load(dir.path(), Subset::Test, [32, 32]).unwrap();
-        assert_eq!(
-            (data.len(), data.label(0), &data.pixels(0)[..3]),
-            (1, 1, &[10, 20, 30][..])
-        );
-        record[0] = 2;
-        std::fs::write(dir.path().join("test_batch.bin"), &record).unwrap();
-        assert!(matches!(
-            Dataset::load(dir.path(), Subset::Test, [32, 32]),
-            Err(DataError::Label { .. })
-        ));
-        record.pop();
-        std::fs::write(dir.path().join("test_batch.bin"), &record).unwrap();
-        assert!(matches!(
-            Dataset::load(dir.path(), Subset::Test, [32, 32]),
-            Err(DataError::Records { .. })
-        ));
-    }
-}
+mod tests;

@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor, TensorData, activation::log_softmax};
 
 use crate::augment::{self, View};
 use crate::checkpoint::NamedTensor;
-use crate::data::Dataset;
+use crate::data::{DataError, Dataset};
 use crate::model::{Lifted, Network, values};
 use crate::prune::add_scores;
 use crate::quantize::Quantizer;
@@ -14,6 +14,9 @@ use crate::settings::Learning;
 
 /// Batch size when nothing is learned.
 const EVALUATION_BATCH: usize = 250;
+
+/// Share of what chance leaves that a network must get right to be of any use.
+pub const LEAST_KNOWLEDGE: f64 = 0.15;
 
 /// Nesterov momentum's memory, one tensor a parameter, in the order [`Learner::step`] visits them.
 type Velocity = Vec<Option<Vec<f32>>>;
@@ -257,31 +260,86 @@ pub fn logits(
     data: &Dataset,
     mirrored: bool,
     mut done: impl FnMut(usize),
-) -> Vec<f32> {
+) -> Result<Vec<f32>, DataError> {
     let device: Device = network.bias.device();
-    let (mean, std) = (network.description().mean, network.description().std);
+    let normalization = (network.description().mean, network.description().std);
     let view = View {
         mirrored,
         ..View::PLAIN
     };
-    let mut all = Vec::with_capacity(data.len() * network.description().classes.len());
-    for start in (0..data.len()).step_by(EVALUATION_BATCH) {
+    let batches = (0..data.len()).step_by(EVALUATION_BATCH).map(|start| {
         let end = data.len().min(start + EVALUATION_BATCH);
-        let pictures: Vec<(usize, View)> = (start..end).map(|index| (index, view)).collect();
-        let batch = augment::batch(data, &pictures, mean, std, &device);
+        (start..end).map(|index| (index, view)).collect()
+    });
+    let mut all = Vec::with_capacity(data.len() * network.description().classes.len());
+    let mut count = 0;
+    augment::batches(data, batches, normalization, &device, |pictures, batch| {
         all.extend(values(&network.evaluate(batch, 0, quantizer)));
-        done(end);
-    }
-    all
+        count += pictures.len();
+        done(count);
+        Ok::<(), DataError>(())
+    })?;
+    Ok(all)
 }
 
-/// Top-1 accuracy in percent, batch norm in evaluation mode.
-pub fn accuracy(network: &Network, quantizer: Option<&Quantizer>, data: &Dataset) -> f64 {
+/// How many of each class's pictures a network gets right, batch norm in evaluation mode.
+pub fn measure(network: &Network, quantizer: Option<&Quantizer>, data: &Dataset) -> Result<Score, DataError> {
     let classes = network.description().classes.len();
-    let all = logits(network, quantizer, data, false, |_| ());
-    let logits = Tensor::from_data(TensorData::new(all, [data.len(), classes]), &network.bias.device());
-    let labels: Vec<usize> = (0..data.len()).map(|index| data.label(index)).collect();
-    100.0 * right(&logits, &labels) as f64 / data.len() as f64
+    let all = logits(network, quantizer, data, false, |_| ())?;
+    let mut score = Score::none_of(data.counts());
+    for (index, row) in all.chunks_exact(classes).enumerate() {
+        let label = data.label(index);
+        score.right[label] += usize::from(largest(row) == label);
+    }
+    Ok(score)
+}
+
+/// Pictures of each class that were recognised.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Score {
+    /// Recognised.
+    pub right: Vec<usize>,
+    /// In all.
+    pub of: Vec<usize>,
+}
+
+impl Score {
+    /// None recognised of so many pictures of each class.
+    pub fn none_of(of: Vec<usize>) -> Self {
+        Self {
+            right: vec![0; of.len()],
+            of,
+        }
+    }
+
+    /// Top-1 accuracy in percent.
+    pub fn accuracy(&self) -> f64 {
+        percent(self.right.iter().sum(), self.of.iter().sum())
+    }
+
+    /// Accuracy in percent of always giving the answer that is right most often.
+    pub fn chance(&self) -> f64 {
+        percent(self.of.iter().copied().max().unwrap_or(0), self.of.iter().sum())
+    }
+
+    /// Whether hardly more is recognised than by chance.
+    pub fn knows_next_to_nothing(&self) -> bool {
+        let chance = self.chance();
+        self.accuracy() < chance + LEAST_KNOWLEDGE * (100.0 - chance)
+    }
+
+    /// Accuracy of each class that has pictures, the worst first.
+    pub fn by_class(&self) -> Vec<(usize, f64)> {
+        let classes = self.right.iter().zip(&self.of).enumerate();
+        let known = classes.filter(|it| *it.1.1 > 0);
+        let mut all: Vec<(usize, f64)> = known.map(|(at, (right, of))| (at, percent(*right, *of))).collect();
+        all.sort_by(|a, b| a.1.total_cmp(&b.1));
+        all
+    }
+}
+
+fn percent(part: usize, of: usize) -> f64 {
+    100.0 * part as f64 / of.max(1) as f64
 }
 
 #[cfg(test)]
@@ -294,5 +352,17 @@ mod tests {
             let said = split_core::top_classes(logits)[0].class;
             assert_eq!(largest(logits), usize::from(said), "{logits:?}");
         }
+    }
+
+    #[test]
+    fn scores_are_compared_with_chance() {
+        let score = |right: [usize; 3]| Score {
+            right: right.to_vec(),
+            of: vec![10, 20, 10],
+        };
+        assert_eq!((score([4, 18, 8]).accuracy(), score([4, 18, 8]).chance()), (75.0, 50.0));
+        assert_eq!(score([4, 18, 8]).by_class(), [(0, 40.0), (2, 80.0), (1, 90.0)]);
+        assert!(score([1, 18, 1]).knows_next_to_nothing());
+        assert!(!score([4, 18, 8]).knows_next_to_nothing());
     }
 }

@@ -1,7 +1,9 @@
 //! The command-line tool: trains, prunes in two steps, calibrates, measures and exports.
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
-use trainer::{benchmark, command, import, series};
+use trainer::{benchmark, command, import, quick, series};
 
 /// Trains networks, prunes them in two steps for split inference, and makes a series of them.
 #[derive(Parser)]
@@ -13,6 +15,9 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Make a series of a folder of pictures: train, prune, calibrate and measure with settings that suit them.
+    #[command(after_help = quick::EXAMPLES)]
+    Quick(quick::Arguments),
     /// Make a checkpoint of PyTorch's weights.
     Import(import::Arguments),
     #[command(flatten)]
@@ -24,11 +29,48 @@ enum Command {
     Benchmark(benchmark::Arguments),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Cli::parse().command {
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", text(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Quick(arguments) => quick::run(&arguments),
         Command::Import(arguments) => import::run(&arguments),
         Command::Learn(command) => command.run(),
         Command::Series(command) => command.run(),
         Command::Benchmark(arguments) => benchmark::run(&arguments),
+    }
+}
+
+/// An error and its causes, each said once: many repeat their cause in their own words.
+fn text(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    #[test]
+    fn causes_are_said_once() {
+        let cause = || anyhow::anyhow!("no such file");
+        assert_eq!(super::text(&cause().context("x.jpg")), "x.jpg: no such file");
+        let repeated: anyhow::Result<()> = Err(cause()).context("x.jpg: no such file").context("reading");
+        assert_eq!(super::text(&repeated.unwrap_err()), "reading: x.jpg: no such file");
     }
 }

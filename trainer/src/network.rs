@@ -5,6 +5,7 @@
 //! its *widths*, the number of filters of each convolution.
 
 use serde::{Deserialize, Serialize};
+use split_core::Preparation;
 
 /// Side of every convolution's kernel.
 pub const KERNEL: usize = 3;
@@ -118,6 +119,9 @@ pub struct Description {
     pub mean: [f32; 3],
     /// Divides each channel thereafter.
     pub std: [f32; 3],
+    /// How a picture of any size becomes the input.
+    #[serde(default)]
+    pub preparation: Preparation,
     /// The feature quantiser this network was trained with, if it was pruned for one split point.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantizer: Option<FeatureQuantizer>,
@@ -200,6 +204,7 @@ impl Description {
             classes,
             mean: [0.4914, 0.4822, 0.4465],
             std: [0.2023, 0.1994, 0.2010],
+            preparation: Preparation::default(),
             quantizer: None,
         };
         description.layers()?;

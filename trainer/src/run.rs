@@ -2,19 +2,23 @@
 //!
 //! The folder holds `settings.json`, `log.jsonl` (a line per round and epoch), `state.safetensors` (weights and momentum after the
 //! last finished part), `last.safetensors` (that network as a checkpoint) and, when the run is over, `final.safetensors`.
+//!
+//! The state names the pictures that were learned from by their digest: a run never goes on with others.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use burn::tensor::Device;
+use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
+use split_core::Digest;
 
 use crate::augment::{self, View};
 use crate::checkpoint::{self, Checkpoint, NamedTensor};
-use crate::data::{Dataset, Subset};
+use crate::data::{Dataset, Reader, Subset};
 use crate::files;
 use crate::learn::{self, Learner, Lesson};
 use crate::model::{Network, values};
@@ -27,9 +31,17 @@ use crate::teacher;
 
 /// Training pictures whose features set the quantiser's steps.
 const CALIBRATION_PICTURES: usize = 1000;
+/// Classes that a measurement lists, the worst first.
+const CLASSES_SHOWN: usize = 12;
 
 /// Weights and momentum after the last finished part, in the run's folder.
 const STATE: &str = "state.safetensors";
+/// The network after the last finished part.
+const LAST: &str = "last.safetensors";
+/// The network of a finished run.
+pub const FINAL: &str = "final.safetensors";
+/// A loss that many times what knowing nothing costs only grows.
+const DIVERGED: f64 = 50.0;
 
 /// What is done; the rest is made again from the settings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -48,7 +60,7 @@ struct Line<'a> {
     learning_rate: f64,
     loss: f64,
     train_accuracy: f64,
-    test_accuracy: f64,
+    validation_accuracy: f64,
     images_per_second: f64,
     macs: u64,
     widths: &'a [usize],
@@ -59,6 +71,8 @@ pub struct Run {
     folder: PathBuf,
     settings: Settings,
     train: Dataset,
+    /// What settings are chosen with.
+    validation: Dataset,
     test: Dataset,
     /// The teacher's logits for the pictures as they are, and mirrored.
     teacher: Option<[Vec<f32>; 2]>,
@@ -69,24 +83,45 @@ pub struct Run {
     parent_macs: u64,
 }
 
-/// Starts a run in `folder`, or goes on with the one there. Fails when the folder holds what a run with other settings has learned.
+/// A state's note of the pictures that it was learned from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Learned {
+    digest: Digest,
+    /// Pictures of each class.
+    counts: Vec<usize>,
+}
+
+/// Starts a run in `folder`, or goes on with the one there; a finished one, if it is to have more epochs. Fails when the folder holds what a
+/// run with other settings or from other pictures has learned.
 pub fn run(folder: &Path, settings: &Settings) -> anyhow::Result<()> {
     settings.check()?;
     fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     let path = folder.join("settings.json");
-    let text = serde_json::to_string_pretty(settings)?;
-    let same = |old: &str| serde_json::from_str::<Settings>(old).is_ok_and(|it| it == *settings);
-    match fs::read_to_string(&path) {
-        // Settings that were refused, with nothing learned yet, are not worth keeping.
-        Ok(old) if !same(&old) && folder.join(STATE).exists() => {
-            bail!(
-                "{} holds a run with other settings; take another folder, or resume it",
-                folder.display()
-            )
+    if folder.join(STATE).exists() {
+        let old = read_settings(folder)?;
+        let differences = settings.differences(&old)?;
+        ensure!(
+            differences.is_empty(),
+            "{} holds a run with other settings: {}; name another folder, or give the settings that it was begun with",
+            folder.display(),
+            differences.join("; ")
+        );
+        let (was, is) = (old.learning.epochs, settings.learning.epochs);
+        if was != is {
+            eprintln!("{} had {was} epochs, it now gets {is}", folder.display());
         }
-        _ => files::write_whole(&path, text.as_bytes()).with_context(|| path.display().to_string())?,
     }
+    let text = serde_json::to_string_pretty(settings)?;
+    files::write_whole(&path, text.as_bytes()).with_context(|| path.display().to_string())?;
     resume(folder)
+}
+
+/// Whether the folder holds a finished run with these settings.
+pub fn is_finished(folder: &Path, settings: &Settings) -> bool {
+    let same = |old: Settings| {
+        old.learning.epochs == settings.learning.epochs && settings.differences(&old).is_ok_and(|it| it.is_empty())
+    };
+    folder.join(FINAL).exists() && read_settings(folder).is_ok_and(same)
 }
 
 /// Goes on with the run in `folder` from its last finished part.
@@ -94,38 +129,87 @@ pub fn resume(folder: &Path) -> anyhow::Result<()> {
     Run::open(folder)?.finish()
 }
 
+fn read_settings(folder: &Path) -> anyhow::Result<Settings> {
+    let path = folder.join("settings.json");
+    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    serde_json::from_str(&text).with_context(|| path.display().to_string())
+}
+
+/// What a run starts from: its parent, with a new classifier if that has other classes or another input, or random weights.
+fn parent(settings: &Settings) -> anyhow::Result<Checkpoint> {
+    let seed = settings.learning.seed;
+    let mut description = Description::unpruned(&settings.architecture, settings.input, settings.classes.clone())?;
+    description.preparation = settings.preparation;
+    let Some(path) = &settings.parent else {
+        return Ok(Checkpoint::random(description, seed)?);
+    };
+    let parent = Checkpoint::load(path)?;
+    let of = parent.description();
+    if (&of.classes, of.input, of.preparation) == (&settings.classes, settings.input, settings.preparation) {
+        return Ok(parent);
+    }
+    ensure!(
+        matches!(settings.task, Task::Train),
+        "{} has other classes, another input or another preparation than the run; train it for them first",
+        path.display()
+    );
+    let description = Description {
+        architecture: description.architecture,
+        input: description.input,
+        classes: description.classes,
+        preparation: description.preparation,
+        quantizer: None,
+        ..of.clone()
+    };
+    let is_new = of.classes != settings.classes;
+    let mut tensors = Checkpoint::random(description.clone(), seed)?.tensors().clone();
+    for (name, tensor) in &mut tensors {
+        let old = parent.tensors().get(name).filter(|it| it.shape == tensor.shape);
+        match old {
+            Some(old) if !(is_new && name.starts_with("classifier")) => *tensor = old.clone(),
+            _ => eprintln!(
+                "{name} begins anew: {} was trained for other classes or another input",
+                path.display()
+            ),
+        }
+    }
+    Ok(Checkpoint::new(description, tensors)?)
+}
+
 impl Run {
     fn open(folder: &Path) -> anyhow::Result<Self> {
-        let path = folder.join("settings.json");
-        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        let settings: Settings = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+        let settings = read_settings(folder)?;
+        settings.check()?;
         let device = Device::flex();
         let description = Description::unpruned(&settings.architecture, settings.input, settings.classes.clone())?;
         let unpruned_macs = description.macs()?.iter().sum();
-        let parent = match &settings.parent {
-            Some(path) => Checkpoint::load(path)?,
-            None => Checkpoint::random(description, settings.learning.seed)?,
-        };
+        let parent = parent(&settings)?;
+        let learning = &settings.learning;
         let size = [settings.input[1], settings.input[2]];
-        let data = &settings.learning.data;
-        let mut train = Dataset::load_for(data, Subset::Train, size, &settings.classes)?;
-        if let Some(count) = settings.learning.pictures {
-            train = train.thinned(count);
+        let reader = Reader::new(&learning.source, size, settings.preparation, folder);
+        let mut reader = reader.expecting(&settings.classes, "the run");
+        let (train, validation) = reader.learning(learning.pictures)?;
+        let test = reader.load(Subset::Test)?;
+        let shared = test.shared_with(&train);
+        if shared > 0 {
+            eprintln!(
+                "warning: {shared} test pictures are training pictures too: accuracies will be better than the truth"
+            );
         }
-        let test = Dataset::load_for(data, Subset::Test, size, &settings.classes)?;
-        let teacher = settings.learning.teacher.as_ref().map(|path| {
+        let teacher = learning.teacher.as_ref().map(|path| {
             let own = folder.join("teacher-logits.safetensors");
-            teacher::logits(path, settings.learning.teacher_logits.as_ref().unwrap_or(&own), &train)
+            teacher::logits(path, learning.teacher_logits.as_ref().unwrap_or(&own), &train)
         });
         let parent_macs = parent.description().macs()?.iter().sum();
         let first = first_block(&settings, parent.description())?;
         let learner = Learner::new(Network::from_checkpoint(&parent, &device)?, first);
         let mut run = Self {
             folder: folder.to_owned(),
-            settings,
             train,
+            validation,
             test,
             teacher: teacher.transpose()?,
+            settings,
             learner,
             quantizer: None,
             progress: Progress::default(),
@@ -134,6 +218,38 @@ impl Run {
         };
         run.restore()?;
         Ok(run)
+    }
+
+    fn learned(&self) -> Learned {
+        let all = self.train.whole();
+        Learned {
+            digest: all.digest(),
+            counts: all.counts(),
+        }
+    }
+
+    /// Refuses pictures other than those that the state was learned from.
+    fn check_pictures(&self, old: &Learned) -> anyhow::Result<()> {
+        let new = self.learned();
+        if *old == new {
+            return Ok(());
+        }
+        let counts = self.train.classes().iter().zip(old.counts.iter().zip(&new.counts));
+        let changed: Vec<String> = counts
+            .filter(|it| it.1.0 != it.1.1)
+            .map(|(class, (old, new))| format!("{class} {old} → {new}"))
+            .collect();
+        let what = match changed.is_empty() {
+            true => "as many of each class, but other files or in other classes".to_owned(),
+            false => changed.join(", "),
+        };
+        bail!(
+            "the training pictures in {data} are not those that {folder} has learned from ({what}). To learn from the new ones, start a run in \
+             another folder, with `--parent {last}` if it should begin with what is known; to go on with this run, bring the old ones back",
+            data = self.settings.learning.source.data.display(),
+            folder = self.folder.display(),
+            last = self.folder.join(LAST).display(),
+        )
     }
 
     fn restore(&mut self) -> anyhow::Result<()> {
@@ -150,6 +266,10 @@ impl Run {
         let damaged = || format!("{} is damaged", path.display());
         let description: Description = serde_json::from_str(field("description")?).with_context(damaged)?;
         self.progress = serde_json::from_str(field("progress")?).with_context(damaged)?;
+        // States of earlier releases do not say.
+        if let Some(pictures) = metadata.get("pictures") {
+            self.check_pictures(&serde_json::from_str(pictures).with_context(damaged)?)?;
+        }
         let memory = tensors.split_off("velocity.");
         let checkpoint = Checkpoint::new(description, tensors).with_context(|| path.display().to_string())?;
         self.quantizer = checkpoint.description().quantizer.clone();
@@ -168,32 +288,103 @@ impl Run {
                 serde_json::to_string(checkpoint.description())?,
             ),
             ("progress".to_owned(), serde_json::to_string(&self.progress)?),
+            ("pictures".to_owned(), serde_json::to_string(&self.learned())?),
         ]);
-        checkpoint.save(&self.folder.join("last.safetensors"))?;
+        checkpoint.save(&self.folder.join(LAST))?;
         Ok(checkpoint::save_tensors(&self.folder.join(STATE), &tensors, metadata)?)
     }
 
     fn finish(mut self) -> anyhow::Result<()> {
         eprintln!("{}", self.plan()?);
-        while self.advance()? {}
-        let path = self.folder.join("final.safetensors");
+        let bar = progress::bar("learning", self.pictures_left()?);
+        while self.advance(&bar)? {
+            // What was guessed of the rounds to come may have changed.
+            bar.set_length(bar.position() + self.pictures_left()?);
+        }
+        bar.finish_and_clear();
+        self.warn_of_goal()?;
+        let path = self.folder.join(FINAL);
         self.learner.network.to_checkpoint()?.save(&path)?;
+        self.measure()?;
         println!("{}", path.display());
         Ok(())
     }
 
+    /// Pictures to learn from until the end.
+    fn pictures_left(&self) -> anyhow::Result<u64> {
+        let (learning, pictures) = (&self.settings.learning, self.train.len() as u64);
+        let Progress { round, epoch } = self.progress;
+        let rounds = match &self.settings.task {
+            Task::Train => 0,
+            Task::Step1(step) => {
+                step.rounds.saturating_sub(round) * (step.round_batches * learning.batch as u64).min(pictures)
+            }
+            Task::Step2(step) => {
+                let description = self.learner.network.description();
+                let width = description.widths[description.convolution_before(&step.split)?];
+                let halvings = (width as f64 / step.width as f64).log2().ceil() as u64;
+                halvings * (step.round_batches * learning.batch as u64).min(pictures)
+            }
+        };
+        Ok(rounds + learning.epochs.saturating_sub(epoch) * pictures)
+    }
+
+    /// Says so if step 1 could not do what it was asked.
+    fn warn_of_goal(&self) -> anyhow::Result<()> {
+        if let Task::Step1(step) = &self.settings.task {
+            let macs: u64 = self.learner.network.description().macs()?.iter().sum();
+            let reached = self.unpruned_macs as f64 / macs as f64;
+            if reached < 0.95 * step.fewer_macs {
+                eprintln!(
+                    "warning: the network has {reached:.1} times fewer MACs, not {}: no layer gets narrower than --multiple {}",
+                    step.fewer_macs, step.multiple
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// What the finished network is worth, on pictures that nothing was chosen with.
+    fn measure(&self) -> anyhow::Result<()> {
+        let score = learn::measure(&self.learner.network, self.learner.quantizer.as_ref(), &self.test)?;
+        eprintln!(
+            "test: {:.2} % of {} pictures are recognised; always giving the same answer would be right for {:.2} %",
+            score.accuracy(),
+            self.test.len(),
+            score.chance()
+        );
+        let by_class = score.by_class();
+        let named = |it: &(usize, f64)| format!("{} {:.0} %", self.test.classes()[it.0], it.1);
+        let (shown, rest) = by_class.split_at(by_class.len().min(CLASSES_SHOWN));
+        let more = match rest.last() {
+            Some(best) => format!(", …, {}", named(best)),
+            None => String::new(),
+        };
+        eprintln!(
+            "by class: {}{more}",
+            shown.iter().map(named).collect::<Vec<_>>().join(", ")
+        );
+        if score.knows_next_to_nothing() {
+            eprintln!(
+                "warning: that is hardly more than chance, so every figure that is measured of this network says next to nothing. More pictures, \
+                 more --epochs, another --learning-rate, or a pretrained network as --parent may help"
+            );
+        }
+        Ok(())
+    }
+
     /// Does the next part and saves what came of it; false when there is none.
-    fn advance(&mut self) -> anyhow::Result<bool> {
+    fn advance(&mut self, bar: &ProgressBar) -> anyhow::Result<bool> {
         if let Some((rate, batches)) = self.next_round()? {
-            let (scores, totals) = self.learn_round(rate, batches);
+            let (scores, totals) = self.learn_round(rate, batches, bar)?;
             self.remove(&scores)?;
             self.learner.forget();
             self.progress.round += 1;
-            self.report("round", self.progress.round, rate, totals)?;
+            self.report("round", self.progress.round, rate, totals, bar)?;
             self.save()?;
         } else if self.progress.epoch < self.settings.learning.epochs {
             self.calibrate()?;
-            self.epoch()?;
+            self.epoch(bar)?;
         } else {
             return Ok(false);
         }
@@ -219,12 +410,41 @@ impl Run {
                 if step.unfreeze { "learn too" } else { "stay as they are" },
             ),
         };
+        let goal = match &self.settings.task {
+            Task::Step1(step) if self.parent_macs as f64 <= self.unpruned_macs as f64 / step.fewer_macs => {
+                "\nwarning: the parent has no more MACs than that already: nothing is removed"
+            }
+            Task::Step2(step) if description.widths[description.convolution_before(&step.split)?] == step.width => {
+                "\nnothing is removed: the layer has so many filters already; the layers behind it learn to work with its quantised features"
+            }
+            _ => "",
+        };
         let Progress { round, epoch } = self.progress;
         let from = match (round, epoch) {
             (0, 0) => String::new(),
+            (_, epoch) if epoch >= self.settings.learning.epochs => {
+                "\nnothing is left to learn: all rounds and epochs are done; more --epochs train it further".to_owned()
+            }
             _ => format!("\ngoing on after {round} rounds and {epoch} epochs"),
         };
-        Ok(format!("{what}; then {} epochs{from}", self.settings.learning.epochs))
+        let learning = &self.settings.learning;
+        let size = [self.settings.input[1], self.settings.input[2]];
+        let mirrored = match learning.no_flip {
+            true => "not mirrored (--no-flip)",
+            false => "mirrored half of the time (--no-flip, if left and right matter)",
+        };
+        let teacher = match &learning.teacher {
+            Some(path) => format!(
+                "\nthe loss counts the answers of {} besides the labels, so it is not comparable with that of training without a teacher",
+                path.display()
+            ),
+            None => String::new(),
+        };
+        Ok(format!(
+            "{what}; then {} epochs{goal}\npictures are shifted by up to {} pixels and {mirrored}{teacher}{from}",
+            learning.epochs,
+            augment::border(size)
+        ))
     }
 
     /// Learning rate and batches of the next round of removing filters, if there is one.
@@ -244,25 +464,15 @@ impl Run {
     }
 
     /// Learns from some batches; returns each block's scores, and how it went.
-    fn learn_round(&mut self, rate: f64, batches: u64) -> (Vec<Vec<f64>>, Totals) {
+    fn learn_round(&mut self, rate: f64, batches: u64, bar: &ProgressBar) -> anyhow::Result<(Vec<Vec<f64>>, Totals)> {
         // Rounds draw their pictures from epochs of their own, far from those of the fine-tuning.
         let epoch = u64::MAX / 2 + self.progress.round;
-        let learning = self.settings.learning.clone();
-        let order = augment::order(learning.seed, epoch, self.train.len());
-        let pictures = order.len().min(learning.batch.saturating_mul(batches as usize));
-        let bar = progress::bar("round", pictures as u64);
-        let mut scores = Vec::new();
-        let (mut totals, start) = (Totals::default(), Instant::now());
-        for indices in order[..pictures].chunks(learning.batch) {
-            let lesson = self.lesson(indices, epoch);
-            let report = self.learner.step(&lesson, &learning, rate, Some(&mut scores));
-            totals.add(report, indices.len());
-            bar.set_message(format!("{} {}", self.progress.round + 1, totals.learned()));
-            bar.inc(indices.len() as u64);
-        }
-        bar.finish_and_clear();
-        totals.clock(start);
-        (scores, totals)
+        let learning = &self.settings.learning;
+        let mut order = augment::order(learning.seed, epoch, self.train.len());
+        order.truncate(learning.batch.saturating_mul(batches as usize));
+        let (mut scores, title) = (Vec::new(), format!("round {}", self.progress.round + 1));
+        let totals = self.learn(&order, epoch, |_| rate, Some(&mut scores), (bar, &title))?;
+        Ok((scores, totals))
     }
 
     fn remove(&mut self, scores: &[Vec<f64>]) -> anyhow::Result<()> {
@@ -318,7 +528,7 @@ impl Run {
         let data = self.train.thinned(CALIBRATION_PICTURES);
         let pictures: Vec<(usize, View)> = (0..data.len()).map(|index| (index, View::PLAIN)).collect();
         let (mean, std) = (network.description().mean, network.description().std);
-        let input = augment::batch(&data, &pictures, mean, std, &Device::flex());
+        let input = augment::batch(&data, &pictures, (mean, std), &Device::flex())?;
         let features = values(&network.run_blocks(input, 0..block + 1));
         let steps = quantize::calibrate(&features, network.description().widths[block], step.bits);
         self.quantizer = Some(FeatureQuantizer {
@@ -343,56 +553,82 @@ impl Run {
         Ok(())
     }
 
-    fn epoch(&mut self) -> anyhow::Result<()> {
+    fn epoch(&mut self, bar: &ProgressBar) -> anyhow::Result<()> {
         let (epoch, learning) = (self.progress.epoch, self.settings.learning.clone());
         let order = augment::order(learning.seed, epoch, self.train.len());
-        let bar = progress::bar("epoch", order.len() as u64);
-        let mut totals = Totals::default();
-        let (mut rate, start) = (0.0, Instant::now());
-        for indices in order.chunks(learning.batch) {
-            let done = (epoch as f64 + totals.pictures as f64 / order.len() as f64) / learning.epochs as f64;
-            rate = learning.rate(done);
-            let lesson = self.lesson(indices, epoch);
-            let report = self.learner.step(&lesson, &learning, rate, None);
-            totals.add(report, indices.len());
-            bar.set_message(format!("{}/{} {}", epoch + 1, learning.epochs, totals.learned()));
-            bar.inc(indices.len() as u64);
-        }
-        bar.finish_and_clear();
-        totals.clock(start);
+        let rate = |share: f64| learning.rate((epoch as f64 + share) / learning.epochs as f64);
+        let title = format!("epoch {}/{}", epoch + 1, learning.epochs);
+        let totals = self.learn(&order, epoch, rate, None, (bar, &title))?;
         self.progress.epoch += 1;
-        self.report("epoch", self.progress.epoch, rate, totals)?;
+        self.report("epoch", self.progress.epoch, rate(1.0), totals, bar)?;
         self.save()
     }
 
-    fn lesson(&self, indices: &[usize], epoch: u64) -> Lesson {
-        let seed = self.settings.learning.seed;
-        let pictures: Vec<(usize, View)> = indices
-            .iter()
-            .map(|index| (*index, View::random(seed, epoch, *index as u64)))
-            .collect();
+    /// Learns from pictures in batches; `rate` is the learning rate after a share of them.
+    fn learn(
+        &mut self,
+        order: &[usize],
+        epoch: u64,
+        rate: impl Fn(f64) -> f64,
+        mut scores: Option<&mut Vec<Vec<f64>>>,
+        (bar, title): (&ProgressBar, &str),
+    ) -> anyhow::Result<Totals> {
+        let learning = self.settings.learning.clone();
+        let border = augment::border(self.train.size());
+        let view = |index: &usize| {
+            let view = View::random(learning.seed, epoch, *index as u64, border, !learning.no_flip);
+            (*index, view)
+        };
+        let batches = order.chunks(learning.batch).map(|it| it.iter().map(view).collect());
+        let (mut totals, start) = (Totals::default(), Instant::now());
         let description = self.learner.network.description();
         let classes = description.classes.len();
-        let teacher = self.teacher.as_ref().map(|teacher| {
-            let rows = pictures
-                .iter()
-                .flat_map(|(index, view)| &teacher[usize::from(view.mirrored)][index * classes..][..classes]);
-            rows.copied().collect()
-        });
-        Lesson {
-            pictures: augment::batch(
-                &self.train,
-                &pictures,
-                description.mean,
-                description.std,
-                &Device::flex(),
-            ),
-            labels: indices.iter().map(|index| self.train.label(*index)).collect(),
+        let normalization = (description.mean, description.std);
+        let limit = DIVERGED * (1.0 + (classes as f64).ln());
+        let Self {
+            train,
             teacher,
-        }
+            learner,
+            ..
+        } = self;
+        augment::batches(train, batches, normalization, &Device::flex(), |pictures, batch| {
+            let rows = |teacher: &[Vec<f32>; 2]| {
+                let row =
+                    |(index, view): &(usize, View)| &teacher[usize::from(view.mirrored)][index * classes..][..classes];
+                pictures.iter().flat_map(row).copied().collect()
+            };
+            let lesson = Lesson {
+                pictures: batch,
+                labels: pictures.iter().map(|it| train.label(it.0)).collect(),
+                teacher: teacher.as_ref().map(rows),
+            };
+            let rate = rate(totals.pictures as f64 / order.len() as f64);
+            let report = learner.step(&lesson, &learning, rate, scores.as_deref_mut());
+            // NaN is no less than the limit.
+            let is_sane = report.loss < limit;
+            ensure!(
+                is_sane,
+                "the network does not learn but diverges: in {title} the loss became {:.3e}. The learning rate ({rate}) is probably too high; try a \
+                 tenth of it in a new folder. What was learned until the part before is kept",
+                report.loss
+            );
+            totals.add(report, pictures.len());
+            bar.set_message(format!("{title} · {}", totals.learned()));
+            bar.inc(pictures.len() as u64);
+            Ok(())
+        })?;
+        totals.clock(start);
+        Ok(totals)
     }
 
-    fn report(&self, part: &str, number: u64, learning_rate: f64, totals: Totals) -> anyhow::Result<()> {
+    fn report(
+        &self,
+        part: &str,
+        number: u64,
+        learning_rate: f64,
+        totals: Totals,
+        bar: &ProgressBar,
+    ) -> anyhow::Result<()> {
         let network = &self.learner.network;
         let line = Line {
             part,
@@ -400,19 +636,21 @@ impl Run {
             learning_rate,
             loss: totals.mean_loss(),
             train_accuracy: totals.accuracy(),
-            test_accuracy: learn::accuracy(network, self.learner.quantizer.as_ref(), &self.test),
+            validation_accuracy: learn::measure(network, self.learner.quantizer.as_ref(), &self.validation)?.accuracy(),
             images_per_second: totals.images_per_second,
             macs: network.description().macs()?.iter().sum(),
             widths: &network.description().widths,
         };
         let text = serde_json::to_string(&line)?;
-        eprintln!(
-            "{part} {number}: {}, {:.0} images/s, {:.1} million MACs, test accuracy {:.2} %",
-            totals.learned(),
-            totals.images_per_second,
-            line.macs as f64 / 1e6,
-            line.test_accuracy
-        );
+        bar.suspend(|| {
+            eprintln!(
+                "{part} {number}: {}, {:.1} pictures/s, {:.1} million MACs, on pictures held back {:.2} %",
+                totals.learned(),
+                totals.images_per_second,
+                line.macs as f64 / 1e6,
+                line.validation_accuracy
+            );
+        });
         let path = self.folder.join("log.jsonl");
         files::append_line(&path, &text).with_context(|| path.display().to_string())
     }

@@ -5,13 +5,18 @@ use std::path::PathBuf;
 use anyhow::ensure;
 use clap::Args;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use split_core::Preparation;
+
+use crate::data::DataSource;
 
 /// How to learn; the same for training, step 1 and step 2.
 #[derive(Args, Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Learning {
-    /// Image folder or CIFAR's binary files.
-    #[arg(long)]
-    pub data: PathBuf,
+    /// The pictures.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub source: DataSource,
     /// Passes over the training pictures after the last filter is removed.
     #[arg(long, default_value_t = 20)]
     pub epochs: u64,
@@ -51,6 +56,10 @@ pub struct Learning {
     /// Use only this many training pictures, spread evenly.
     #[arg(long)]
     pub pictures: Option<usize>,
+    /// Never mirror pictures: for classes of which one is the other's mirror image, such as letters, arrows, left and right hands.
+    #[arg(long)]
+    #[serde(default)]
+    pub no_flip: bool,
 }
 
 /// Step 1: filters removed from the whole network.
@@ -125,6 +134,9 @@ pub struct Settings {
     pub classes: Vec<String>,
     /// Checkpoint the run starts from; random weights if there is none.
     pub parent: Option<PathBuf>,
+    /// How pictures become the network's input.
+    #[serde(default)]
+    pub preparation: Preparation,
     /// What is pruned.
     pub task: Task,
     /// How it learns.
@@ -140,14 +152,26 @@ impl Settings {
         for (flag, value) in [
             ("--warm-up", learning.warm_up),
             ("--teacher-share", learning.teacher_share),
+            ("--label-smoothing", learning.label_smoothing),
         ] {
             ensure!(
                 (0.0..=1.0).contains(&value),
                 "{flag} is a share from 0 to 1, not {value}"
             );
         }
+        check_rate("--learning-rate", learning.learning_rate)?;
         ensure!(
-            learning.temperature > 0.0,
+            (0.0..1.0).contains(&learning.momentum),
+            "--momentum is at least 0 and below 1, not {}: from 1 on, steps grow without end",
+            learning.momentum
+        );
+        ensure!(
+            (0.0..=1.0).contains(&learning.weight_decay),
+            "--weight-decay is 0 to 1, usually 0.0005, not {}",
+            learning.weight_decay
+        );
+        ensure!(
+            learning.temperature.is_finite() && learning.temperature > 0.0,
             "--temperature must be positive, not {}",
             learning.temperature
         );
@@ -160,6 +184,12 @@ impl Settings {
                     "--rounds must not be zero: each removes filters, without one nothing is pruned; to learn only, use `train --parent`"
                 );
                 check_round_batches(step.round_batches)?;
+                check_rate("--round-learning-rate", step.round_learning_rate)?;
+                ensure!(
+                    step.work_exponent.is_finite(),
+                    "--work-exponent must be a number, not {}",
+                    step.work_exponent
+                );
                 ensure!(
                     step.fewer_macs.is_finite() && step.fewer_macs >= 1.0,
                     "--fewer-macs is a factor of at least 1, not {}",
@@ -170,10 +200,27 @@ impl Settings {
                 // Without an epoch there would be no quantiser, and nothing to split at.
                 ensure!(learning.epochs > 0, "step 2 needs at least one of --epochs");
                 check_round_batches(step.round_batches)?;
+                check_rate("--round-learning-rate", step.round_learning_rate)?;
+                ensure!(
+                    step.rate_penalty.is_finite() && step.rate_penalty >= 0.0,
+                    "--rate-penalty must not be negative, but is {}",
+                    step.rate_penalty
+                );
             }
         }
         Ok(())
     }
+}
+
+/// Networks with batch norm diverge long before.
+const HIGHEST_RATE: f64 = 10.0;
+
+fn check_rate(flag: &str, rate: f64) -> anyhow::Result<()> {
+    ensure!(
+        rate > 0.0 && rate <= HIGHEST_RATE,
+        "{flag} is above 0 and at most {HIGHEST_RATE}, usually 0.001 to 0.1, not {rate}"
+    );
+    Ok(())
 }
 
 fn check_round_batches(batches: u64) -> anyhow::Result<()> {
@@ -182,6 +229,63 @@ fn check_round_batches(batches: u64) -> anyhow::Result<()> {
         "--round-batches must not be zero: filters are ranked by what a round learns from its batches"
     );
     Ok(())
+}
+
+impl Settings {
+    /// What differs from other settings, as `--flag old → new`. How the pictures' folder is spelled, where decoded pictures are kept, which
+    /// bad ones are left out and how many epochs there are, may differ between runs that go on with each other.
+    pub fn differences(&self, old: &Self) -> anyhow::Result<Vec<String>> {
+        let comparable = |it: &Self| {
+            let mut it = it.clone();
+            it.learning.epochs = 0;
+            let data = &it.learning.source.data;
+            let data = data.canonicalize().unwrap_or_else(|_| data.clone());
+            it.learning.source = DataSource {
+                data,
+                ..DataSource::default()
+            };
+            for path in [
+                &mut it.parent,
+                &mut it.learning.teacher,
+                &mut it.learning.teacher_logits,
+            ]
+            .into_iter()
+            .flatten()
+            {
+                *path = std::path::absolute(&path)
+                    .map(|it| it.components().collect())
+                    .unwrap_or_else(|_| path.clone());
+            }
+            serde_json::to_value(it)
+        };
+        let mut differences = Vec::new();
+        compare("", &comparable(old)?, &comparable(self)?, &mut differences);
+        Ok(differences)
+    }
+}
+
+/// Adds what differs between two values, by the names of the flags.
+fn compare(name: &str, old: &Value, new: &Value, differences: &mut Vec<String>) {
+    if let (Value::Object(old), Value::Object(new)) = (old, new) {
+        let names: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+        for name in names {
+            let value = |it: &serde_json::Map<String, Value>| it.get(name).cloned().unwrap_or(Value::Null);
+            compare(name, &value(old), &value(new), differences);
+        }
+    } else if old != new {
+        let flag = match name {
+            "classes" => "the classes".to_owned(),
+            "input" => "--size".to_owned(),
+            "task" | "step1" | "step2" => "what is pruned".to_owned(),
+            other => format!("--{}", other.replace('_', "-")),
+        };
+        let text = |it: &Value| match it {
+            Value::Null => "none".to_owned(),
+            Value::Array(all) if all.len() > 4 => format!("{} of them", all.len()),
+            other => other.to_string(),
+        };
+        differences.push(format!("{flag} was {}, is now {}", text(old), text(new)));
+    }
 }
 
 impl Learning {
@@ -195,17 +299,119 @@ impl Learning {
     }
 }
 
+/// What flags are when none is given.
+fn usual<A: Args>(required: &[&str]) -> A {
+    let command = A::augment_args(clap::Command::new("trainer").no_binary_name(true));
+    let found = command
+        .try_get_matches_from(required)
+        .and_then(|it| A::from_arg_matches(&it));
+    // The flags are constants of this program, and a test takes all three ways.
+    #[allow(clippy::panic)]
+    found.unwrap_or_else(|error| panic!("{error}"))
+}
+
+impl Learning {
+    /// What the flags are when none is given.
+    pub fn usual() -> Self {
+        usual(&["--data", "."])
+    }
+}
+
+impl Step1 {
+    /// What the flags are when none is given.
+    pub fn usual() -> Self {
+        usual(&[])
+    }
+}
+
+impl Step2 {
+    /// What the flags are when none is given but those that are needed.
+    pub fn usual() -> Self {
+        usual(&["--split", "pool1", "--width", "1"])
+    }
+}
+
 #[cfg(test)]
 impl Default for Learning {
-    /// What the flags are when none is given.
     fn default() -> Self {
-        #[derive(clap::Parser)]
-        struct Flags {
-            #[command(flatten)]
-            learning: Learning,
+        Self::usual()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_have_usual_values() {
+        assert_eq!(
+            (Learning::usual().batch, Step1::usual().rounds, Step2::usual().bits),
+            (128, 12, 3)
+        );
+    }
+
+    fn settings() -> Settings {
+        Settings {
+            architecture: "vgg11".into(),
+            input: [3, 32, 32],
+            classes: vec!["cat".into()],
+            parent: None,
+            preparation: Preparation::default(),
+            task: Task::Train,
+            learning: Learning::usual(),
         }
-        clap::Parser::try_parse_from(["trainer", "--data", "."])
-            .map(|it: Flags| it.learning)
-            .unwrap()
+    }
+
+    #[test]
+    fn numbers_that_no_run_can_be_made_with_are_refused_by_their_flags() {
+        let check = |flag: &str, change: &dyn Fn(&mut Learning, f64), values: &[f64]| {
+            for value in values {
+                let mut wrong = settings();
+                change(&mut wrong.learning, *value);
+                let message = wrong.check().unwrap_err().to_string();
+                assert!(
+                    message.contains(flag) && message.contains(&value.to_string()),
+                    "{message}"
+                );
+            }
+        };
+        check(
+            "--learning-rate",
+            &|it, value| it.learning_rate = value,
+            &[1000.0, 1e30, -1.0, 0.0, f64::NAN],
+        );
+        check(
+            "--momentum",
+            &|it, value| it.momentum = value,
+            &[2.0, 1.0, -0.1, f64::NAN],
+        );
+        check(
+            "--weight-decay",
+            &|it, value| it.weight_decay = value,
+            &[-1.0, f64::INFINITY],
+        );
+        check("--label-smoothing", &|it, value| it.label_smoothing = value, &[1.5]);
+        check("--temperature", &|it, value| it.temperature = value, &[0.0, f64::NAN]);
+        settings().check().unwrap();
+    }
+
+    #[test]
+    fn what_differs_is_named_by_its_flag() {
+        let mut other = settings();
+        other.learning.epochs += 5;
+        other.learning.source.data = "./".into();
+        other.learning.source.skip_bad = true;
+        assert!(other.differences(&settings()).unwrap().is_empty());
+        other.learning.learning_rate = 0.01;
+        other.learning.no_flip = true;
+        other.parent = Some("x".into());
+        let differences = other.differences(&settings()).unwrap().join("; ");
+        for words in [
+            "--learning-rate was 0.05, is now 0.01",
+            "--no-flip was false, is now true",
+            "--parent was none",
+        ] {
+            assert!(differences.contains(words), "{words} in {differences}");
+        }
     }
 }

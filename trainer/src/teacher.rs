@@ -9,7 +9,7 @@ use burn::tensor::Device;
 use split_core::Digest;
 
 use crate::checkpoint::{self, Checkpoint, NamedTensor};
-use crate::data::Dataset;
+use crate::data::{DataError, Dataset};
 use crate::learn;
 use crate::model::Network;
 use crate::progress;
@@ -35,7 +35,7 @@ pub fn logits(teacher: &Path, file: &Path, pictures: &Dataset) -> anyhow::Result
     {
         return Ok(kept);
     }
-    let both = compute(&Network::from_checkpoint(&checkpoint, &Device::flex())?, pictures);
+    let both = compute(&Network::from_checkpoint(&checkpoint, &Device::flex())?, pictures)?;
     let tensor = |values: &Vec<f32>| NamedTensor {
         shape: shape.clone(),
         values: values.clone(),
@@ -75,14 +75,15 @@ fn kept(file: &Path, digests: &[String; 2], shape: &[usize]) -> anyhow::Result<O
     Ok(Some([plain.values, mirrored.values]))
 }
 
-fn compute(network: &Network, pictures: &Dataset) -> [Vec<f32>; 2] {
+fn compute(network: &Network, pictures: &Dataset) -> Result<[Vec<f32>; 2], DataError> {
     let bar = progress::bar("teacher", 2 * pictures.len() as u64);
-    let both = [false, true].map(|mirrored| {
+    let logits = |mirrored| {
         let before = if mirrored { pictures.len() } else { 0 };
         learn::logits(network, None, pictures, mirrored, |done| {
             bar.set_position((before + done) as u64)
         })
-    });
+    };
+    let both = [logits(false)?, logits(true)?];
     bar.finish_and_clear();
-    both
+    Ok(both)
 }

@@ -12,7 +12,7 @@ use crate::settings::Learning;
 
 fn logits(checkpoint: &Checkpoint) -> Vec<f32> {
     let network = Network::from_checkpoint(checkpoint, &Device::flex()).unwrap();
-    learn::logits(&network, None, &Dataset::toy(12), false, |_| ())
+    learn::logits(&network, None, &Dataset::toy(12), false, |_| ()).unwrap()
 }
 
 /// Largest difference, against the largest value.
@@ -77,7 +77,7 @@ impl Scene {
         Self {
             learner: Learner::new(Network::from_checkpoint(checkpoint, &Device::flex()).unwrap(), 0),
             lesson: Lesson {
-                pictures: augment::batch(&data, &views, *mean, *std, &Device::flex()),
+                pictures: augment::batch(&data, &views, (*mean, *std), &Device::flex()).unwrap(),
                 labels: (0..data.len()).map(|it| data.label(it)).collect(),
                 teacher: None,
             },

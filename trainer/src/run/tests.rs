@@ -1,6 +1,7 @@
 //! Runs that are stopped after every part, against those that are not.
 
 use super::*;
+use crate::data::DataSource;
 use crate::settings::{Learning, Step1, Step2};
 
 /// Toy pictures as an image folder, and a toy checkpoint beside them.
@@ -11,7 +12,7 @@ fn scene() -> tempfile::TempDir {
         for index in 0..count {
             let folder = dir.path().join(subset).join(&data.classes()[data.label(index)]);
             fs::create_dir_all(&folder).unwrap();
-            let picture = image::RgbImage::from_raw(16, 16, data.pixels(index).to_vec()).unwrap();
+            let picture = image::RgbImage::from_raw(16, 16, data.pixels(index).unwrap().into_owned()).unwrap();
             picture.save(folder.join(format!("{index}.png"))).unwrap();
         }
     }
@@ -28,9 +29,13 @@ fn settings(scene: &Path, task: Task) -> Settings {
         architecture: description.architecture,
         input: description.input,
         classes: description.classes,
+        preparation: description.preparation,
         task,
         learning: Learning {
-            data: scene.to_owned(),
+            source: DataSource {
+                data: scene.to_owned(),
+                ..DataSource::default()
+            },
             epochs: 4,
             batch: 20,
             teacher: Some(parent.clone()),
@@ -83,7 +88,7 @@ fn a_run_stopped_after_every_part_ends_as_one_that_was_not_stopped() {
             fs::create_dir_all(&stopped).unwrap();
             fs::copy(whole.join("settings.json"), stopped.join("settings.json")).unwrap();
             let mut parts = 0;
-            while Run::open(&stopped).unwrap().advance().unwrap() {
+            while Run::open(&stopped).unwrap().advance(&ProgressBar::hidden()).unwrap() {
                 parts += 1;
             }
             assert!(parts >= 4, "{parts} parts");
@@ -127,7 +132,7 @@ fn on_a_full_disk_the_last_state_stays_usable() {
     fs::create_dir_all(&folder).unwrap();
     let settings = settings(scene.path(), step1());
     fs::write(folder.join("settings.json"), serde_json::to_string(&settings).unwrap()).unwrap();
-    assert!(Run::open(&folder).unwrap().advance().unwrap());
+    assert!(Run::open(&folder).unwrap().advance(&ProgressBar::hidden()).unwrap());
     let before = fs::read(folder.join(STATE)).unwrap();
     for file in [STATE, "last.safetensors"] {
         let part = files::part(&folder.join(file));

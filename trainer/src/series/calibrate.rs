@@ -5,10 +5,11 @@
 //!
 //! Clipping is searched for the least task loss, not the least squared error: the steps that are most faithful are scaled by a few
 //! factors, each is taken through the tail on some of the training images, and the lower-left hull of bytes against cross entropy is
-//! kept. A cross entropy tells settings apart with far fewer images than an accuracy. What is on the hull is fitted and measured on all
-//! training images, and of that what no other beats in both bytes and accuracy is kept. The test images only measure what was kept.
+//! kept. A cross entropy tells settings apart with far fewer images than an accuracy. What is on the hull is fitted to the training images
+//! and measured on those held back (`val`, or a tenth of the training images), and of that what no other beats in both bytes and accuracy is
+//! kept. The test images only measure what was kept.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::Args;
@@ -20,9 +21,11 @@ use split_core::manifest::{Codec, CodecFile, ImageFormat, OperatingPoint, Split,
 use super::measure::{Coding, Measured, Setting, features, measure};
 use super::quantizer;
 use super::store::Series;
-use crate::data::{Dataset, Subset};
+use crate::data::{DataSource, Dataset, Reader, Subset};
 use crate::progress::bar;
 
+/// Training images to calibrate on, unless asked for otherwise.
+const IMAGES: usize = 2000;
 /// Code widths tried where no quantiser was trained.
 const WIDTHS: [u8; 4] = [1, 2, 3, 4];
 /// Widths of a step tried for each, against the most faithful: narrower ones clip more, wider ones give more zeros, hence fewer bytes.
@@ -40,38 +43,47 @@ pub struct Arguments {
     /// Folder of the series, as `export` wrote it.
     #[arg(long)]
     series: PathBuf,
-    /// Image folder or CIFAR binary files, the same as for `export`.
-    #[arg(long)]
-    data: PathBuf,
+    /// The same as for `export`.
+    #[command(flatten)]
+    source: DataSource,
     /// Training images to calibrate on, spread evenly over the classes.
-    #[arg(long, default_value_t = 2000)]
+    #[arg(long, default_value_t = IMAGES)]
     images: usize,
     /// Only this variant. May be given again.
     #[arg(long = "variant")]
     variants: Vec<String>,
 }
 
+impl Arguments {
+    /// What `quick` asks for.
+    pub fn new(source: &DataSource, series: &Path) -> Self {
+        Self {
+            series: series.to_owned(),
+            source: source.clone(),
+            images: IMAGES,
+            variants: Vec::new(),
+        }
+    }
+}
+
 /// Runs `trainer calibrate`. The manifest is written after each variant, so an interrupted run loses one at most.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut series = Series::open(&arguments.series)?;
-    let shape = series.manifest.input.shape;
-    let load = |subset| {
-        Dataset::load_for(
-            &arguments.data,
-            subset,
-            [shape.height(), shape.width()],
-            &series.manifest.classes,
-        )
-    };
+    let input = &series.manifest.input;
+    let size = [input.shape.height(), input.shape.width()];
+    let reader = Reader::new(&arguments.source, size, input.preparation, &arguments.series);
+    let mut reader = reader.expecting(&series.manifest.classes, "the series");
+    let (train, validation) = reader.learning(None)?;
     let images = Images {
-        train: load(Subset::Train)?.thinned(arguments.images),
-        test: load(Subset::Test)?,
+        train: train.thinned(arguments.images),
+        validation: validation.thinned(arguments.images),
+        test: reader.load(Subset::Test)?,
     };
     if images.test.len() != series.manifest.measured_on.images {
         bail!(
             "the manifest's accuracies were measured on {} images, {} has {}; export the series with these",
             series.manifest.measured_on.images,
-            arguments.data.display(),
+            arguments.source.data.display(),
             images.test.len()
         );
     }
@@ -80,8 +92,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let chosen = |it: &&Variant| arguments.variants.is_empty() || arguments.variants.contains(&it.name);
     let variants: Vec<Variant> = series.manifest.variants.iter().filter(chosen).cloned().collect();
-    for variant in variants {
-        let points = calibrate_variant(&series, &variant, &images)?;
+    for (number, variant) in variants.iter().enumerate() {
+        eprintln!("variant {} of {}: {}", number + 1, variants.len(), variant.name);
+        let points = calibrate_variant(&series, variant, &images)?;
         series.replace_points(&variant.name, points);
         series.save()?;
         series.remove_unused_files()?;
@@ -105,7 +118,11 @@ fn print(series: &Series, variant: &str) {
 }
 
 struct Images {
+    /// What codecs are fitted to.
     train: Dataset,
+    /// What is chosen with.
+    validation: Dataset,
+    /// What is measured, of what was chosen.
     test: Dataset,
 }
 
@@ -119,18 +136,28 @@ fn calibrate_variant(series: &Series, variant: &Variant, images: &Images) -> any
         let coding = Coding::Features(features.fit(bits, steps, centres)?);
         return measured(series, variant, split, vec![coding], &images.test);
     }
+    // The accuracy of the uncut variant that the manifest has is that on the test images.
+    let uncut = run_all(
+        series,
+        variant,
+        &Split::Output,
+        &[Coding::None],
+        &images.validation,
+        "uncut",
+    )?;
+    let least = uncut.iter().map(|it| it.accuracy - USEFUL_LOSS).fold(0.0, f64::max);
     for format in [ImageFormat::Webp, ImageFormat::Jpeg] {
         let codings = QUALITIES.map(|quality| Coding::Image { format, quality }).to_vec();
-        points.extend(best(series, variant, &Split::Input, codings, images)?);
+        points.extend(best(series, variant, &Split::Input, codings, images, least)?);
     }
     let places = series.manifest.split_points.iter().zip(&variant.cuts);
     for (name, _) in places.filter(|it| it.1.is_some()) {
         let split = Split::At(name.clone());
         let features = Features::of(series, variant, &split, &images.train)?;
         let fit = |(bits, steps)| features.fit(bits, steps, Vec::new()).map(Coding::Features);
-        let quantizers = search(series, variant, &split, &images.train.thinned(SEARCH_IMAGES))?;
+        let quantizers = search(series, variant, &split, &images.validation.thinned(SEARCH_IMAGES))?;
         let codings = quantizers.into_par_iter().map(fit).collect::<anyhow::Result<_>>()?;
-        points.extend(best(series, variant, &split, codings, images)?);
+        points.extend(best(series, variant, &split, codings, images, least)?);
     }
     points.extend(measured(
         series,
@@ -172,22 +199,29 @@ fn search(series: &Series, variant: &Variant, split: &Split, data: &Dataset) -> 
     }
     let fit = |(bits, steps): &(u8, Vec<f32>)| features.fit(*bits, steps.clone(), Vec::new()).map(Coding::Features);
     let codings = quantizers.par_iter().map(fit).collect::<anyhow::Result<Vec<_>>>()?;
-    let found: Vec<(f64, f64)> = run_all(series, variant, split, &codings, data)?
+    let found: Vec<(f64, f64)> = run_all(series, variant, split, &codings, data, "searching")?
         .iter()
         .map(|it| (it.mean_message_bytes, it.loss))
         .collect();
     Ok(hull(&found).into_iter().map(|it| quantizers[it].clone()).collect())
 }
 
-/// Keeps the codings on the lower left edge of bytes against accuracy on training images, and measures those on test images.
+/// Keeps the codings of at least this accuracy on the lower left edge of bytes against accuracy on images that were held back, and measures
+/// those on test images.
 fn best(
     series: &Series,
     variant: &Variant,
     split: &Split,
     codings: Vec<Coding>,
     images: &Images,
+    least: f64,
 ) -> anyhow::Result<Vec<OperatingPoint>> {
-    let candidates = run_all(series, variant, split, &codings, &images.train)?;
+    let candidates = run_all(series, variant, split, &codings, &images.validation, "choosing")?;
+    let (codings, candidates): (Vec<Coding>, Vec<Measured>) = codings
+        .into_iter()
+        .zip(candidates)
+        .filter(|it| it.1.accuracy >= least)
+        .unzip();
     let keep = frontier(
         &candidates
             .iter()
@@ -195,11 +229,7 @@ fn best(
             .collect::<Vec<_>>(),
     );
     let kept = keep.into_iter().map(|it| codings[it].clone()).collect();
-    let points = measured(series, variant, split, kept, &images.test)?;
-    Ok(points
-        .into_iter()
-        .filter(|it| it.accuracy >= variant.accuracy - USEFUL_LOSS)
-        .collect())
+    measured(series, variant, split, kept, &images.test)
 }
 
 /// Indices of the points than which no other is both smaller and at least as accurate.
@@ -242,8 +272,10 @@ fn run_all(
     split: &Split,
     codings: &[Coding],
     data: &Dataset,
+    stage: &str,
 ) -> anyhow::Result<Vec<Measured>> {
-    let progress = bar("calibrate", data.len() as u64).with_message(format!("{} {split}", variant.name));
+    let message = format!("{} at {split}: {stage}, settings: {}", variant.name, codings.len());
+    let progress = bar("calibrate", data.len() as u64).with_message(message);
     // Which places the points will have is not known yet: `replace_points` gives them theirs.
     let settings: Vec<Setting<'_>> = codings.iter().map(|coding| Setting { point: 0, coding }).collect();
     let results = measure(series, &variant.name, split, &settings, data, &progress)?;
@@ -259,7 +291,7 @@ fn measured(
     codings: Vec<Coding>,
     data: &Dataset,
 ) -> anyhow::Result<Vec<OperatingPoint>> {
-    let results = run_all(series, variant, split, &codings, data)?;
+    let results = run_all(series, variant, split, &codings, data, "measuring")?;
     let point = |(coding, measured): (&Coding, Measured)| {
         Ok(OperatingPoint {
             variant: variant.name.clone(),

@@ -1,14 +1,15 @@
 //! `trainer evaluate`: every operating point of a series on whatever images it is given.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
 use split_core::manifest::{OperatingPoint, Split};
 
-use super::measure::{Measured, Setting, measure};
+use super::measure::{Coding, Measured, Setting, measure};
 use super::store::Series;
-use crate::data::{Dataset, Subset};
+use crate::data::{DataSource, Dataset, Reader, Subset};
+use crate::learn::Score;
 use crate::progress::bar;
 
 /// What to evaluate, and how to say it.
@@ -17,15 +18,27 @@ pub struct Arguments {
     /// Folder of the series, with its manifest.json.
     #[arg(long)]
     series: PathBuf,
-    /// Image folder or CIFAR binary files; the test images are used.
-    #[arg(long)]
-    data: PathBuf,
+    /// The test images are used.
+    #[command(flatten)]
+    source: DataSource,
     /// Use only this many of the images, spread evenly.
     #[arg(long)]
     images: Option<usize>,
     /// Print one JSON object instead of a table.
     #[arg(long)]
     json: bool,
+}
+
+impl Arguments {
+    /// What `quick` asks for.
+    pub fn new(source: &DataSource, series: &Path) -> Self {
+        Self {
+            series: series.to_owned(),
+            source: source.clone(),
+            images: None,
+            json: false,
+        }
+    }
 }
 
 /// The JSON object.
@@ -37,6 +50,8 @@ pub struct Evaluation {
     pub images: usize,
     /// Accuracy of the unpruned network in percent, as the manifest records it.
     pub unpruned_accuracy: f64,
+    /// Accuracy in percent of always giving the answer that is right most often.
+    pub chance: f64,
     /// Every operating point, in the manifest's order.
     pub points: Vec<Point>,
 }
@@ -44,6 +59,11 @@ pub struct Evaluation {
 /// One operating point.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Point {
+    /// Its place in the manifest; the page takes it as `?point=`.
+    pub point: usize,
+    /// Mean width of a code of the feature quantiser: tells settings of as many bits apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mean_step: Option<f32>,
     /// Name of the variant.
     pub variant: String,
     /// Split point.
@@ -65,13 +85,16 @@ pub struct Point {
 /// Runs `trainer evaluate`.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let series = Series::open(&arguments.series)?;
-    let shape = series.manifest.input.shape;
-    let size = [shape.height(), shape.width()];
-    let mut data = Dataset::load_for(&arguments.data, Subset::Test, size, &series.manifest.classes)?;
+    let input = &series.manifest.input;
+    let size = [input.shape.height(), input.shape.width()];
+    let reader = Reader::new(&arguments.source, size, input.preparation, &arguments.series);
+    let mut data = reader
+        .expecting(&series.manifest.classes, "the series")
+        .load(Subset::Test)?;
     if let Some(images) = arguments.images {
         data = data.thinned(images);
     }
-    let evaluation = evaluate(&series, &data, arguments.data.display().to_string())?;
+    let evaluation = evaluate(&series, &data, arguments.source.data.display().to_string())?;
     match arguments.json {
         true => println!("{}", serde_json::to_string_pretty(&evaluation)?),
         false => print_table(&evaluation),
@@ -104,11 +127,13 @@ pub fn evaluate(series: &Series, data: &Dataset, name: String) -> anyhow::Result
     let points = points
         .iter()
         .zip(measured)
-        .filter_map(|(point, measured)| Some(describe(series, point, measured?)));
+        .enumerate()
+        .filter_map(|(at, (point, measured))| Some(describe(series, at, point, measured?)));
     Ok(Evaluation {
         data: name,
         images: data.len(),
         unpruned_accuracy: series.manifest.unpruned.accuracy,
+        chance: Score::none_of(data.counts()).chance(),
         points: points.collect::<anyhow::Result<_>>()?,
     })
 }
@@ -128,9 +153,15 @@ fn groups(points: &[OperatingPoint]) -> Vec<(&str, &Split, Vec<usize>)> {
     groups
 }
 
-fn describe(series: &Series, point: &OperatingPoint, measured: Measured) -> anyhow::Result<Point> {
+fn describe(series: &Series, at: usize, point: &OperatingPoint, measured: Measured) -> anyhow::Result<Point> {
     let cut = series.cut(&point.variant, &point.split)?;
+    let mean_step = match series.coding(&point.codec)? {
+        Coding::Features(spec) => Some(spec.steps.iter().sum::<f32>() / spec.steps.len() as f32),
+        _ => None,
+    };
     Ok(Point {
+        point: at,
+        mean_step,
         variant: point.variant.clone(),
         split: point.split.to_string(),
         codec: point.codec.to_string(),
@@ -147,20 +178,34 @@ fn print_table(evaluation: &Evaluation) {
         data,
         images,
         unpruned_accuracy,
+        chance,
         points,
     } = evaluation;
-    println!("{images} images of {data}; unpruned network {unpruned_accuracy:.2} %\n");
+    println!(
+        "{images} images of {data}; unpruned network {unpruned_accuracy:.2} %, always the same answer {chance:.2} %\n"
+    );
     let width = points.iter().map(|it| it.variant.len()).max().unwrap_or(0).max(7);
     println!(
-        "{:width$}  {:6}  {:9}  {:>8}  {:>10}  {:>9}  {:>9}  {:>9}",
-        "variant", "split", "codec", "accuracy", "mean bytes", "p95 bytes", "head MMAC", "tail MMAC"
+        "{:>5}  {:width$}  {:6}  {:9}  {:>9}  {:>8}  {:>10}  {:>9}  {:>9}  {:>9}",
+        "point",
+        "variant",
+        "split",
+        "codec",
+        "mean step",
+        "accuracy",
+        "mean bytes",
+        "p95 bytes",
+        "head MMAC",
+        "tail MMAC"
     );
     for point in points {
         println!(
-            "{:width$}  {:6}  {:9}  {:6.2} %  {:10.1}  {:9.0}  {:9.1}  {:9.1}",
+            "{:5}  {:width$}  {:6}  {:9}  {:>9}  {:6.2} %  {:10.1}  {:9.0}  {:9.1}  {:9.1}",
+            point.point,
             point.variant,
             point.split,
             point.codec,
+            point.mean_step.map(|it| format!("{it:.3}")).unwrap_or_default(),
             point.accuracy,
             point.mean_message_bytes,
             point.p95_message_bytes,

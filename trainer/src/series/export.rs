@@ -8,8 +8,7 @@ use clap::Args;
 use split_core::Shape;
 use split_core::codec::{FeatureCodecSpec, Tables};
 use split_core::manifest::{
-    Input, MANIFEST_FORMAT, Manifest, MeasuredOn, OperatingPoint, Preparation, Source, Split, Unpruned, Variant,
-    check_series_name,
+    Input, MANIFEST_FORMAT, Manifest, MeasuredOn, OperatingPoint, Source, Split, Unpruned, Variant, check_series_name,
 };
 
 use super::cut;
@@ -17,7 +16,7 @@ use super::measure::{Coding, Setting, measure, uncut_accuracy};
 use super::store::{Series, shared_trunk, store_segments};
 use super::timing;
 use crate::checkpoint::Checkpoint;
-use crate::data::{Dataset, Subset};
+use crate::data::{DataSource, Dataset, Reader, Subset};
 use crate::network::{Description, FeatureQuantizer};
 use crate::progress::bar;
 
@@ -33,9 +32,9 @@ pub struct Arguments {
     /// Folder of the series; its name is the series' name: letters (a to z), digits, '-', '_' and '.'.
     #[arg(long)]
     series: PathBuf,
-    /// Image folder or CIFAR binary files; accuracies are measured on the test images.
-    #[arg(long)]
-    data: PathBuf,
+    /// Accuracies are measured on the test images.
+    #[command(flatten)]
+    source: DataSource,
     /// What the manifest calls the images; their folder's name if not given.
     #[arg(long)]
     data_name: Option<String>,
@@ -48,6 +47,22 @@ pub struct Arguments {
     /// Also write ONNX files into this folder: each whole variant, and a head and a tail for every split point.
     #[arg(long)]
     onnx: Option<PathBuf>,
+}
+
+impl Arguments {
+    /// What `quick` asks for.
+    pub fn new(source: &DataSource, series: &Path, unpruned: PathBuf, checkpoints: Vec<PathBuf>) -> Self {
+        Self {
+            checkpoints,
+            unpruned: Some(unpruned),
+            series: series.to_owned(),
+            source: source.clone(),
+            data_name: None,
+            origin: String::new(),
+            notice: String::new(),
+            onnx: None,
+        }
+    }
 }
 
 /// Runs `trainer export`.
@@ -68,7 +83,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         check_same_network(&checkpoints[0], other)?;
     }
     let [_, height, width] = description.input;
-    let data = Dataset::load_for(&arguments.data, Subset::Test, [height, width], &description.classes)?;
+    let folder = &arguments.series;
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let reader = Reader::new(&arguments.source, [height, width], description.preparation, folder);
+    let data = reader
+        .expecting(&description.classes, "the network")
+        .load(Subset::Test)?;
     let mut manifest = frame(arguments, description, &data)?;
     let mut variants = Vec::new();
     for named in &checkpoints {
@@ -125,9 +145,15 @@ fn check_same_network(a: &Named, b: &Named) -> anyhow::Result<()> {
             classes,
             mean,
             std,
+            preparation,
             ..
         } = it.checkpoint.description();
-        (architecture.clone(), *input, classes.clone(), *mean, *std)
+        (
+            architecture.clone(),
+            *input,
+            classes.clone(),
+            (*mean, *std, *preparation),
+        )
     };
     if identity(a) != identity(b) {
         let (a, b) = (a.path.display(), b.path.display());
@@ -156,7 +182,7 @@ fn frame(arguments: &Arguments, description: &Description, data: &Dataset) -> an
         classes: description.classes.clone(),
         input: Input {
             shape: Shape::try_from(description.input)?,
-            preparation: Preparation::default(),
+            preparation: description.preparation,
             mean: description.mean,
             std: description.std,
         },
@@ -166,7 +192,10 @@ fn frame(arguments: &Arguments, description: &Description, data: &Dataset) -> an
             widths: Vec::new(),
         },
         measured_on: MeasuredOn {
-            name: arguments.data_name.clone().unwrap_or_else(|| folder(&arguments.data)),
+            name: arguments
+                .data_name
+                .clone()
+                .unwrap_or_else(|| folder(&arguments.source.data)),
             images: data.len(),
         },
         timed_on: None,

@@ -163,16 +163,14 @@ struct Scratch {
 
 impl Lane<'_> {
     fn run(&mut self, data: &Dataset, image: usize) -> anyhow::Result<Vec<Outcome>> {
-        let (
-            Self {
-                input,
-                head,
-                tail,
-                codecs,
-                scratch,
-            },
-            pixels,
-        ) = (self, data.pixels(image));
+        let Self {
+            input,
+            head,
+            tail,
+            codecs,
+            scratch,
+        } = self;
+        let pixels = &*data.pixels(image)?;
         normalize(input, pixels, &mut scratch.image)?;
         head.run(1, &scratch.image, &mut scratch.features)?;
         let mut outcomes = Vec::with_capacity(codecs.len());
@@ -239,7 +237,7 @@ pub fn features(series: &Series, variant: &str, split: &Split, data: &Dataset) -
             || (copy(&head), Vec::new()),
             |(head, values), image| {
                 let mut features = Vec::new();
-                normalize(input, data.pixels(image), values)?;
+                normalize(input, &data.pixels(image)?, values)?;
                 head.run(1, values, &mut features)?;
                 Ok(features)
             },

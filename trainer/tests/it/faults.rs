@@ -4,7 +4,7 @@ use std::fs;
 
 use trainer::{checkpoint::Checkpoint, network::Description};
 
-use crate::support::Scene;
+use crate::support::{Scene, bytes};
 
 const STEP2: &str = "prune step2 --data pictures --parent parent.safetensors --run run --epochs 1 --round-batches 1";
 const TRAIN: &str = "train --data pictures --architecture alexnet --size 16 16 --run run --epochs 1";
@@ -69,18 +69,159 @@ fn numbers_that_no_run_can_be_made_with_are_named_by_their_flags() {
 #[test]
 fn pictures_that_cannot_be_used_are_named() {
     let scene = Scene::new();
-    fs::write(scene.path("pictures/train/dog/broken.jpg"), "no picture").unwrap();
-    scene.fails(TRAIN, &["broken.jpg cannot be decoded"]);
-    fs::remove_file(scene.path("pictures/train/dog/broken.jpg")).unwrap();
+    for name in ["dog/broken.jpg", "owl/page.png"] {
+        fs::write(scene.path("pictures/train").join(name), "no picture").unwrap();
+    }
+    scene.fails(
+        TRAIN,
+        &[
+            "2 of 74 pictures",
+            "broken.jpg: not a picture",
+            "page.png",
+            "--skip-bad",
+        ],
+    );
+    scene.run(&format!("{TRAIN} --skip-bad"));
+    for name in ["dog/broken.jpg", "owl/page.png"] {
+        fs::remove_file(scene.path("pictures/train").join(name)).unwrap();
+    }
     fs::create_dir(scene.path("pictures/train/bat")).unwrap();
     scene.fails(TRAIN, &["bat holds no pictures"]);
     fs::remove_dir(scene.path("pictures/train/bat")).unwrap();
-    for subset in ["train", "test"] {
-        fs::remove_dir_all(scene.path(&format!("pictures/{subset}/owl"))).unwrap();
-    }
-    let words = ["3 (cat, dog, owl)", "pictures", "2 (cat, dog)"];
-    scene.fails(&format!("{STEP2} --split pool3 --width 2"), &words);
+    fs::remove_dir_all(scene.path("pictures/test/owl")).unwrap();
+    scene.fails(
+        &TRAIN.replace("--run run", "--run other"),
+        &["pictures/test lacks `owl`"],
+    );
+    fs::remove_dir_all(scene.path("pictures/train/owl")).unwrap();
+    scene.fails(
+        &format!("{STEP2} --split pool3 --width 2").replace("--run run", "--run another"),
+        &["pictures/train lacks `owl`", "the run"],
+    );
     scene.fails("train --data nothing --run run", &["nothing", "CIFAR"]);
+}
+
+#[test]
+fn a_run_goes_on_with_the_pictures_that_it_learned_from_only() {
+    let scene = Scene::new();
+    scene.run(TRAIN);
+    let at = |name: &str| scene.path("pictures/train").join(name);
+    // Swapped: as many pictures of each class as before, all labels wrong.
+    fs::rename(at("cat"), at("x")).unwrap();
+    fs::rename(at("dog"), at("cat")).unwrap();
+    fs::rename(at("x"), at("dog")).unwrap();
+    scene.fails(TRAIN, &["not those that run has learned from", "in other classes"]);
+    scene.fails("resume run", &["not those that run has learned from"]);
+    fs::rename(at("cat"), at("x")).unwrap();
+    fs::rename(at("dog"), at("cat")).unwrap();
+    fs::rename(at("x"), at("dog")).unwrap();
+    scene.run(TRAIN);
+    fs::copy(at("cat/0.png"), at("cat/more.png")).unwrap();
+    scene.fails(TRAIN, &["cat 24 → 25", "--parent run/last.safetensors"]);
+}
+
+#[test]
+fn a_finished_run_can_be_lengthened_and_others_settings_are_named() {
+    let scene = Scene::new();
+    scene.run(TRAIN);
+    let before = bytes(&scene.path("run/final.safetensors"));
+    // Another way to the same folder.
+    let again = scene.says(&TRAIN.replace("--data pictures", "--data ./pictures/../pictures"));
+    assert!(again.contains("nothing is left to learn"), "{again}");
+    assert_eq!(bytes(&scene.path("run/final.safetensors")), before);
+    let longer = scene.says(&TRAIN.replace("--epochs 1", "--epochs 2"));
+    assert!(
+        longer.contains("had 1 epochs, it now gets 2") && longer.contains("going on after 0 rounds and 1 epochs"),
+        "{longer}"
+    );
+    assert_ne!(bytes(&scene.path("run/final.safetensors")), before);
+    scene.fails(
+        &format!("{TRAIN} --learning-rate 0.01"),
+        &["--learning-rate was 0.05, is now 0.01"],
+    );
+}
+
+#[test]
+fn what_diverges_is_stopped_and_the_state_before_kept() {
+    let scene = Scene::new();
+    scene.run(TRAIN);
+    let state = bytes(&scene.path("run/state.safetensors"));
+    // From a network whose weights are too large already, with the highest rate that is allowed.
+    let mut parent = Checkpoint::load(&scene.path("parent.safetensors")).unwrap();
+    let description = parent.description().clone();
+    let mut tensors = parent.tensors().clone();
+    tensors
+        .get_mut("classifier.weight")
+        .unwrap()
+        .values
+        .iter_mut()
+        .for_each(|it| *it *= 1e6);
+    parent = Checkpoint::new(description, tensors).unwrap();
+    parent.save(&scene.path("wild.safetensors")).unwrap();
+    let train = TRAIN.replace(
+        "--run run",
+        "--run wild --parent wild.safetensors --learning-rate 10 --warm-up 0",
+    );
+    scene.fails(&train, &["diverges", "learning rate", "a tenth"]);
+    assert!(!scene.path("wild/final.safetensors").exists() && !scene.path("wild/state.safetensors").exists());
+    assert_eq!(bytes(&scene.path("run/state.safetensors")), state);
+}
+
+#[test]
+fn goals_that_cannot_be_met_or_are_met_already_are_said() {
+    let scene = Scene::new();
+    let step1 = "prune step1 --data pictures --parent parent.safetensors --epochs 1 --rounds 1 --round-batches 1";
+    let met = scene.says(&format!("{step1} --run met --fewer-macs 2"));
+    assert!(met.contains("nothing is removed"), "{met}");
+    let beyond = scene.says(&format!("{step1} --run beyond --fewer-macs 1e6"));
+    assert!(
+        beyond.contains("not 1000000") && beyond.contains("--multiple 8"),
+        "{beyond}"
+    );
+    let present = scene.says(&format!("{STEP2} --split pool1 --width 8"));
+    assert!(present.contains("so many filters already"), "{present}");
+}
+
+#[test]
+fn a_network_that_knows_other_classes_learns_these() {
+    let scene = Scene::new();
+    let classes = ["ant", "bee"].map(String::from).into();
+    let mut description = Description::unpruned("alexnet", [3, 16, 16], classes).unwrap();
+    description.widths = vec![8, 8, 8, 8, 16];
+    Checkpoint::random(description, 1)
+        .unwrap()
+        .save(&scene.path("other.safetensors"))
+        .unwrap();
+    let said = scene.says("train --data pictures --parent other.safetensors --run run --epochs 1");
+    assert!(said.contains("classifier.weight begins anew"), "{said}");
+    let learned = Checkpoint::load(&scene.path("run/final.safetensors")).unwrap();
+    assert_eq!(learned.description().classes, ["cat", "dog", "owl"]);
+    assert_eq!(learned.description().widths, [8, 8, 8, 8, 16]);
+    for words in [
+        "test: ",
+        "always giving the same answer would be right for 33.33 %",
+        "by class: ",
+    ] {
+        assert!(said.contains(words), "{words} in {said}");
+    }
+    scene.fails(
+        "train --data pictures --parent other.safetensors --architecture vgg11 --run new",
+        &["--parent is of the architecture alexnet"],
+    );
+}
+
+#[test]
+fn a_series_name_that_no_edge_worker_takes_is_refused_at_once() {
+    let scene = Scene::new();
+    for name in [".hidden", "<i>", "\u{1f600}"] {
+        for command in ["export --checkpoint parent.safetensors", "quick"] {
+            scene.fails(
+                &format!("{command} --data pictures --series series/{name}"),
+                &["cannot be named"],
+            );
+        }
+    }
+    assert!(!scene.path("series").exists());
 }
 
 #[test]

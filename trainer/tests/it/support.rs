@@ -60,6 +60,14 @@ impl Scene {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// Runs the program, which must succeed. Returns what it said on standard error.
+    pub fn says(&self, arguments: &str) -> String {
+        let output = self.command(arguments).output().unwrap();
+        let text = text(&output);
+        assert!(output.status.success(), "{arguments}: {text}");
+        text
+    }
+
     /// Runs the program, which must fail and say all `words` without a panic.
     pub fn fails(&self, arguments: &str, words: &[&str]) {
         let output = self.command(arguments).output().unwrap();

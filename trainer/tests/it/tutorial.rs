@@ -1,6 +1,6 @@
 //! The tutorial's commands, as its readers give them.
 
-use std::process::Command;
+use std::process::{Command, Output};
 
 use split_core::{
     Manifest,
@@ -11,18 +11,6 @@ use crate::support::{Scene, bytes};
 
 const TUTORIAL: &str = include_str!("../../../docs/tutorial.md");
 
-/// As little as shows that every command goes on where the one before ended.
-const SETTINGS: [(&str, &str); 8] = [
-    ("architecture", "alexnet"),
-    ("height", "16"),
-    ("width", "16"),
-    ("batch", "24"),
-    ("epochs", "1"),
-    ("fewer_macs", "4"),
-    ("rounds", "1"),
-    ("round_batches", "1"),
-];
-
 /// The block of commands behind the tutorial's mark.
 fn commands() -> &'static str {
     let marked = TUTORIAL.split_once("<!-- tutorial:").unwrap().1;
@@ -30,36 +18,63 @@ fn commands() -> &'static str {
     block.split_once("```").unwrap().0
 }
 
-#[test]
-fn the_tutorial_leads_from_pictures_to_a_series() {
-    let scene = Scene::new();
-    let output = Command::new("sh")
+/// Gives the commands, with as little to learn as shows that every stage goes on where the one before ended.
+fn give(scene: &Scene) -> (String, String) {
+    let Output { status, stdout, stderr } = Command::new("sh")
         .args(["-eu", "-c", commands()])
         .current_dir(scene.path(""))
-        .envs(SETTINGS)
+        .envs([("from", "parent.safetensors"), ("options", "--epochs 1")])
         .env("trainer", env!("CARGO_BIN_EXE_trainer"))
         .output()
         .unwrap();
-    let (table, errors) = (
-        String::from_utf8(output.stdout).unwrap(),
-        String::from_utf8_lossy(&output.stderr),
-    );
-    assert!(output.status.success(), "{errors}");
+    let [stdout, stderr] = [stdout, stderr].map(|it| String::from_utf8(it).unwrap());
+    assert!(status.success(), "{stderr}");
+    (stdout, stderr)
+}
 
-    let manifest = Manifest::parse(&bytes(&scene.path("models/my-classes/manifest.json"))).unwrap();
+#[test]
+fn the_tutorial_leads_from_pictures_to_a_series() {
+    let scene = Scene::new();
+    let (table, said) = give(&scene);
+    for words in [
+        "72 training pictures of 3 classes",
+        "minutes on this machine",
+        "[1/7]",
+        "[7/7]",
+    ] {
+        assert!(said.contains(words), "{words} in {said}");
+    }
+    assert!(table.contains("cargo xtask run --series models/my-classes"), "{table}");
+
+    let path = scene.path("models/my-classes/manifest.json");
+    let manifest = Manifest::parse(&bytes(&path)).unwrap();
     assert_eq!(manifest.series, "my-classes");
     assert_eq!(manifest.classes, ["cat", "dog", "owl"]);
-    let pruned = |it: &Split| *it == Split::At("pool2".into());
-    let point = manifest
-        .operating_points
-        .iter()
-        .find(|it| it.variant == "small-pool2" && pruned(&it.split))
-        .unwrap();
-    assert!(matches!(point.codec, Codec::Features(_)));
-    for variant in ["small", "small-pool2"] {
+    for split in ["pool2", "pool3"] {
+        let variant = format!("small-{split}");
+        let is_pruned = |it: &Split| *it == Split::At(split.into());
+        let mut points = manifest.operating_points.iter();
+        let point = points.find(|it| it.variant == variant && is_pruned(&it.split)).unwrap();
+        assert!(matches!(point.codec, Codec::Features(_)));
         assert!(
-            table.contains(variant),
-            "{variant} is not in what evaluate prints:\n{table}"
+            table.contains(&variant),
+            "{variant} is not in what is printed:\n{table}"
         );
     }
+    let whole = |it: &Split| *it == Split::Output;
+    assert!(
+        manifest
+            .operating_points
+            .iter()
+            .any(|it| it.variant == "small" && whole(&it.split))
+    );
+
+    // Given again, it does nothing again but to measure.
+    let before = bytes(&path);
+    let (_, said) = give(&scene);
+    assert!(
+        !said.contains("[5/7]") && !said.contains("[6/7]") && !said.contains("epoch 1"),
+        "{said}"
+    );
+    assert!(said.contains("[7/7]") && bytes(&path) == before);
 }

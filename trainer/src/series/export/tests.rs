@@ -28,17 +28,17 @@ fn lesson(checkpoint: &Checkpoint) -> (Vec<f32>, Vec<f32>) {
     let description = checkpoint.description();
     let input = Input {
         shape: Shape::try_from(description.input).unwrap(),
-        preparation: Preparation::default(),
+        preparation: split_core::Preparation::default(),
         mean: description.mean,
         std: description.std,
     };
     let (mut all, mut values) = (Vec::new(), Vec::new());
     for index in 0..data.len() {
-        normalize(&input, data.pixels(index), &mut values).unwrap();
+        normalize(&input, &data.pixels(index).unwrap(), &mut values).unwrap();
         all.extend_from_slice(&values);
     }
     let network = model::Network::from_checkpoint(checkpoint, &Device::flex()).unwrap();
-    (all, learn::logits(&network, None, &data, false, |_| ()))
+    (all, learn::logits(&network, None, &data, false, |_| ()).unwrap())
 }
 
 fn close(what: &str, got: &[f32], expected: &[f32], tolerance: f32) {

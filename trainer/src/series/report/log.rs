@@ -27,8 +27,9 @@ pub struct Part {
     pub part: String,
     /// Which, from 1 on.
     pub number: u64,
-    /// Top-1 accuracy on the test images in percent.
-    pub test_accuracy: f64,
+    /// Top-1 accuracy in percent on the images held back; on the test images in runs of earlier releases.
+    #[serde(alias = "test_accuracy")]
+    pub validation_accuracy: f64,
     /// Images learned from in a second.
     pub images_per_second: f64,
     /// Multiply–accumulates of the network then.

@@ -14,6 +14,7 @@ use self::log::RunLog;
 use self::page::Page;
 use super::store::Series;
 use crate::files::write_whole;
+use crate::learn::LEAST_KNOWLEDGE;
 
 mod chart;
 mod compare;
@@ -75,6 +76,15 @@ fn report(manifest: &Manifest, runs: &[RunLog]) -> anyhow::Result<Report> {
          the header. The paper's figures are those of Shi et al. (2019), VGG-16 on CIFAR-10, where an element counts as one byte.",
         manifest.measured_on.images, manifest.measured_on.name
     ));
+    let chance = 100.0 / manifest.classes.len() as f64;
+    if manifest.unpruned.accuracy < chance + LEAST_KNOWLEDGE * (100.0 - chance) {
+        page.paragraph(&format!(
+            "Beware: the unpruned network recognises {:.1} % of the images, guessing among {} classes about {chance:.1} %. What little is lost below \
+             by pruning and coding says next to nothing.",
+            manifest.unpruned.accuracy,
+            manifest.classes.len()
+        ));
+    }
     page.section("Step 1: less work");
     tables::step1(&mut page, manifest);
     plot(

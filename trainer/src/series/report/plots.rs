@@ -92,7 +92,7 @@ pub fn widths(manifest: &Manifest) -> Bars {
     }
 }
 
-/// Test accuracy of runs, part by part.
+/// Accuracy of runs on the images held back, part by part.
 pub fn learning(runs: &[RunLog]) -> Chart {
     let marks = |run: &RunLog| {
         let parts = run.parts.iter().enumerate();
@@ -100,12 +100,12 @@ pub fn learning(runs: &[RunLog]) -> Chart {
             name: run.name.clone(),
             joined: true,
             points: parts
-                .map(|(at, it)| ((at + 1) as f64, it.test_accuracy, String::new()))
+                .map(|(at, it)| ((at + 1) as f64, it.validation_accuracy, String::new()))
                 .collect(),
         }
     };
     Chart {
-        title: "Test accuracy while learning".into(),
+        title: "Accuracy on held-back images while learning".into(),
         x: "rounds of removing filters, then epochs".into(),
         y: "accuracy, %".into(),
         logarithmic: false,

@@ -148,7 +148,7 @@ pub fn runs(page: &mut Page, logs: &[RunLog]) {
             number("round"),
             number("epoch"),
             of_last(&|it| format!("{:.1}", mmacs(it.macs))),
-            of_last(&|it| format!("{:.2}", it.test_accuracy)),
+            of_last(&|it| format!("{:.2}", it.validation_accuracy)),
             of_last(&|it| format!("{:.0}", it.images_per_second)),
         ]
     };
@@ -158,7 +158,7 @@ pub fn runs(page: &mut Page, logs: &[RunLog]) {
         "rounds",
         "epochs",
         "million MACs",
-        "test accuracy %",
+        "accuracy %, held-back images",
         "images/s",
     ];
     page.table(

@@ -24,6 +24,16 @@ fn a_larger_and_worse_frame_is_left_out_of_the_line() {
 }
 
 #[test]
+fn a_network_that_knows_next_to_nothing_is_no_success() {
+    let beware = |accuracy| {
+        let mut manifest = manifest();
+        manifest.unpruned.accuracy = accuracy;
+        report(&manifest, &[]).unwrap().html.contains("Beware")
+    };
+    assert!(beware(35.0) && !beware(90.0));
+}
+
+#[test]
 fn the_page_holds_every_number_and_needs_nothing_else() {
     let Report { html, plots } = report(&manifest(), &[]).unwrap();
     for text in [
@@ -58,7 +68,7 @@ fn a_part_that_was_repeated_counts_once_and_one_cut_short_not_at_all() {
         "teacher":null,"teacher_logits":null,"teacher_share":0,"temperature":1,"seed":1,"pictures":null}}"#;
     let line = |part: &str, number: u64, accuracy: f64| {
         format!(
-            r#"{{"part":"{part}","number":{number},"learning_rate":0.1,"loss":1,"train_accuracy":50,"test_accuracy":{accuracy},"images_per_second":9,"macs":5,"widths":[4]}}"#
+            r#"{{"part":"{part}","number":{number},"learning_rate":0.1,"loss":1,"train_accuracy":50,"validation_accuracy":{accuracy},"images_per_second":9,"macs":5,"widths":[4]}}"#
         )
     };
     let lines = [
@@ -71,7 +81,7 @@ fn a_part_that_was_repeated_counts_once_and_one_cut_short_not_at_all() {
     fs::write(dir.path().join("settings.json"), settings).unwrap();
     fs::write(dir.path().join("log.jsonl"), lines.join("\n")).unwrap();
     let log = log::read(dir.path()).unwrap();
-    let accuracies: Vec<f64> = log.parts.iter().map(|it| it.test_accuracy).collect();
+    let accuracies: Vec<f64> = log.parts.iter().map(|it| it.validation_accuracy).collect();
     assert_eq!(accuracies, [10.0, 25.0, 30.0]);
     assert_eq!(log.task, "step 2, 4 filters at pool1, 2 bits");
     let Report { html, plots } = report(&manifest(), &[log]).unwrap();
