@@ -199,9 +199,13 @@ impl Endpoint {
 async fn say_full(mut stream: TcpStream) -> io::Result<()> {
     stream.write_all(FULL).await?;
     stream.shutdown().await?;
-    // Closing a socket with unread bytes would reset it and take the answer along.
+    // Closing a socket with unread bytes would reset it and take the answer along. More than a request is not read of one that goes on sending.
     let mut unread = [0; 1024];
-    while stream.read(&mut unread).await? > 0 {}
+    for _ in 0..MAX_HEAD_BYTES / unread.len() {
+        if stream.read(&mut unread).await? == 0 {
+            break;
+        }
+    }
     Ok(())
 }
 

@@ -32,7 +32,7 @@ const CLIENT: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const FLOOD: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 /// Between an answer and the client's next frame.
 const PAUSE: Duration = Duration::from_millis(10);
-/// An answer that takes longer is none.
+/// An answer that takes longer is none; a frame without one counts as one that took so long.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What floods the edge worker.
@@ -208,6 +208,7 @@ pub async fn behave(target: &Target, anew: bool, time: Duration) -> Result<Tally
             Ok(other) => bail!("a result or Busy is expected, not {other:?}"),
             Err(_) => {
                 tally.lost += 1;
+                tally.latencies.push(PATIENCE);
                 client = None;
             }
         }

@@ -33,7 +33,7 @@ impl Server {
             "--threads",
             "1",
             "--connections",
-            "20000",
+            "15000",
         ]);
         for limit in [
             "connections-per-address",
