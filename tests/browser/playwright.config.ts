@@ -4,8 +4,12 @@ import { CLIP } from './src/places.js';
 
 const executablePath = process.env.CHROMIUM;
 
-export default defineConfig({
-  testDir: 'tests',
+export default defineConfig<object, { kind: string }>({
+  projects: [
+    { name: 'page', testDir: 'tests' },
+    // What needs the proxies of deploy/.
+    ...['nginx', 'caddy'].map((kind) => ({ name: `deploy-${kind}`, testDir: 'deploy', use: { kind } })),
+  ],
   globalSetup: './src/setup.ts',
   // Latencies are part of what is tested: no test runs beside another.
   workers: 1,

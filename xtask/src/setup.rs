@@ -52,17 +52,24 @@ pub fn python_packages(sh: &Shell, folder: &Path, packages: &[&str]) -> Result<P
     Ok(python)
 }
 
-/// nginx, from the system's packages unless it is there.
-pub fn nginx(sh: &Shell) -> Result<()> {
-    if find(sh, "nginx").is_some() {
-        return Ok(());
+/// nginx and Caddy, from the system's packages unless they are there.
+pub fn proxies(sh: &Shell) -> Result<()> {
+    for (program, package) in [("nginx", "nginx-light"), ("caddy", "caddy")] {
+        if find(sh, program).is_some() {
+            continue;
+        }
+        if !is_root() || find(sh, "apt-get").is_none() {
+            bail!("{program} is needed to test what deploy/ holds: install it from the system's packages");
+        }
+        apt_install(sh, &[package])?;
     }
-    if !is_root() || find(sh, "apt-get").is_none() {
-        bail!("nginx is needed to test deploy/nginx.conf: install it from the system's packages");
-    }
+    Ok(())
+}
+
+fn apt_install(sh: &Shell, packages: &[&str]) -> Result<()> {
     let _noninteractive = sh.push_env("DEBIAN_FRONTEND", "noninteractive");
     cmd!(sh, "apt-get update --quiet").run()?;
-    Ok(cmd!(sh, "apt-get install --quiet --yes --no-install-recommends nginx-light").run()?)
+    Ok(cmd!(sh, "apt-get install --quiet --yes --no-install-recommends {packages...}").run()?)
 }
 
 /// A Chromium for the browser tests. None if it is the one that Playwright installed and finds by itself.
@@ -71,14 +78,8 @@ pub fn chromium(sh: &Shell, playwright_folder: &str) -> Result<Option<PathBuf>> 
         return Ok(Some(found));
     }
     if is_root() && find(sh, "apt-get").is_some() {
-        let _noninteractive = sh.push_env("DEBIAN_FRONTEND", "noninteractive");
-        cmd!(sh, "apt-get update --quiet").run()?;
         // The fonts too: without any, a page has no text to show.
-        cmd!(
-            sh,
-            "apt-get install --quiet --yes --no-install-recommends chromium fonts-dejavu-core"
-        )
-        .run()?;
+        apt_install(sh, &["chromium", "fonts-dejavu-core"])?;
         return match find_chromium(sh) {
             Some(found) => Ok(Some(found)),
             None => bail!("Chromium was installed but is not on the PATH; name it in CHROMIUM"),
@@ -114,7 +115,8 @@ fn find(sh: &Shell, program: &str) -> Option<PathBuf> {
         .find(|it| it.is_file())
 }
 
-fn is_root() -> bool {
+/// Whether this program runs as root.
+pub fn is_root() -> bool {
     Command::new("id")
         .arg("-u")
         .output()

@@ -23,7 +23,7 @@ pub enum Stage {
     Lint,
     /// Rust tests
     Native,
-    /// What deploy/ holds: schemas, and nginx in front of real edge workers
+    /// What deploy/ holds: schemas, the image's command in its container, nginx and Caddy in front of real edge workers
     Deploy,
     /// Tests of the page in a real browser
     Browser,
@@ -118,14 +118,18 @@ fn deploy(sh: &Shell, progress: &mut Progress) -> Result<()> {
         }
         Ok(())
     })?;
-    progress.step("nginx in front of edge workers", || {
-        setup::nginx(sh)?;
+    web::build(sh, progress)?;
+    progress.step("the image's command, and proxies in front of edge workers", || {
+        setup::proxies(sh)?;
+        // Those in a container need root.
+        let skipped: &[&str] = if setup::is_root() { &[] } else { &["--skip", "image::"] };
         Ok(cmd!(
             sh,
-            "cargo test --workspace --exclude xtask --test it -- --include-ignored behind_nginx"
+            "cargo test --workspace --exclude xtask --test it -- --include-ignored image:: proxies:: {skipped...}"
         )
         .run()?)
-    })
+    })?;
+    playwright(sh, progress, "deploy-*")
 }
 
 fn browser(sh: &Shell, progress: &mut Progress) -> Result<()> {
@@ -138,19 +142,27 @@ fn browser(sh: &Shell, progress: &mut Progress) -> Result<()> {
             Ok(cmd!(sh, "npm run --silent typecheck").run()?)
         })?;
     }
+    playwright(sh, progress, "page")
+}
+
+/// Runs the browser tests of one project of Playwright's configuration.
+fn playwright(sh: &Shell, progress: &mut Progress, project: &str) -> Result<()> {
     progress.step("building the programs that the browser tests start", || {
         Ok(cmd!(sh, "cargo build --workspace --exclude xtask --bins").run()?)
     })?;
-    let chromium = progress.step("Playwright and Chromium", || setup::chromium(sh, BROWSER_TESTS))?;
+    let chromium = progress.step("Playwright and Chromium", || {
+        setup::npm_packages(sh, BROWSER_TESTS)?;
+        setup::chromium(sh, BROWSER_TESTS)
+    })?;
     let firefox = setup::firefox(sh);
     if firefox.is_none() {
         println!("there is no Firefox on the PATH or in FIREFOX: its smoke test is skipped");
     }
-    progress.step("browser tests", || {
+    progress.step(&format!("browser tests: {project}"), || {
         let _programs = sh.push_env("PROGRAMS", target_folder(sh)?.join("debug"));
         let _chromium = chromium.as_ref().map(|it| sh.push_env("CHROMIUM", it));
         let _firefox = firefox.as_ref().map(|it| sh.push_env("FIREFOX", it));
         let _inside = sh.push_dir(BROWSER_TESTS);
-        Ok(cmd!(sh, "npx playwright test").run()?)
+        Ok(cmd!(sh, "npx playwright test --project {project}").run()?)
     })
 }

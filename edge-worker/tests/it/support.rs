@@ -11,7 +11,7 @@ use split_tests::{
 };
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     task::JoinHandle,
     time::timeout,
@@ -180,7 +180,7 @@ pub struct Response {
 
 impl Response {
     /// Reads one response; the connection may stay open behind it.
-    pub async fn read(stream: &mut TcpStream, with_body: bool) -> Self {
+    pub async fn read(stream: &mut (impl AsyncRead + Unpin), with_body: bool) -> Self {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             head.push(stream.read_u8().await.expect("a whole head"));

@@ -54,6 +54,13 @@ export class Server {
     await this.#lines.next();
   }
 
+  /** Closes its standard input, at which it ends, with what it started. */
+  async end(): Promise<void> {
+    const exit = once(this.#child, 'exit');
+    this.#child.stdin?.end();
+    await exit;
+  }
+
   /** Ends it at once, as a crash would. */
   async kill(): Promise<void> {
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
