@@ -2,21 +2,30 @@
 
 use std::{num::NonZeroUsize, path::PathBuf, thread::available_parallelism, time::Duration};
 
+use crate::{
+    forwarded::TrustedProxies,
+    origin::{AllowedOrigin, ServerName},
+};
+
 /// How a [`Server`](crate::Server) is to run. The defaults serve the folder `models`, without a page.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Folder of series, or a series itself.
     pub models: PathBuf,
+    /// Name of the series for clients that name none; not needed where there is only one.
+    pub default_series: Option<String>,
     /// Folder of the built page; none serves no page.
     pub web: Option<PathBuf>,
     /// Tails that run at once. As many as cores, since that work never waits.
     pub threads: NonZeroUsize,
-    /// Origins of pages that may connect, beside this server's own: `https://example.org`, or `*` for any.
-    pub allowed_origins: Vec<String>,
+    /// Origins of pages that may connect, beside this server's own.
+    pub allowed_origins: Vec<AllowedOrigin>,
+    /// Names that this server answers to, beside `localhost` and addresses; none answers to any.
+    pub hosts: Vec<ServerName>,
     /// File that holds the token which clients must present.
     pub token_file: Option<PathBuf>,
-    /// Whether the last address in `X-Forwarded-For` is the client's: right behind a proxy that appends it, and only there.
-    pub trust_forwarded: bool,
+    /// Proxies in front of this server.
+    pub trusted_proxies: TrustedProxies,
     /// What one client may use.
     pub limits: Limits,
 }
@@ -25,11 +34,13 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             models: "models".into(),
+            default_series: None,
             web: None,
             threads: available_parallelism().unwrap_or(NonZeroUsize::MIN),
             allowed_origins: Vec::new(),
+            hosts: Vec::new(),
             token_file: None,
-            trust_forwarded: false,
+            trusted_proxies: TrustedProxies::default(),
             limits: Limits::default(),
         }
     }
@@ -78,6 +89,38 @@ pub struct Limits {
     pub overload_age: Duration,
     /// Time to answer what is in flight at shutdown.
     pub drain_timeout: Duration,
+    /// Longest time that a connection goes on with a series or a token that a reload replaced.
+    pub grace: Duration,
+}
+
+/// A setting with which nobody could be served.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{setting} is 0, which would refuse every client: it must be at least 1")]
+pub struct SettingError {
+    /// Its name, as a flag.
+    setting: &'static str,
+}
+
+impl Limits {
+    /// Fails where a limit is one that nobody could keep.
+    pub(crate) fn check(&self) -> Result<(), SettingError> {
+        let settings = [
+            ("--credit", self.credit == 0),
+            ("--connections", self.connections == 0),
+            ("--sockets-per-address", self.sockets_per_address == 0),
+            ("--new-sockets-per-second", self.new_sockets_per_second == 0),
+            ("--messages-per-second", self.messages_per_second == 0),
+            ("--bytes-per-second", self.bytes_per_second == 0),
+            ("--connections-per-address", self.connections_per_address == Some(0)),
+            ("--messages-per-address", self.messages_per_address == 0),
+            ("--held-bytes", self.held_bytes == 0),
+            ("--idle-seconds", self.idle_timeout.is_zero()),
+        ];
+        match settings.into_iter().find(|it| it.1) {
+            Some((setting, _)) => Err(SettingError { setting }),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Default for Limits {
@@ -103,6 +146,7 @@ impl Default for Limits {
             max_age: Duration::from_secs(3600),
             overload_age: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(10),
+            grace: Duration::from_secs(300),
         }
     }
 }

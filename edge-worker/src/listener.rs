@@ -91,7 +91,7 @@ impl Places {
     pub(crate) fn of_clients(config: &Config) -> Self {
         Self {
             all: Arc::new(Semaphore::new(config.limits.connections.min(Semaphore::MAX_PERMITS))),
-            by_address: !config.trust_forwarded,
+            by_address: config.trusted_proxies.count == 0,
         }
     }
 

@@ -8,7 +8,7 @@ use prometheus::{
 };
 use split_core::wire::ErrorCode;
 
-use crate::{request::Times, series::Point};
+use crate::{refusals::Refusals, request::Times, series::Point};
 
 /// Upper bounds of the buckets of times, in seconds.
 const SECONDS: [f64; 12] = [
@@ -37,6 +37,10 @@ pub(crate) struct Metrics {
     pub(crate) connections: IntGauge,
     /// Connections and upgrades refused by a limit.
     pub(crate) refused: IntCounter,
+    /// Handshakes refused, by reason.
+    pub(crate) refusals: Refusals,
+    /// Reloads that succeeded.
+    pub(crate) reloads: IntCounter,
     /// Reloads that failed.
     pub(crate) reload_failures: IntCounter,
     /// Requests in the queue. Set when the metrics are read.
@@ -80,6 +84,12 @@ impl Metrics {
             bytes_out: counter("edge_sent_bytes_total", "Bytes of WebSocket messages sent.")?,
             connections: gauge("edge_connections", "Open connections, those of operators included.")?,
             refused: counter("edge_refused_total", "Connections and upgrades refused by a limit.")?,
+            refusals: Refusals::new(counters(
+                "edge_handshakes_refused_total",
+                "Handshakes refused, and clients whose proxies do not say who they are, by reason.",
+                &["reason"],
+            )?),
+            reloads: counter("edge_reloads_total", "Reloads that succeeded.")?,
             reload_failures: counter(
                 "edge_reload_failures_total",
                 "Reloads that left the old series in place.",

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::Context;
 use clap::{Args, Parser, ValueEnum};
-use edge_worker::{Config, Limits};
+use edge_worker::{AllowedOrigin, Config, ForwardedHeader, Limits, ServerName, TrustedProxies};
 use serde::Deserialize;
 
 /// Serves the page, the series and the tails of split networks.
@@ -37,6 +37,9 @@ struct Given {
     /// Folder of series, or a series itself [default: models].
     #[arg(long, env = "EDGE_WORKER_MODELS")]
     models: Option<PathBuf>,
+    /// Series for clients that name none; not needed where there is only one.
+    #[arg(long, env = "EDGE_WORKER_DEFAULT_SERIES")]
+    default_series: Option<String>,
     /// Folder of the built page; without it no page is served.
     #[arg(long, env = "EDGE_WORKER_WEB")]
     web: Option<PathBuf>,
@@ -51,13 +54,19 @@ struct Given {
     threads: Option<NonZeroUsize>,
     /// Origin of a page that may connect, beside this server's own; '*' allows any. May be repeated.
     #[arg(long, env = "EDGE_WORKER_ALLOW_ORIGIN", value_delimiter = ',')]
-    allow_origin: Option<Vec<String>>,
+    allow_origin: Option<Vec<AllowedOrigin>>,
+    /// Name of this server: requests for other names are refused, but for localhost and addresses. May be repeated [default: any name].
+    #[arg(long, env = "EDGE_WORKER_HOST", value_delimiter = ',')]
+    host: Option<Vec<ServerName>>,
     /// File that holds the token which clients must present.
     #[arg(long, env = "EDGE_WORKER_TOKEN_FILE")]
     token_file: Option<PathBuf>,
-    /// Take the client's address from the end of X-Forwarded-For; only behind a proxy that appends it.
-    #[arg(long, env = "EDGE_WORKER_TRUST_FORWARDED", num_args = 0..=1, default_missing_value = "true")]
-    trust_forwarded: Option<bool>,
+    /// Proxies that every request passes, each of which states the address that it saw [default: 0].
+    #[arg(long, env = "EDGE_WORKER_TRUSTED_PROXIES")]
+    trusted_proxies: Option<u8>,
+    /// Where they state it [default: x-forwarded-for].
+    #[arg(long, env = "EDGE_WORKER_FORWARDED_HEADER")]
+    forwarded_header: Option<HeaderName>,
     /// Requests in flight on one connection [default: 4].
     #[arg(long, env = "EDGE_WORKER_CREDIT")]
     credit: Option<u8>,
@@ -100,12 +109,34 @@ struct Given {
     /// Seconds to answer what is in flight at shutdown [default: 10].
     #[arg(long, env = "EDGE_WORKER_DRAIN_SECONDS")]
     drain_seconds: Option<u64>,
+    /// Most seconds that a connection goes on with a series or a token that a reload replaced [default: 300].
+    #[arg(long, env = "EDGE_WORKER_GRACE_SECONDS")]
+    grace_seconds: Option<u64>,
     /// Form of the log on standard error [default: text].
     #[arg(long, env = "EDGE_WORKER_LOG")]
     log: Option<LogFormat>,
     /// What is logged, in the syntax of tracing's EnvFilter [default: info].
     #[arg(long, env = "EDGE_WORKER_LOG_FILTER")]
     log_filter: Option<String>,
+}
+
+/// A header of proxies, as a setting.
+#[derive(Clone, Copy, Debug, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum HeaderName {
+    /// Addresses, separated by commas.
+    XForwardedFor,
+    /// RFC 7239.
+    Forwarded,
+}
+
+impl From<HeaderName> for ForwardedHeader {
+    fn from(name: HeaderName) -> Self {
+        match name {
+            HeaderName::XForwardedFor => Self::XForwardedFor,
+            HeaderName::Forwarded => Self::Forwarded,
+        }
+    }
 }
 
 /// Form of the log.
@@ -148,13 +179,16 @@ impl Given {
     fn or(self, other: Self) -> Self {
         Self {
             models: self.models.or(other.models),
+            default_series: self.default_series.or(other.default_series),
             web: self.web.or(other.web),
             listen: self.listen.or(other.listen),
             admin: self.admin.or(other.admin),
             threads: self.threads.or(other.threads),
             allow_origin: self.allow_origin.or(other.allow_origin),
             token_file: self.token_file.or(other.token_file),
-            trust_forwarded: self.trust_forwarded.or(other.trust_forwarded),
+            host: self.host.or(other.host),
+            trusted_proxies: self.trusted_proxies.or(other.trusted_proxies),
+            forwarded_header: self.forwarded_header.or(other.forwarded_header),
             credit: self.credit.or(other.credit),
             deadline_ms: self.deadline_ms.or(other.deadline_ms),
             connections: self.connections.or(other.connections),
@@ -169,6 +203,7 @@ impl Given {
             overload_age_seconds: self.overload_age_seconds.or(other.overload_age_seconds),
             idle_seconds: self.idle_seconds.or(other.idle_seconds),
             drain_seconds: self.drain_seconds.or(other.drain_seconds),
+            grace_seconds: self.grace_seconds.or(other.grace_seconds),
             log: self.log.or(other.log),
             log_filter: self.log_filter.or(other.log_filter),
         }
@@ -193,6 +228,7 @@ impl Given {
                 .map_or(limits.overload_age, Duration::from_secs),
             idle_timeout: self.idle_seconds.map_or(limits.idle_timeout, Duration::from_secs),
             drain_timeout: self.drain_seconds.map_or(limits.drain_timeout, Duration::from_secs),
+            grace: self.grace_seconds.map_or(limits.grace, Duration::from_secs),
             ..limits
         }
     }
@@ -205,11 +241,16 @@ impl From<Given> for Settings {
             config: Config {
                 limits: given.limits(),
                 models: given.models.unwrap_or(config.models),
+                default_series: given.default_series,
                 web: given.web,
                 threads: given.threads.unwrap_or(config.threads),
                 allowed_origins: given.allow_origin.unwrap_or_default(),
                 token_file: given.token_file,
-                trust_forwarded: given.trust_forwarded.unwrap_or_default(),
+                hosts: given.host.unwrap_or_default(),
+                trusted_proxies: TrustedProxies {
+                    count: given.trusted_proxies.unwrap_or_default(),
+                    header: given.forwarded_header.map_or_else(ForwardedHeader::default, Into::into),
+                },
             },
             listen: given.listen.unwrap_or((Ipv4Addr::LOCALHOST, 8080).into()),
             admin: given.admin,
@@ -232,11 +273,16 @@ mod tests {
     fn flags_win_over_the_file_and_that_over_the_defaults() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("edge.toml");
-        fs::write(&file, "credit = 7\nlisten = \"0.0.0.0:1\"\ntrust-forwarded = true\n").unwrap();
+        fs::write(&file, "credit = 7\nlisten = \"0.0.0.0:1\"\ntrusted-proxies = 2\nforwarded-header = \"forwarded\"\nallow-origin = [\"https://page.example\"]\n").unwrap();
         let settings = resolve(&["--config", file.to_str().unwrap(), "--listen", "127.0.0.1:2"]);
         assert_eq!(settings.config.limits.credit, 7);
         assert_eq!(settings.listen.port(), 2);
-        assert!(settings.config.trust_forwarded);
+        let proxies = settings.config.trusted_proxies;
+        assert_eq!((proxies.count, proxies.header), (2, ForwardedHeader::Forwarded));
+        assert_eq!(
+            settings.config.allowed_origins,
+            ["https://page.example:443".parse().unwrap()]
+        );
         assert_eq!(settings.config.limits.connections, 10_000);
     }
 
@@ -271,6 +317,7 @@ mod tests {
             limits.overload_age.as_secs().to_string(),
             limits.idle_timeout.as_secs().to_string(),
             limits.drain_timeout.as_secs().to_string(),
+            limits.grace.as_secs().to_string(),
             settings.listen.to_string(),
         ] {
             assert!(help.contains(&format!("[default: {default}]")), "{default}");

@@ -1,11 +1,14 @@
 //! The page: every file of a folder, by its URL path.
 //!
-//! The folder is read once. A request looks its path up in a map, so no path can lead outside the folder. Beside `NAME`, `NAME.br` is its
-//! compressed form: the page's build writes it, because compressing some megabytes would delay every start of the server.
+//! The folder is read once. A request looks its path up in a map, so no path can lead outside the folder. Symbolic links are followed
+//! where they lead to something inside the folder, because that is how Kubernetes mounts a ConfigMap. Hidden files are never served.
+//! Beside `NAME`, `NAME.br` is its compressed form: the page's build writes it, because compressing some megabytes would delay every
+//! start of the server.
 
 use std::{
     collections::HashMap,
-    fs, io,
+    fs,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -36,6 +39,12 @@ pub enum PageError {
     NoIndex {
         /// The folder.
         folder: PathBuf,
+    },
+    /// A compressed file that holds something else than the file beside it.
+    #[error("'{}' is not the compressed form of the file beside it: build the page again, or remove this file", .path.display())]
+    Compressed {
+        /// The compressed file.
+        path: PathBuf,
     },
     /// More than a page has.
     #[error("'{}' holds more than {limit} bytes: that is not the folder of a built page", .folder.display())]
@@ -79,7 +88,11 @@ impl Page {
             let is_compressed_form =
                 path.extension().is_some_and(|it| it == "br") && contents.contains_key(&path.with_extension(""));
             if !is_compressed_form {
-                let compressed = contents.get(&compressed_path(path)).cloned();
+                let compressed_path = compressed_path(path);
+                let compressed = contents.get(&compressed_path).cloned();
+                if compressed.as_ref().is_some_and(|it| !is_compressed(it, content)) {
+                    return Err(PageError::Compressed { path: compressed_path });
+                }
                 let asset = asset(folder, path, content.clone(), compressed);
                 page.files.insert(url(folder, path), asset);
             }
@@ -101,26 +114,49 @@ impl Page {
     }
 }
 
+/// Every file of a folder that is not hidden, as a path below it.
 fn files(folder: &Path) -> Result<Vec<PathBuf>, PageError> {
+    let root = fs::canonicalize(folder).map_err(|source| PageError::Read {
+        path: folder.into(),
+        source,
+    })?;
+    let mut found = Vec::new();
+    walk(folder, &root, &mut vec![root.clone()], &mut found)?;
+    Ok(found)
+}
+
+/// Collects the files of a folder. `root` and `above`, the folders that lead to it, are without symbolic links.
+fn walk(folder: &Path, root: &Path, above: &mut Vec<PathBuf>, found: &mut Vec<PathBuf>) -> Result<(), PageError> {
     let read = |path: &Path, source| PageError::Read {
         path: path.into(),
         source,
     };
-    let mut found = Vec::new();
-    let mut folders = vec![folder.to_path_buf()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).map_err(|it| read(&folder, it))? {
-            let entry = entry.map_err(|it| read(&folder, it))?;
-            // Of the entry itself: symbolic links are neither followed nor served.
-            let kind = entry.file_type().map_err(|it| read(&entry.path(), it))?;
-            if kind.is_dir() {
-                folders.push(entry.path());
-            } else if kind.is_file() {
-                found.push(entry.path());
-            }
+    for entry in fs::read_dir(folder).map_err(|it| read(folder, it))? {
+        let entry = entry.map_err(|it| read(folder, it))?;
+        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
+        let path = entry.path();
+        let target = fs::canonicalize(&path).map_err(|it| read(&path, it))?;
+        if !target.starts_with(root) {
+            tracing::warn!(path = %path.display(), "a link that leads out of the page's folder is not served");
+        } else if target.is_file() {
+            found.push(path);
+        } else if target.is_dir() && !above.contains(&target) {
+            above.push(target);
+            walk(&path, root, above, found)?;
+            above.pop();
         }
     }
-    Ok(found)
+    Ok(())
+}
+
+/// Whether this is the compressed form of that content.
+fn is_compressed(compressed: &[u8], content: &[u8]) -> bool {
+    let mut plain = Vec::new();
+    // One byte more than there should be, so that a bomb stays small.
+    let mut limited = brotli::Decompressor::new(compressed, 4096).take(content.len() as u64 + 1);
+    limited.read_to_end(&mut plain).is_ok() && plain == content
 }
 
 fn url(folder: &Path, path: &Path) -> String {
@@ -154,6 +190,8 @@ fn asset(folder: &Path, path: &Path, content: Bytes, compressed: Option<Bytes>) 
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
 
     #[test]
@@ -164,7 +202,7 @@ mod tests {
         fs::write(root.path().join("secret"), "s").unwrap();
         fs::write(folder.join("index.html"), "<html>").unwrap();
         fs::write(folder.join("assets/app-1234.js"), "1").unwrap();
-        fs::write(folder.join("assets/app-1234.js.br"), "its compressed form").unwrap();
+        fs::write(folder.join("assets/app-1234.js.br"), compressed("1")).unwrap();
         fs::write(folder.join("own.br"), "of no other file").unwrap();
         let page = Page::load(&folder).unwrap();
         assert_eq!(page.files.len(), 3);
@@ -181,6 +219,58 @@ mod tests {
             ("", false),
         ] {
             assert_eq!(page.get(path).is_some(), found, "{path}");
+        }
+    }
+
+    fn compressed(text: &str) -> Vec<u8> {
+        let mut compressed = Vec::new();
+        brotli::BrotliCompress(&mut text.as_bytes(), &mut compressed, &Default::default()).unwrap();
+        compressed
+    }
+
+    /// As Kubernetes mounts a ConfigMap.
+    #[test]
+    fn links_are_followed_within_the_folder_and_hidden_files_are_not_served() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("secret"), "s").unwrap();
+        let folder = root.path().join("web");
+        let data = folder.join("..2026_01_01_00_00_00.123456789");
+        fs::create_dir_all(data.join("assets")).unwrap();
+        fs::write(data.join("index.html"), "<html>").unwrap();
+        fs::write(data.join("assets/app.js"), "1").unwrap();
+        symlink(data.file_name().unwrap(), folder.join("..data")).unwrap();
+        symlink("..data/index.html", folder.join("index.html")).unwrap();
+        symlink("..data/assets", folder.join("assets")).unwrap();
+        // Around in circles, and out.
+        symlink(".", folder.join("again")).unwrap();
+        symlink("../secret", folder.join("secret")).unwrap();
+        symlink("..", folder.join("above")).unwrap();
+        fs::write(folder.join(".env"), "s").unwrap();
+        fs::create_dir(folder.join(".git")).unwrap();
+        fs::write(folder.join(".git/config"), "s").unwrap();
+        let page = Page::load(&folder).unwrap();
+        let mut urls: Vec<_> = page.files.keys().map(String::as_str).collect();
+        urls.sort_unstable();
+        assert_eq!(urls, ["/assets/app.js", "/index.html"]);
+    }
+
+    #[test]
+    fn a_compressed_file_must_hold_what_the_file_beside_it_holds() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("index.html"), "<html>").unwrap();
+        let bomb = compressed(&"a".repeat(1 << 20));
+        for (content, sound) in [
+            (compressed("<html>"), true),
+            (compressed("<html> of yesterday"), false),
+            (b"garbage".to_vec(), false),
+            (Vec::new(), false),
+            (bomb, false),
+        ] {
+            fs::write(folder.path().join("index.html.br"), &content).unwrap();
+            match Page::load(folder.path()) {
+                Ok(_) => assert!(sound),
+                Err(error) => assert!(!sound && error.to_string().contains("index.html.br"), "{error}"),
+            }
         }
     }
 

@@ -175,7 +175,7 @@ mod tests {
     fn work_that_fails_counts_like_any_other() {
         let folder = tempfile::tempdir().unwrap();
         Toy::new(&Recipe::default()).unwrap().write(folder.path()).unwrap();
-        let series = Series::load(folder.path()).unwrap();
+        let series = Series::load(folder.path(), &[]).unwrap();
         let address = [10, 0, 0, 1].into();
         let socket = Addresses::new(&Limits::default())
             .open(address, Instant::now())

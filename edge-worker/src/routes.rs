@@ -1,6 +1,6 @@
 //! Which URL answers what.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use hyper::upgrade::OnUpgrade;
 use serde::Deserialize;
@@ -15,8 +15,10 @@ use warp::{
 use crate::{
     assets::Asset,
     listener::Peer,
+    origin::{AllowedOrigin, is_listed, is_named},
+    refusals::Reason,
     server::State,
-    upgrade::{origin_listed, upgrade},
+    upgrade::upgrade,
 };
 
 #[derive(Deserialize)]
@@ -46,6 +48,9 @@ pub(crate) fn public(state: Arc<State>) -> BoxedFilter<(Response,)> {
         .and(with)
         .and(warp::header::headers_cloned())
         .map(|path: FullPath, state: Arc<State>, headers| {
+            if !is_named(&headers, &state.config.hosts) {
+                return misdirected(&state, &headers);
+            }
             let response = file(&state, path.as_str(), &headers);
             shared(response, &headers, &state.config.allowed_origins)
         });
@@ -67,7 +72,7 @@ fn health(state: Arc<State>) -> impl Filter<Extract = (Response,), Error = Rejec
         false => "ready".into_response(),
         true => warp::reply::with_status("draining", StatusCode::SERVICE_UNAVAILABLE).into_response(),
     });
-    warp::get().and(live.or(ready).unify())
+    warp::get().or(warp::head()).unify().and(live.or(ready).unify())
 }
 
 fn metrics(state: &State) -> Response {
@@ -109,16 +114,28 @@ fn file(state: &State, path: &str, headers: &HeaderMap) -> Response {
 }
 
 /// Lets the pages that may connect read the series, too.
-fn shared(mut response: Response, request: &HeaderMap, allowed: &[String]) -> Response {
+fn shared(mut response: Response, request: &HeaderMap, allowed: &[AllowedOrigin]) -> Response {
     if allowed.is_empty() {
         return response;
     }
     let headers = response.headers_mut();
     headers.append(header::VARY, HeaderValue::from_static("origin"));
-    if let Some(origin) = request.get(header::ORIGIN).filter(|_| origin_listed(request, allowed)) {
+    if let Some(origin) = request.get(header::ORIGIN).filter(|_| is_listed(request, allowed)) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
     }
     response
+}
+
+/// Answers a request for a name that is not one of this server.
+pub(crate) fn misdirected(state: &State, headers: &HeaderMap) -> Response {
+    let host = headers.get(header::HOST);
+    state.metrics.refusals.note(
+        Reason::Host,
+        Instant::now(),
+        format_args!("a request for the host {host:?}"),
+    );
+    let text = "this server has another name: the operator lists its names with --host";
+    warp::reply::with_status(text, StatusCode::MISDIRECTED_REQUEST).into_response()
 }
 
 fn missing(text: &'static str) -> Response {

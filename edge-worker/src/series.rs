@@ -19,7 +19,7 @@ use split_runtime::LoadError;
 use crate::{
     assets::{Asset, IMMUTABLE, REVALIDATE},
     payload::Decoder,
-    tail::{Builder, Tail},
+    tail::{Builder, Pieces, Tail},
 };
 
 /// A series in memory.
@@ -32,8 +32,13 @@ pub(crate) struct Series {
     pub(crate) json: Asset,
     /// What a device may need, by its path beside the manifest.
     files: HashMap<String, Asset>,
-    points: Vec<Option<Arc<Point>>>,
+    points: PreparedPoints,
+    /// What the tails are made of, for the series that come after this one.
+    pieces: Pieces,
 }
+
+/// The operating points in the order of the manifest; none has no tail.
+type PreparedPoints = Vec<Option<Arc<Point>>>;
 
 /// One operating point with a tail.
 pub(crate) struct Point {
@@ -113,6 +118,14 @@ pub enum SeriesError {
         /// What is wrong.
         source: SpecError,
     },
+    /// No series for clients that name none.
+    #[error("{}: name one of these with --default-series: {names}", .set.as_ref().map_or("there are several series".into(), |it| format!("there is no series '{it}'")))]
+    Default {
+        /// The name that was set.
+        set: Option<String>,
+        /// Those there are.
+        names: String,
+    },
     /// Two series of one name.
     #[error("two folders in '{}' hold a series named '{name}': remove one", .folder.display())]
     Twice {
@@ -124,30 +137,48 @@ pub enum SeriesError {
 }
 
 impl Series {
+    /// The name of the series in a folder.
+    pub(crate) fn name(folder: &Path) -> Result<String, SeriesError> {
+        Ok(read_manifest(&folder.join("manifest.json"))?.1.series)
+    }
+
     /// Reads `folder/manifest.json` and every file that it names, verifies them, and prepares every codec and every tail, warmed up.
-    pub(crate) fn load(folder: &Path) -> Result<Self, SeriesError> {
-        let path = folder.join("manifest.json");
-        let json: Bytes = read(&path)?.into();
-        let manifest = Manifest::parse(&json).map_err(|source| SeriesError::Manifest {
-            path: path.clone(),
-            source,
-        })?;
+    ///
+    /// What is equal in the series that are known already is shared with them: the whole series, or files and parts of tails.
+    pub(crate) fn load(folder: &Path, known: &[Arc<Self>]) -> Result<Arc<Self>, SeriesError> {
+        let (json, manifest) = read_manifest(&folder.join("manifest.json"))?;
         let read = read_files(folder, &manifest)?;
-        let points = Points::new(folder, &manifest, &read).load()?;
+        let digest = Digest::of(&json);
+        if let Some(same) = known.iter().find(|it| it.digest == digest) {
+            return Ok(same.clone());
+        }
+        let pieces = known.iter().flat_map(|it| it.pieces.clone()).collect();
+        let (points, pieces) = Points::new(folder, &manifest, &read, Builder::new(pieces)).load()?;
         // Only what a device may have to run is served: a tail may be its owner's secret.
         let points_of_devices = manifest.operating_points.iter();
         let files: HashSet<File> = points_of_devices.flat_map(|it| manifest.device_files(it)).collect();
-        let files = files
-            .into_iter()
-            .filter_map(|it| Some((it.path(), asset(it.kind, read.get(&it.sha256)?))));
+        let files = files.into_iter().filter_map(|it| {
+            let path = it.path();
+            let known = known.iter().find_map(|it| it.file(&path).cloned());
+            let asset = known.or_else(|| Some(asset(it.kind, read.get(&it.sha256)?)))?;
+            Some((path, asset))
+        });
         let files = files.collect();
-        Ok(Self {
-            digest: Digest::of(&json),
+        Ok(Arc::new(Self {
+            digest,
             json: Asset::new(json, "application/json", REVALIDATE).compressed(),
             manifest,
             files,
             points,
-        })
+            pieces,
+        }))
+    }
+
+    /// Whether no weights are in memory twice.
+    #[cfg(test)]
+    pub(crate) fn shares_all_with(&self, other: &Self) -> bool {
+        let is_shared = |(key, piece): (_, &Arc<_>)| other.pieces.get(key).is_some_and(|it| Arc::ptr_eq(it, piece));
+        self.pieces.iter().all(is_shared)
     }
 
     /// The file at this path beside the manifest, if a device may need it: a head's segment, or a codec.
@@ -175,6 +206,16 @@ fn read(path: &Path) -> Result<Vec<u8>, SeriesError> {
         path: path.into(),
         source,
     })
+}
+
+/// The manifest file and what it says.
+fn read_manifest(path: &Path) -> Result<(Bytes, Manifest), SeriesError> {
+    let json: Bytes = read(path)?.into();
+    let manifest = Manifest::parse(&json).map_err(|source| SeriesError::Manifest {
+        path: path.into(),
+        source,
+    })?;
+    Ok((json, manifest))
 }
 
 /// The bytes of every segment and codec, verified.
@@ -217,19 +258,20 @@ struct Points<'a> {
 }
 
 impl<'a> Points<'a> {
-    fn new(folder: &'a Path, manifest: &'a Manifest, files: &'a HashMap<Digest, Bytes>) -> Self {
+    fn new(folder: &'a Path, manifest: &'a Manifest, files: &'a HashMap<Digest, Bytes>, builder: Builder) -> Self {
         Self {
             folder,
             manifest,
             files,
-            builder: Builder::default(),
+            builder,
             tails: HashMap::new(),
         }
     }
 
-    fn load(mut self) -> Result<Vec<Option<Arc<Point>>>, SeriesError> {
+    fn load(mut self) -> Result<(PreparedPoints, Pieces), SeriesError> {
         let points = self.manifest.operating_points.iter().enumerate();
-        points.map(|(index, it)| self.point(index, it)).collect()
+        let points: Result<PreparedPoints, _> = points.map(|(index, it)| self.point(index, it)).collect();
+        Ok((points?, self.builder.used()))
     }
 
     fn point(&mut self, index: usize, point: &'a OperatingPoint) -> Result<Option<Arc<Point>>, SeriesError> {

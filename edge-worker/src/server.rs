@@ -2,8 +2,10 @@
 
 use std::{
     fs, io,
+    net::IpAddr,
     path::{Path, PathBuf},
     sync::{Arc, Once},
+    time::Instant,
 };
 
 use arc_swap::ArcSwap;
@@ -11,15 +13,18 @@ use split_core::Digest;
 use subtle::ConstantTimeEq;
 use tokio::{net::TcpListener, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use warp::http::HeaderMap;
 
 use crate::{
-    Config, PageError, SeriesError,
+    Config, PageError, SeriesError, SettingError,
     catalog::Catalog,
+    lease::Lease,
     limits::Addresses,
     listener::{Endpoint, Places},
     metrics::Metrics,
     page::Page,
     pool::Pool,
+    refusals::Reason,
     request::Request,
     routes,
 };
@@ -47,8 +52,15 @@ pub(crate) struct State {
 
 struct Loaded {
     catalog: Arc<Catalog>,
-    /// Digest of the token, so that comparing takes the same time for every guess, of whatever length.
-    token: Option<Digest>,
+    token: Token,
+}
+
+/// What clients must present, if anything.
+#[derive(Clone)]
+struct Token {
+    /// Of the token, so that comparing takes the same time for every guess, of whatever length.
+    digest: Option<Digest>,
+    lease: Lease,
 }
 
 /// Why a server cannot start, or cannot reload.
@@ -76,8 +88,8 @@ pub enum StartError {
         path: PathBuf,
     },
     /// A setting that cannot be meant.
-    #[error("the credit of a connection must be at least 1")]
-    Credit,
+    #[error(transparent)]
+    Setting(#[from] SettingError),
     /// The counters contradict each other.
     #[error("cannot set up the metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -86,10 +98,8 @@ pub enum StartError {
 impl Server {
     /// Loads and verifies everything. Takes a moment: every tail runs once.
     pub fn new(config: Config) -> Result<Self, StartError> {
-        if config.limits.credit == 0 {
-            return Err(StartError::Credit);
-        }
-        let loaded = Loaded::load(&config)?;
+        config.limits.check()?;
+        let loaded = Loaded::load(&config, None)?;
         let limits = &config.limits;
         let addresses = Addresses::new(limits);
         let pool = Pool::new(config.threads.get(), limits.deadline);
@@ -110,17 +120,16 @@ impl Server {
         Ok(Self { state: Arc::new(state) })
     }
 
-    /// Loads page, series and token anew. Connections keep the series they began with; after an error everything stays as it was.
+    /// Loads page, series and token again; after an error everything stays as it was.
     ///
-    /// Takes as long as a start, and blocks: call it from a thread of its own.
+    /// Connections go on with the series and the token that they began with for at most [`Limits::grace`](crate::Limits::grace). What
+    /// is the same as before takes no memory again. Takes as long as a start, and blocks: call it from a thread of its own.
     pub fn reload(&self) -> Result<(), StartError> {
-        let loaded = Loaded::load(&self.state.config).inspect_err(|_| self.state.metrics.reload_failures.inc())?;
         let older = self.state.loaded.load();
-        let catalog = Arc::into_inner(loaded.catalog).map(|it| it.succeeding(&older.catalog));
-        if let Some(catalog) = catalog.map(Arc::new) {
-            let token = loaded.token;
-            self.state.loaded.store(Arc::new(Loaded { catalog, token }));
-        }
+        let loaded = Loaded::load(&self.state.config, Some(&older));
+        let loaded = loaded.inspect_err(|_| self.state.metrics.reload_failures.inc())?;
+        self.state.loaded.store(Arc::new(loaded));
+        self.state.metrics.reloads.inc();
         Ok(())
     }
 
@@ -188,33 +197,76 @@ impl State {
         self.pool.backlog() > self.config.limits.deadline / 2
     }
 
+    /// The address of the client behind a request, as far as it is known: the proxy's, if that does not say.
+    pub(crate) fn client_address(&self, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
+        self.config
+            .trusted_proxies
+            .client(headers, peer)
+            .unwrap_or_else(|error| {
+                let details =
+                    format_args!("the client's address is not known, so {peer} counts as the client: {error}");
+                self.metrics.refusals.note(Reason::Forwarded, Instant::now(), details);
+                peer
+            })
+    }
+
     /// What is served now.
     pub(crate) fn catalog(&self) -> Arc<Catalog> {
         self.loaded.load().catalog.clone()
     }
 
-    /// Whether a client with this token may connect.
-    pub(crate) fn admits(&self, token: Option<&str>) -> bool {
-        match &self.loaded.load().token {
-            None => true,
-            Some(expected) => {
-                let got = Digest::of(token.unwrap_or_default().as_bytes());
-                expected.as_bytes().ct_eq(got.as_bytes()).into()
-            }
-        }
+    /// How long a client with this token may go on, if it may connect at all.
+    pub(crate) fn admit(&self, token: Option<&str>) -> Option<Lease> {
+        let Token { digest, lease } = &self.loaded.load().token;
+        let admitted = digest.is_none_or(|expected| {
+            let got = Digest::of(token.unwrap_or_default().as_bytes());
+            expected.as_bytes().ct_eq(got.as_bytes()).into()
+        });
+        admitted.then(|| lease.clone())
     }
 }
 
 impl Loaded {
-    fn load(config: &Config) -> Result<Self, StartError> {
+    fn load(config: &Config, older: Option<&Self>) -> Result<Self, StartError> {
         let page = match &config.web {
             Some(folder) => Page::load(folder)?,
             None => Page::default(),
         };
-        let token = config.token_file.as_deref().map(read_token).transpose()?;
-        let catalog = Catalog::load(&config.models, page)?;
-        let catalog = Arc::new(catalog);
-        Ok(Self { catalog, token })
+        let digest = config.token_file.as_deref().map(read_token).transpose()?;
+        let default = config.default_series.as_deref();
+        let Some(older) = older else {
+            let catalog = Catalog::load(&config.models, default, page, None)?;
+            let token = Token {
+                digest,
+                lease: Lease::default(),
+            };
+            return Ok(Self {
+                catalog: Arc::new(catalog),
+                token,
+            });
+        };
+        let catalog = Catalog::load(&config.models, default, page, Some(&older.catalog))?;
+        let catalog = catalog.succeeding(&older.catalog, config.limits.grace);
+        Ok(Self {
+            catalog: Arc::new(catalog),
+            token: older.token.succeeded_by(digest),
+        })
+    }
+}
+
+impl Token {
+    /// The token after this one, whose connections are to end if another one is asked for from now on.
+    fn succeeded_by(&self, digest: Option<Digest>) -> Self {
+        let is_replaced = digest.is_some() && self.digest != digest;
+        if is_replaced {
+            self.lease.replace();
+        }
+        let lease = if is_replaced {
+            Lease::default()
+        } else {
+            self.lease.clone()
+        };
+        Self { digest, lease }
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -31,9 +32,12 @@ use tokio_tungstenite::{
 };
 
 use crate::{
+    catalog::Served,
     gate::{Arrived, Gate, Refusal},
+    lease::Lease,
     limits::{Address, Held, Meter},
     queue::Client,
+    refusals::Reason,
     request::{Answer, Request},
     series::{Point, Series},
     server::State,
@@ -85,7 +89,7 @@ enum Ending {
     Idle,
     /// The server shuts down.
     Draining,
-    /// The connection has reached its age: the client is to connect again.
+    /// The connection has reached its age, or what it began with was replaced: the client is to connect again.
     Moved,
 }
 
@@ -118,16 +122,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             hello = timeout(limit, self.hello()) => hello.unwrap_or_else(|_| Err(policy("no Hello came in time")))?,
             () = draining.cancelled() => return Err(Ending::Draining),
         };
-        let series = self.welcome(hello, name.as_deref()).await?;
+        let (served, token) = self.welcome(hello, name.as_deref()).await?;
+        let series = &served.series;
         let mut heartbeat = interval(self.state.config.limits.heartbeat);
         heartbeat.reset();
         let limits = &self.state.config.limits;
         let aged = sleep(around(limits.max_age));
         let overload_age = around(limits.overload_age);
         tokio::pin!(aged);
+        let grace = limits.grace;
+        let (mut series_replaced, mut token_replaced) = (pin!(served.lease.ended(grace)), pin!(token.ended(grace)));
         loop {
             tokio::select! {
-                message = self.socket.next() => self.receive(message, &series).await?,
+                message = self.socket.next() => self.receive(message, series).await?,
                 Some(answer) = self.answers.recv() => self.answer(answer).await?,
                 _ = heartbeat.tick() => {
                     if self.began.elapsed() > overload_age && self.state.is_overloaded() {
@@ -136,6 +143,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     self.beat().await?;
                 }
                 () = &mut aged => return Err(self.drain(Ending::Moved).await),
+                () = &mut series_replaced => return Err(self.drain(Ending::Moved).await),
+                () = &mut token_replaced => return Err(self.drain(Ending::Moved).await),
                 () = draining.cancelled() => return Err(self.drain(Ending::Draining).await),
             }
         }
@@ -157,7 +166,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     /// Answers a `Hello` that fits.
-    async fn welcome(&mut self, hello: Hello, name: Option<&str>) -> Result<Arc<Series>, Ending> {
+    async fn welcome(&mut self, hello: Hello, name: Option<&str>) -> Result<(Served, Lease), Ending> {
         let refuse = |code, text: &str| Ending::Refused(CloseCode::Policy, code, text.into());
         if hello.version != PROTOCOL_VERSION {
             let text = format!(
@@ -166,27 +175,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             );
             return Err(refuse(ErrorCode::VersionMismatch, &text));
         }
-        if !self.state.admits(hello.token.as_deref()) {
+        let Some(token) = self.state.admit(hello.token.as_deref()) else {
+            let text = match hello.token {
+                Some(_) => "the token is wrong",
+                None => "the token is missing",
+            };
+            let details = format_args!("{text} (from {})", self.client.address);
+            self.state.metrics.refusals.note(Reason::Token, Instant::now(), details);
             return Err(refuse(ErrorCode::Unauthorized, "the token is missing or wrong"));
-        }
-        let series = self.state.catalog().by_digest(&hello.manifest);
-        let Some(series) = series.filter(|it| name.is_none_or(|name| it.manifest.series == name)) else {
+        };
+        let served = self.state.catalog().by_digest(&hello.manifest);
+        let Some(served) = served.filter(|it| name.is_none_or(|name| it.series.manifest.series == name)) else {
             let text = "this server has another manifest: load it anew";
             return Err(refuse(ErrorCode::ManifestMismatch, text));
         };
-        let limit = series.max_message_bytes();
+        let limit = served.series.max_message_bytes();
         self.socket.get_mut().set_max_message_bytes(limit);
         let max_message_bytes = u32::try_from(limit).unwrap_or(u32::MAX);
         self.send(&ServerMessage::Welcome(Welcome {
             version: PROTOCOL_VERSION,
-            manifest: series.digest,
+            manifest: served.series.digest,
             max_message_bytes,
             credit: self.state.config.limits.credit,
             messages_per_second: self.state.config.limits.messages_per_second,
             bytes_per_second: self.state.config.limits.bytes_per_second,
         }))
         .await?;
-        Ok(series)
+        Ok((served, token))
     }
 
     /// The bytes of a message; none if it is one of the WebSocket's own.
@@ -409,7 +424,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Ending::Gone => (CloseCode::Normal, ""),
             Ending::Idle => (CloseCode::Away, "idle"),
             Ending::Draining => (CloseCode::Away, "the server is going away: connect again"),
-            Ending::Moved => (CLOSE_MOVED.into(), "connect again: connections do not live for ever"),
+            Ending::Moved => (CLOSE_MOVED.into(), "connect again"),
             Ending::Refused(close, code, text) => {
                 self.state.metrics.error(code);
                 if self.send(&ServerMessage::Error { id: None, code, text }).await.is_err() {

@@ -27,7 +27,7 @@ pub(crate) struct Tail {
 }
 
 /// Networks of the same weights: at least one, and as many as ever ran at once.
-struct Piece {
+pub(crate) struct Piece {
     idle: Mutex<Vec<Network>>,
     output: Shape,
 }
@@ -95,13 +95,29 @@ impl Piece {
     }
 }
 
+/// Pieces by the shape of their input, their segments, and whether they are prepared for batches.
+pub(crate) type Pieces = HashMap<(Shape, Vec<Digest>, bool), Arc<Piece>>;
+
 /// Builds tails, loading every piece once.
-#[derive(Default)]
 pub(crate) struct Builder {
-    pieces: HashMap<(Shape, Vec<Digest>, bool), Arc<Piece>>,
+    known: Pieces,
+    used: Pieces,
 }
 
 impl Builder {
+    /// Uses the pieces of others where they are the same.
+    pub(crate) fn new(known: Pieces) -> Self {
+        Self {
+            known,
+            used: Pieces::new(),
+        }
+    }
+
+    /// The pieces of the tails that were built.
+    pub(crate) fn used(self) -> Pieces {
+        self.used
+    }
+
     /// The tail behind the first `from` of these segments, divided at `cuts` (which are sorted).
     ///
     /// `input` is what the first segment of all takes, `bytes` gives the files.
@@ -138,8 +154,9 @@ impl Builder {
         bytes: &HashMap<Digest, Bytes>,
     ) -> Result<Arc<Piece>, LoadError> {
         let key = (input, segments.iter().map(|it| it.sha256).collect(), batches);
-        if let Some(piece) = self.pieces.get(&key) {
-            return Ok(piece.clone());
+        if let Some(piece) = self.used.get(&key).or_else(|| self.known.get(&key)).cloned() {
+            self.used.insert(key, piece.clone());
+            return Ok(piece);
         }
         let files = segments.iter().filter_map(|it| bytes.get(&it.sha256)).map(|it| &it[..]);
         let network = match batches {
@@ -150,7 +167,7 @@ impl Builder {
             output: network.output(),
             idle: Mutex::new(vec![network]),
         });
-        self.pieces.insert(key, piece.clone());
+        self.used.insert(key, piece.clone());
         Ok(piece)
     }
 }

@@ -4,11 +4,11 @@
 //! the message that was too long.
 
 use std::{
-    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio_tungstenite::{
@@ -28,6 +28,9 @@ use crate::{
     gate::Gate,
     limits::{Address, Meter},
     listener::Peer,
+    origin::{is_listed, is_named, is_own},
+    refusals::Reason,
+    routes::misdirected,
     server::State,
     session,
 };
@@ -47,25 +50,58 @@ pub(crate) fn upgrade(
     peer: &Peer,
     on_upgrade: Option<OnUpgrade>,
 ) -> Response {
-    let Some((on_upgrade, key)) = on_upgrade.zip(key(headers)) else {
-        let refused = refuse(StatusCode::UPGRADE_REQUIRED, "connect with a WebSocket, version 13");
-        return warp::reply::with_header(refused, header::UPGRADE, "websocket").into_response();
+    let now = Instant::now();
+    let address = state.client_address(headers, peer.address);
+    let refused = |refusal, status, text: &'static str| {
+        let origin = headers.get(header::ORIGIN);
+        let details = format_args!("{text} (from {address}, origin {origin:?})");
+        state.metrics.refusals.note(refusal, now, details);
+        warp::reply::with_status(text, status).into_response()
     };
-    if !own_origin(headers) && !origin_listed(headers, &state.config.allowed_origins) {
+    let Some(on_upgrade) = on_upgrade.filter(|_| is_version_13(headers)) else {
+        let mut response = refused(
+            Reason::Version,
+            StatusCode::UPGRADE_REQUIRED,
+            "connect with a WebSocket, version 13",
+        );
+        let headers = response.headers_mut();
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        return response;
+    };
+    let Some(key) = key(headers) else {
+        let text = "the Sec-WebSocket-Key is not 16 bytes in base64";
+        return refused(Reason::Key, StatusCode::BAD_REQUEST, text);
+    };
+    if !is_named(headers, &state.config.hosts) {
+        return misdirected(state, headers);
+    }
+    if !is_own(headers) && !is_listed(headers, &state.config.allowed_origins) {
         let text = "pages of this origin may not connect: the operator allows it with --allow-origin";
-        return refuse(StatusCode::FORBIDDEN, text);
+        return refused(Reason::Origin, StatusCode::FORBIDDEN, text);
     }
     if state.draining.is_cancelled() {
-        return refuse(StatusCode::SERVICE_UNAVAILABLE, "the server is going away");
+        return refused(
+            Reason::Draining,
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the server is going away",
+        );
     }
     if name.as_deref().is_some_and(|it| state.catalog().named(it).is_none()) {
-        return refuse(StatusCode::NOT_FOUND, "no such series: GET /models lists them");
+        return refused(
+            Reason::Series,
+            StatusCode::NOT_FOUND,
+            "no such series: GET /models lists them",
+        );
     }
-    let address = client_address(state.config.trust_forwarded, headers, peer.address);
-    let Some(open) = state.addresses.open(address, Instant::now()) else {
+    let Some(open) = state.addresses.open(address, now) else {
         state.metrics.refused.inc();
-        let refused = refuse(StatusCode::TOO_MANY_REQUESTS, "too many connections from this address");
-        return warp::reply::with_header(refused, header::RETRY_AFTER, "1").into_response();
+        let text = "too many connections from this address";
+        let mut response = refused(Reason::Address, StatusCode::TOO_MANY_REQUESTS, text);
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        return response;
     };
     let task = serve(state.clone(), name, on_upgrade, open.address.clone());
     let connection = peer.connection.clone();
@@ -95,10 +131,6 @@ async fn serve(state: Arc<State>, name: Option<String>, on_upgrade: OnUpgrade, a
 
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 
-fn refuse(status: StatusCode, text: &'static str) -> Response {
-    warp::reply::with_status(text, status).into_response()
-}
-
 fn switch(key: String) -> Response {
     let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
     let headers = response.headers_mut();
@@ -111,87 +143,19 @@ fn switch(key: String) -> Response {
     response
 }
 
-/// What to answer to the handshake, if it is one of the WebSocket version that is spoken here.
-fn key(headers: &HeaderMap) -> Option<String> {
+/// Whether the request is one for a WebSocket of the version that is spoken here.
+fn is_version_13(headers: &HeaderMap) -> bool {
     let is = |name, value: &str| {
         headers
             .get(name)
             .is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(value.as_bytes()))
     };
-    let fits = is(header::UPGRADE, "websocket") && is(header::SEC_WEBSOCKET_VERSION, "13");
-    let key = headers.get(header::SEC_WEBSOCKET_KEY).filter(|_| fits)?;
-    Some(derive_accept_key(key.as_bytes()))
+    is(header::UPGRADE, "websocket") && is(header::SEC_WEBSOCKET_VERSION, "13")
 }
 
-/// Whether the page came from this server, or it is no page that asks: programs send no `Origin`.
-fn own_origin(headers: &HeaderMap) -> bool {
-    let Some(origin) = headers.get(header::ORIGIN) else {
-        return true;
-    };
-    let own = origin.to_str().ok().and_then(|it| it.split_once("://"));
-    let host = headers.get(header::HOST).and_then(|it| it.to_str().ok());
-    own.is_some_and(|it| Some(it.1) == host)
-}
-
-/// Whether the operator allows pages of this origin.
-pub(crate) fn origin_listed(headers: &HeaderMap, allowed: &[String]) -> bool {
-    let origin = headers.get(header::ORIGIN).and_then(|it| it.to_str().ok());
-    origin.is_some_and(|origin| allowed.iter().any(|it| it == "*" || it.eq_ignore_ascii_case(origin)))
-}
-
-fn client_address(trust_forwarded: bool, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
-    let forwarded = headers.get_all("x-forwarded-for").into_iter().next_back();
-    let last = forwarded
-        .and_then(|it| it.to_str().ok())
-        .and_then(|it| it.rsplit(',').next());
-    match last.filter(|_| trust_forwarded).map(|it| it.trim().parse()) {
-        Some(Ok(address)) => address,
-        _ => peer,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn headers(values: &[(&'static str, &str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in values {
-            headers.append(*name, value.parse().unwrap());
-        }
-        headers
-    }
-
-    #[test]
-    fn origins() {
-        let allowed = ["https://page.example".to_owned()];
-        let own = ("host", "edge.example:8080");
-        for (origin, expected) in [
-            ("http://edge.example:8080", true),
-            ("https://page.example", true),
-            ("http://edge.example", false),
-            ("https://edge.example.evil.example:8080", false),
-            ("https://other.example", false),
-            ("null", false),
-        ] {
-            let headers = headers(&[own, ("origin", origin)]);
-            let admitted = own_origin(&headers) || origin_listed(&headers, &allowed);
-            assert_eq!(admitted, expected, "{origin}");
-        }
-        assert!(own_origin(&headers(&[own])));
-        let any = headers(&[("origin", "https://any.example")]);
-        assert!(origin_listed(&any, &["*".to_owned()]));
-    }
-
-    #[test]
-    fn the_clients_address_comes_from_a_trusted_proxy_only() {
-        let peer = IpAddr::from([127, 0, 0, 1]);
-        let forged = headers(&[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "2.2.2.2, 3.3.3.3")]);
-        assert_eq!(client_address(false, &forged, peer), peer);
-        assert_eq!(client_address(true, &forged, peer), IpAddr::from([3, 3, 3, 3]));
-        assert_eq!(
-            client_address(true, &headers(&[("x-forwarded-for", "unknown")]), peer),
-            peer
-        );
-    }
+/// What to answer to the key of a handshake, if that is one: RFC 6455, section 4.1.
+fn key(headers: &HeaderMap) -> Option<String> {
+    let key = headers.get(header::SEC_WEBSOCKET_KEY)?.as_bytes();
+    let nonce = BASE64_STANDARD.decode(key).ok()?;
+    (nonce.len() == 16).then(|| derive_accept_key(key))
 }

@@ -14,7 +14,7 @@ use split_tests::{
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use crate::support::{Edge, assert_answers, binary, refusal, refused_upgrade};
+use crate::support::{Edge, assert_answers, binary, refusal};
 
 #[tokio::test]
 async fn every_point_is_answered_as_the_uncut_tail_would() {
@@ -125,37 +125,4 @@ async fn only_who_has_the_token_is_welcome() {
             Err(error) => panic!("{error}"),
         }
     }
-}
-
-#[tokio::test]
-async fn pages_of_other_origins_cannot_connect() {
-    let allow = |config: &mut Config| config.allowed_origins = vec!["https://page.example".into()];
-    let edge = Edge::with(&Recipe::default(), allow).await;
-    let refused = refused_upgrade(edge.address, "/v1/infer", &[("origin", "https://other.example")]).await;
-    assert_eq!(refused.status, 403);
-    assert!(refused.text().contains("--allow-origin"));
-    for origin in ["https://page.example".to_owned(), format!("http://{}", edge.address)] {
-        let request = http_request(&edge, &origin);
-        let stream = TcpStream::connect(edge.address).await.unwrap();
-        assert!(
-            tokio_tungstenite::client_async(request, stream).await.is_ok(),
-            "{origin}"
-        );
-    }
-}
-
-fn http_request(edge: &Edge, origin: &str) -> tokio_tungstenite::tungstenite::http::Request<()> {
-    use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-    let mut request = format!("ws://{}/v1/infer", edge.address).into_client_request().unwrap();
-    request.headers_mut().insert("origin", origin.parse().unwrap());
-    request
-}
-
-#[tokio::test]
-async fn a_plain_request_is_told_to_use_a_websocket() {
-    let response = Edge::start().await.get("/v1/infer", &[]).await;
-    assert_eq!(
-        (response.status, response.headers["upgrade"].as_str()),
-        (426, "websocket")
-    );
 }

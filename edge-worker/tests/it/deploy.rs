@@ -48,6 +48,7 @@ async fn the_dashboard_and_the_autoscaler_name_metrics_that_exist() {
     // Counters by label exist from their first event on.
     let mut client = edge.client().await;
     client.ask(u16::MAX, b"x").await.unwrap();
+    assert_eq!(edge.get("/v1/infer", &[]).await.status, 426);
     let exported = http(edge.admin, "GET", "/metrics", &[]).await.text();
     let exported = metrics_in(&exported);
     for file in ["grafana-dashboard.json", "kubernetes/prometheus-adapter.yaml"] {

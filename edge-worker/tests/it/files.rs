@@ -1,12 +1,12 @@
 //! Page, manifest and segments over HTTP.
 
-use std::{fs, path::Path};
+use std::{fs, os::unix::fs::symlink, path::Path};
 
 use split_core::{
     Digest,
     manifest::{File, FileKind, Split},
 };
-use split_tests::toy::Recipe;
+use split_tests::toy::{Recipe, Toy};
 
 use crate::support::{Edge, http};
 
@@ -159,11 +159,82 @@ async fn without_a_page_the_root_says_so() {
 
 #[tokio::test]
 async fn pages_elsewhere_read_the_series_only_where_they_may_connect() {
-    let allow = |config: &mut edge_worker::Config| config.allowed_origins = vec!["https://page.example".into()];
+    let allow =
+        |config: &mut edge_worker::Config| config.allowed_origins = vec!["https://page.example".parse().unwrap()];
     let edge = Edge::with(&Recipe::default(), allow).await;
     for (origin, allowed) in [("https://page.example", true), ("https://other.example", false)] {
         let response = edge.get("/v1/manifest.json", &[("origin", origin)]).await;
         let answer = response.headers.get("access-control-allow-origin");
         assert_eq!(answer.map(String::as_str), allowed.then_some(origin));
+    }
+}
+
+/// Moves everything in a folder to another one below it.
+fn move_below(folder: &Path, name: &str) {
+    let below = folder.join(name);
+    fs::create_dir_all(&below).unwrap();
+    for entry in fs::read_dir(folder).unwrap().map(|it| it.unwrap()) {
+        if !entry.file_name().to_str().unwrap().starts_with('.') {
+            fs::rename(entry.path(), below.join(entry.file_name())).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_series_is_found_as_a_config_map_is_mounted() {
+    let edge = Edge::start().await;
+    let models = edge.models.path();
+    move_below(models, "..2026_01_01_00_00_00.123456789");
+    symlink("..2026_01_01_00_00_00.123456789", models.join("..data")).unwrap();
+    for name in ["manifest.json", "segments", "codecs"] {
+        symlink(Path::new("..data").join(name), models.join(name)).unwrap();
+    }
+    edge.server.reload().unwrap();
+    edge.assert_serves().await;
+}
+
+#[tokio::test]
+async fn a_revision_and_its_link_are_one_series_as_git_sync_leaves_them() {
+    let new = Toy::new(&Recipe {
+        seed: 2,
+        ..Recipe::default()
+    })
+    .unwrap();
+    let edge = Edge::start().await;
+    let models = edge.models.path();
+    for entry in fs::read_dir(models).unwrap().map(|it| it.unwrap().path()) {
+        if entry.is_dir() {
+            fs::remove_dir_all(entry).unwrap()
+        } else {
+            fs::remove_file(entry).unwrap()
+        }
+    }
+    // Beside the link lie its revision and the one before; those of newer releases are hidden.
+    edge.toy.write(&models.join("rev-1")).unwrap();
+    new.write(&models.join("rev-2")).unwrap();
+    edge.toy.write(&models.join(".worktrees/3")).unwrap();
+    symlink("rev-2", models.join("current")).unwrap();
+    edge.server.reload().unwrap();
+    assert_eq!(edge.get("/models", &[]).await.text(), r#"{"series":["toy"]}"#);
+    assert_eq!(edge.get("/v1/manifest.json", &[]).await.body, new.json);
+    fs::remove_file(models.join("current")).unwrap();
+    symlink(".worktrees/3", models.join("current")).unwrap();
+    edge.server.reload().unwrap();
+    assert_eq!(edge.get("/v1/manifest.json", &[]).await.body, edge.toy.json);
+    // Without a link, nothing says which of the two is meant.
+    fs::remove_file(models.join("current")).unwrap();
+    let error = edge.server.reload().unwrap_err().to_string();
+    assert!(error.contains("two folders"), "{error}");
+}
+
+#[tokio::test]
+async fn hidden_files_are_never_served() {
+    let (edge, web) = with_page().await;
+    fs::write(web.path().join(".env"), "secret").unwrap();
+    fs::create_dir(web.path().join(".git")).unwrap();
+    fs::write(web.path().join(".git/config"), "secret").unwrap();
+    edge.server.reload().unwrap();
+    for path in ["/.env", "/.git/config", "/./.env", "/%2eenv"] {
+        assert_eq!(edge.get(path, &[]).await.status, 404, "{path}");
     }
 }

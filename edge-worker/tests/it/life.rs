@@ -294,7 +294,7 @@ async fn a_drain_ends_in_the_stated_time_whatever_clients_do() {
 
 #[tokio::test]
 async fn two_series_are_served_side_by_side() {
-    let edge = Edge::start().await;
+    let edge = Edge::with(&Recipe::default(), |it| it.default_series = Some("toy".into())).await;
     let other = Toy::new(&Recipe {
         name: "other",
         seed: 2,
@@ -313,4 +313,134 @@ async fn two_series_are_served_side_by_side() {
     }
     let unknown = refused_upgrade(edge.address, "/v1/infer?series=none", &[]).await;
     assert_eq!(unknown.status, 404);
+}
+
+/// A grace time that passes while a test waits.
+const SOON: std::time::Duration = std::time::Duration::from_millis(50);
+
+/// Reads until the server moves the client on.
+async fn assert_moved(client: &mut Client) {
+    let code = loop {
+        match within(client.socket.next())
+            .await
+            .expect("a Close before the end")
+            .unwrap()
+        {
+            Message::Close(frame) => break frame.expect("a Close with a code").code,
+            Message::Ping(_) => {}
+            other => panic!("a Close is expected, not {other:?}"),
+        }
+    };
+    assert_eq!(u16::from(code), CLOSE_MOVED);
+}
+
+fn seeded(seed: u64) -> Toy {
+    Toy::new(&Recipe {
+        seed,
+        ..Recipe::default()
+    })
+    .unwrap()
+}
+
+#[tokio::test]
+async fn clients_of_a_replaced_series_are_moved_on_after_the_grace_time() {
+    let edge = Edge::with(&Recipe::default(), |it| it.limits.grace = SOON).await;
+    let mut old = edge.client().await;
+    other_toy().write(edge.models.path()).unwrap();
+    edge.server.reload().unwrap();
+    assert_moved(&mut old).await;
+    // By now it has to load the new manifest, which it learns.
+    let again = async { while Client::connect(edge.address, edge.toy.digest()).await.is_ok() {} };
+    within(again).await;
+    let refused = Client::connect(edge.address, edge.toy.digest()).await.err().unwrap();
+    let ClientError::Session(SessionError::Refused { code, .. }) = refused else {
+        panic!("{refused}")
+    };
+    assert_eq!(code, ErrorCode::ManifestMismatch);
+}
+
+#[tokio::test]
+async fn at_most_two_replaced_series_stay() {
+    let edge = Edge::start().await;
+    let mut clients = Vec::new();
+    for seed in 2..6 {
+        let current = seeded(seed);
+        current.write(edge.models.path()).unwrap();
+        edge.server.reload().unwrap();
+        clients.push((Client::connect(edge.address, current.digest()).await.unwrap(), current));
+    }
+    let (mut oldest, _) = clients.remove(0);
+    assert_moved(&mut oldest).await;
+    for (client, toy) in &mut clients {
+        assert_answers(toy, client, POOL1, 1).await;
+    }
+}
+
+#[tokio::test]
+async fn a_reload_without_a_change_moves_nobody() {
+    let edge = Edge::with(&Recipe::default(), |it| it.limits.grace = std::time::Duration::ZERO).await;
+    let mut client = edge.client().await;
+    for seed in 1..8 {
+        edge.server.reload().unwrap();
+        assert_answers(&edge.toy, &mut client, POOL1, seed).await;
+    }
+    // Nor does one that comes back to what was there before.
+    other_toy().write(edge.models.path()).unwrap();
+    edge.server.reload().unwrap();
+    assert_moved(&mut client).await;
+    edge.toy.write(edge.models.path()).unwrap();
+    edge.server.reload().unwrap();
+    let mut client = edge.client().await;
+    edge.server.reload().unwrap();
+    assert_answers(&edge.toy, &mut client, POOL1, 1).await;
+}
+
+#[tokio::test]
+async fn a_rotated_token_ends_the_connections_of_the_old_one() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), "old").unwrap();
+    let edge = Edge::with(&Recipe::default(), |it| {
+        it.token_file = Some(file.path().into());
+        it.limits.grace = SOON;
+    })
+    .await;
+    let connect = async |token| {
+        let stream = tokio::net::TcpStream::connect(edge.address).await.unwrap();
+        Client::over(stream, "localhost", edge.toy.digest(), Some(token)).await
+    };
+    let mut old = connect("old").await.unwrap();
+    fs::write(file.path(), "new").unwrap();
+    edge.server.reload().unwrap();
+    let mut new = connect("new").await.unwrap();
+    assert!(connect("old").await.is_err());
+    assert_moved(&mut old).await;
+    edge.server.reload().unwrap();
+    assert_answers(&edge.toy, &mut new, POOL1, 1).await;
+}
+
+#[tokio::test]
+async fn several_series_need_a_default() {
+    let edge = Edge::with(&Recipe::default(), |it| it.default_series = Some("toy".into())).await;
+    let other = Toy::new(&Recipe {
+        name: "a-first-by-name",
+        ..Recipe::default()
+    })
+    .unwrap();
+    edge.toy.write(&edge.models.path().join("toy")).unwrap();
+    other.write(&edge.models.path().join("other")).unwrap();
+    fs::remove_file(edge.models.path().join("manifest.json")).unwrap();
+    edge.server.reload().unwrap();
+    assert_eq!(edge.get("/v1/manifest.json", &[]).await.body, edge.toy.json);
+    for (default, says) in [(None, "several series"), (Some("none"), "no series 'none'")] {
+        let config = edge_worker::Config {
+            models: edge.models.path().into(),
+            default_series: default.map(Into::into),
+            ..Default::default()
+        };
+        let error = edge_worker::Server::new(config).err().unwrap().to_string();
+        assert!(
+            error.contains(says) && error.contains("--default-series: a-first-by-name, toy"),
+            "{error}"
+        );
+    }
 }

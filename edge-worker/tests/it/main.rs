@@ -7,6 +7,7 @@ mod abuse;
 mod answers;
 mod deploy;
 mod files;
+mod handshake;
 mod image;
 mod life;
 mod overload;

@@ -170,7 +170,7 @@ async fn connect(tls: &TlsConnector, front: SocketAddr, from: Ipv4Addr) -> io::R
 fn edge_program(models: &TempDir, address: Option<SocketAddr>) -> Program {
     let mut command = command(models.path());
     // All clients have the address of this machine.
-    command.args(["--trust-forwarded", "--threads", "1"]);
+    command.args(["--trusted-proxies", "1", "--threads", "1"]);
     command.args(["--new-sockets-per-second", "100000", "--messages-per-second", "1000000"]);
     if let Some(address) = address {
         command.env("EDGE_WORKER_LISTEN", address.to_string());
@@ -256,7 +256,7 @@ async fn handshake(proxy: &Proxy, from: Ipv4Addr, headers: &[(&str, &str)]) -> (
 async fn check_forged_headers_change_nothing(kind: Kind) {
     let (_, models) = series();
     let mut command = command(models.path());
-    command.args(["--trust-forwarded", "--sockets-per-address", "2"]);
+    command.args(["--trusted-proxies", "1", "--host", HOST, "--sockets-per-address", "2"]);
     let edge = Program::start(command);
     let proxy = Proxy::start(kind, [edge.address; 2]).unwrap();
     let [one, other] = [1, 2].map(client_address);
@@ -270,6 +270,10 @@ async fn check_forged_headers_change_nothing(kind: Kind) {
     ] {
         assert_eq!(handshake(&proxy, one, &forged).await.0, 403, "{forged:?}");
     }
+
+    // A page that had its own name pointed at the proxy.
+    let pointed = [("host", "evil.example"), evil];
+    assert_ne!(handshake(&proxy, one, &pointed).await.0, 101);
 
     let own = ("origin", "https://edge.example.org");
     let mut open = Vec::new();

@@ -206,22 +206,48 @@ impl Response {
 
 /// One request on a connection of its own, exactly as given: no path is tidied up.
 pub async fn http(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> Response {
-    let mut request = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\n");
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = request(address, method, path, headers);
+    stream.write_all(request.as_bytes()).await.unwrap();
+    within(Response::read(&mut stream, method != "HEAD")).await
+}
+
+/// The head of a request; its host is the address, unless another one is given.
+fn request(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> String {
+    let mut request = format!("{method} {path} HTTP/1.1\r\n");
+    if headers.iter().all(|it| it.0 != "host") {
+        request += &format!("host: {address}\r\n");
+    }
     for (name, value) in headers {
         request += &format!("{name}: {value}\r\n");
     }
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all((request + "\r\n").as_bytes()).await.unwrap();
-    within(Response::read(&mut stream, method != "HEAD")).await
+    request + "\r\n"
 }
 
 /// Asks for an upgrade to a WebSocket that is refused.
 pub async fn refused_upgrade(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Response {
-    let upgrade = [
+    http(address, "GET", path, &upgrading(headers)).await
+}
+
+/// Asks for a WebSocket; returns the answer, and what keeps the connection open.
+pub async fn upgrade(address: SocketAddr, headers: &[(&str, &str)]) -> (Response, TcpStream) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = request(address, "GET", "/v1/infer", &upgrading(headers));
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let response = within(Response::read(&mut stream, true)).await;
+    (response, stream)
+}
+
+/// The headers of a handshake, unless others of their names are given.
+fn upgrading<'a>(headers: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    let usual = [
         ("connection", "upgrade"),
         ("upgrade", "websocket"),
         ("sec-websocket-version", "13"),
         ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
     ];
-    http(address, "GET", path, &[&upgrade, headers].concat()).await
+    let missing = usual
+        .into_iter()
+        .filter(|it| headers.iter().all(|given| given.0 != it.0));
+    missing.chain(headers.iter().copied()).collect()
 }

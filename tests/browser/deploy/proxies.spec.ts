@@ -56,7 +56,7 @@ class Deployment {
 }
 
 function start(series: string, web = PAGE, listen = '127.0.0.1:0'): Promise<Server> {
-  return startEdge(series, { web, listen, args: ['--trust-forwarded'] });
+  return startEdge(series, { web, listen, args: ['--trusted-proxies', '1', '--host', 'edge.example.org'] });
 }
 
 /** `kind` is nginx or Caddy: each is a project of Playwright's configuration. */
