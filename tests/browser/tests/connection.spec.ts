@@ -69,6 +69,28 @@ test.describe('a lost connection', () => {
   });
 });
 
+test('a connection that has reached its age is replaced at once', async ({ page, results }) => {
+  const edge = await startEdge(HEAVY, { args: ['--max-age-seconds', '1'] });
+  try {
+    await openReady(page, edge, results);
+    const states = await page.evaluateHandle(() => {
+      const texts: string[] = [];
+      const state = document.querySelector('#state');
+      const note = () => texts.push(state?.textContent ?? '');
+      if (state) new MutationObserver(note).observe(state, { childList: true, characterData: true, subtree: true });
+      return texts;
+    });
+    await page.check('input[name="mode"][value="split"]');
+    const reconnects = async () => (await states.jsonValue()).filter((it) => it.includes('connecting')).length;
+    await expect.poll(reconnects, { timeout: 20_000 }).toBeGreaterThanOrEqual(3);
+    await results.next({ count: 10, points: EDGE });
+    expect(await states.jsonValue()).not.toContainEqual(expect.stringContaining('offline'));
+    expectInOrder(await results.all());
+  } finally {
+    await edge.kill();
+  }
+});
+
 test('a link that gets slow moves everything to the device within three seconds, one that gets fast moves it back', async ({
   page,
   results,
