@@ -26,6 +26,10 @@ const STAGES: usize = 7;
 const PASSES: usize = 12_000;
 /// Times fewer multiply–accumulates than unpruned that the small variant needs.
 const FEWER_MACS: f64 = 4.0;
+/// Times that filters are removed until then.
+const ROUNDS: u64 = 6;
+/// Batches learned from before each removal.
+const ROUND_BATCHES: u64 = 20;
 /// Bits of a feature that crosses the link.
 const BITS: u32 = 3;
 /// Channels that cross the link, at the first and at the second split point.
@@ -169,7 +173,10 @@ impl Work<'_> {
         let description = Description::unpruned(architecture, self.plan.input, self.classes.clone())?;
         let seconds = benchmark::seconds_per_picture(description, TRIAL_PICTURES)?;
         // Pruned networks take about two thirds and a third of the time; two of them are made of the latter.
-        let passes = pictures as f64 * *epochs as f64 * (1.0 + 0.67 + 2.0 * 0.33);
+        let epochs = pictures as f64 * *epochs as f64 * (1.0 + 0.67 + 2.0 * 0.33);
+        // Before, each learns from some batches for every removal of filters: step 1 six times, step 2 about four times.
+        let round = pictures.min(batch * ROUND_BATCHES as usize) as f64;
+        let passes = epochs + round * (ROUNDS as f64 * 0.8 + 2.0 * 4.0 * 0.33);
         let minutes = (seconds * passes / 60.0).ceil();
         eprintln!(
             "this takes about {minutes:.0} minutes on this machine; it can be stopped, and goes on when it is given again"
@@ -254,8 +261,8 @@ impl Work<'_> {
         );
         let step1 = Step1 {
             fewer_macs: FEWER_MACS,
-            rounds: 6,
-            round_batches: 20,
+            rounds: ROUNDS,
+            round_batches: ROUND_BATCHES,
             ..Step1::usual()
         };
         let small = self.finish("small", &self.pruning(&unpruned, Task::Step1(step1)))?;
@@ -267,7 +274,7 @@ impl Work<'_> {
                 split: split.clone(),
                 width,
                 bits: BITS,
-                round_batches: 20,
+                round_batches: ROUND_BATCHES,
                 ..Step2::usual()
             };
             self.finish(&format!("small-{split}"), &self.pruning(&small, Task::Step2(step2)))?;
