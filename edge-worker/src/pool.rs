@@ -1,13 +1,13 @@
 //! What computes: one task a core, one queue, and a prediction of how long it takes.
 //!
 //! A task that becomes free lets the executor read first whatever has come meanwhile. Then it takes the request whose turn it is (see
-//! [`queue`](crate::queue)) and with it others that wait for the same tail, up to its fair share of the queue, and they go through together: late
-//! tails take less time for several images, and all answers leave in one go. Nothing ever waits for a batch to fill; when idle, a request is
-//! picked up at once.
+//! [`queue`](crate::queue)) and with it others that wait for the same tail, up to its fair share of the queue, and they go through together where
+//! that takes less time, which was measured when the tail was loaded, or hardly any: all answers leave in one go. Nothing ever waits for a batch
+//! to fill; when idle, a request is picked up at once.
 //!
-//! Tails take a fraction of a millisecond, so they run on the executor's own threads: handing one to another thread and back costs
-//! four changes of context, which at the deeper split points is as much as the tail. What is predicted to take longer than
-//! [`SHORT`] goes to a thread of its own, so that the executor always answers everything else soon.
+//! Tails of small networks take a fraction of a millisecond, so they run on the executor's own threads: handing one to another thread and back
+//! costs four changes of context, which at the deeper split points is as much as the tail. What is predicted to take longer than
+//! [`MAX_INLINE_COST`] goes to a thread of its own, so that the executor always answers everything else soon.
 //!
 //! A panic in one request is caught: that request is told, the others of its batch are answered, the task goes on.
 
@@ -32,6 +32,8 @@ pub(crate) trait Work: Sized + Send + 'static {
     fn group(&self) -> usize;
     /// How long it will take.
     fn cost(&self) -> Duration;
+    /// Whether several of its group take less time together than one after the other.
+    fn gains_from_batches(&self) -> bool;
     /// Computes all of a batch, which are of one group; then answers each. If it panics, no request has been answered.
     fn run(batch: &[Self]);
     /// Answers after a panic that came after so long.
@@ -42,7 +44,7 @@ pub(crate) trait Work: Sized + Send + 'static {
 const MAX_BATCH: usize = 4;
 
 /// The most time that a task keeps a thread of the executor.
-const SHORT: Duration = Duration::from_millis(1);
+const MAX_INLINE_COST: Duration = Duration::from_millis(1);
 
 /// A bounded number of tasks that work off one queue.
 pub(crate) struct Pool<W> {
@@ -126,7 +128,7 @@ impl<W: Work> Pool<W> {
             match batch {
                 None => self.wake.notified().await,
                 Some(Batch { works, cost }) => {
-                    if cost <= SHORT {
+                    if cost <= MAX_INLINE_COST {
                         run(&works);
                     } else {
                         // Panics are caught inside; there is nothing else that the thread could tell.
@@ -173,7 +175,7 @@ impl<W: Work> Queue<W> {
         self.running + self.waiting.ahead(client, cost)
     }
 
-    /// The work whose turn it is, and others of its group: up to one task's share of the queue, and as long as they are [`SHORT`] together.
+    /// The work whose turn it is, and others of its group: up to one task's share of the queue, if they gain from it or may all run inline.
     ///
     /// Where several addresses wait, others only go along whose turn comes before the first one's next: a client does not wait for a batch that
     /// another fills.
@@ -182,13 +184,16 @@ impl<W: Work> Queue<W> {
         let several = self.waiting.addresses() > 1;
         let Taken { work, cost, next_turn } = self.waiting.first()?;
         let until = if several { next_turn } else { Duration::MAX };
-        let group = work.group();
+        let (group, gains) = (work.group(), work.gains_from_batches());
         let mut batch = Batch {
             cost,
             works: vec![work],
         };
         while batch.works.len() < share {
-            let room = SHORT.saturating_sub(batch.cost);
+            let room = match gains {
+                true => Duration::MAX,
+                false => MAX_INLINE_COST.saturating_sub(batch.cost),
+            };
             let next = self
                 .waiting
                 .next(until, |work, cost| cost <= room && work.group() == group);
@@ -228,6 +233,7 @@ mod tests {
         name: &'static str,
         group: usize,
         cost: Duration,
+        gains: bool,
         panics: bool,
         during: Option<Box<dyn Fn() + Send + Sync>>,
         answers: mpsc::Sender<(&'static str, usize)>,
@@ -242,6 +248,9 @@ mod tests {
         }
         fn cost(&self) -> Duration {
             self.cost
+        }
+        fn gains_from_batches(&self) -> bool {
+            self.gains
         }
         fn run(batch: &[Self]) {
             assert!(batch.iter().all(|it| !it.panics), "asked to panic");
@@ -274,6 +283,7 @@ mod tests {
                 name,
                 group,
                 cost: Duration::from_micros(100),
+                gains: false,
                 panics: false,
                 during: None,
                 answers: self.sender.clone(),
@@ -305,20 +315,28 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_batch_is_at_most_one_tasks_share_and_short() {
+    async fn a_batch_is_at_most_one_tasks_share_and_gains_or_runs_inline() {
         let bench = Bench::new(1000);
-        let taken = |cost, tasks| {
+        let taken = |cost, gains, tasks| {
             let mut queue = Queue {
                 waiting: FairQueue::new(),
                 running: Duration::ZERO,
             };
-            (0..40).for_each(|_| queue.waiting.push(client(1, 1), bench.fake("", 0), cost));
+            for _ in 0..40 {
+                let work = Fake {
+                    gains,
+                    ..bench.fake("", 0)
+                };
+                queue.waiting.push(client(1, 1), work, cost);
+            }
             queue.take(tasks).unwrap().works.len()
         };
-        assert_eq!(taken(SHORT / 100, 10), 4);
-        assert_eq!(taken(SHORT / 100, 1), MAX_BATCH);
-        assert_eq!(taken(SHORT / 3, 1), 3);
-        assert_eq!(taken(SHORT * 3, 1), 1);
+        assert_eq!(taken(MAX_INLINE_COST / 100, false, 10), 4);
+        assert_eq!(taken(MAX_INLINE_COST / 100, false, 1), MAX_BATCH);
+        assert_eq!(taken(MAX_INLINE_COST / 3, false, 1), 3);
+        assert_eq!(taken(MAX_INLINE_COST * 3, false, 1), 1);
+        assert_eq!(taken(MAX_INLINE_COST * 3, true, 1), MAX_BATCH);
+        assert_eq!(taken(MAX_INLINE_COST * 3, true, 20), 2);
     }
 
     #[tokio::test]
@@ -386,6 +404,9 @@ mod tests {
         fn cost(&self) -> Duration {
             self.cost
         }
+        fn gains_from_batches(&self) -> bool {
+            false
+        }
         fn run(_: &[Self]) {}
         fn panicked(&self, _: Duration) {}
     }
@@ -450,8 +471,8 @@ mod tests {
             assert_eq!(other, 0, "below its share nobody is refused");
         }
         // Batches are short, so that frames that take less wait for one of these at most.
-        let (median, [_, other]) = play(SHORT / 10);
-        assert!(median <= SHORT / 10 + SHORT / 2, "{median:?}");
+        let (median, [_, other]) = play(MAX_INLINE_COST / 10);
+        assert!(median <= MAX_INLINE_COST / 10 + MAX_INLINE_COST / 2, "{median:?}");
         assert_eq!(other, 0);
     }
 

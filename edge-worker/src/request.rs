@@ -56,6 +56,10 @@ impl Work for Request {
         self.point.tail.service()
     }
 
+    fn gains_from_batches(&self) -> bool {
+        self.point.tail.gains_from_batches()
+    }
+
     fn run(batch: &[Self]) {
         let (mut decoded, mut refused, mut features) = (Vec::new(), Vec::new(), Vec::new());
         for request in batch.iter().filter(|it| !it.answers.is_closed()) {

@@ -2,8 +2,8 @@
 //!
 //! A variant that is cut at several split points has tails that end alike. So each variant is divided at all its cuts into
 //! *pieces*, and a tail is the pieces behind its cut: the weights of a piece are in memory once, however many tails and
-//! variants contain it; twice, if it ends early tails and late ones, of which only the late ones are prepared for batches. Segments
-//! that no cut separates are joined and optimised as one.
+//! variants contain it. Segments that no cut separates are joined and optimised as one. How much several images gain from going through a
+//! piece together is measured when it is loaded.
 
 use std::{
     collections::HashMap,
@@ -16,7 +16,7 @@ use std::{
 
 use bytes::Bytes;
 use split_core::{Digest, Shape, manifest::Segment};
-use split_runtime::{LoadError, Network, RunError, batches_pay};
+use split_runtime::{LoadError, Network, RunError};
 
 /// A network from a split point to the logits.
 pub(crate) struct Tail {
@@ -30,6 +30,7 @@ pub(crate) struct Tail {
 pub(crate) struct Piece {
     idle: Mutex<Vec<Network>>,
     output: Shape,
+    gains_from_batches: bool,
 }
 
 impl Tail {
@@ -43,6 +44,11 @@ impl Tail {
             piece.run(batch, &values, logits)?;
         }
         Ok(())
+    }
+
+    /// Whether several images take less time together than one after the other.
+    pub(crate) fn gains_from_batches(&self) -> bool {
+        self.pieces.iter().any(|it| it.gains_from_batches)
     }
 
     /// How long a request is expected to take once it is its turn.
@@ -95,8 +101,8 @@ impl Piece {
     }
 }
 
-/// Pieces by the shape of their input, their segments, and whether they are prepared for batches.
-pub(crate) type Pieces = HashMap<(Shape, Vec<Digest>, bool), Arc<Piece>>;
+/// Pieces by the shape of their input and their segments.
+pub(crate) type Pieces = HashMap<(Shape, Vec<Digest>), Arc<Piece>>;
 
 /// Builds tails, loading every piece once.
 pub(crate) struct Builder {
@@ -130,13 +136,12 @@ impl Builder {
         bytes: &HashMap<Digest, Bytes>,
     ) -> Result<Tail, LoadError> {
         let input = from.checked_sub(1).map_or(input, |it| segments[it].output);
-        let batches = batches_pay(segments[from..].iter().map(|it| it.output).chain([input]));
         let later = cuts.iter().copied().filter(|it| *it > from).chain([segments.len()]);
         let mut pieces: Vec<Arc<Piece>> = Vec::new();
         let mut start = from;
         for end in later {
             let shape = pieces.last().map_or(input, |it| it.output);
-            pieces.push(self.piece(shape, &segments[start..end], batches, bytes)?);
+            pieces.push(self.piece(shape, &segments[start..end], bytes)?);
             start = end;
         }
         Ok(Tail {
@@ -150,21 +155,19 @@ impl Builder {
         &mut self,
         input: Shape,
         segments: &[Segment],
-        batches: bool,
         bytes: &HashMap<Digest, Bytes>,
     ) -> Result<Arc<Piece>, LoadError> {
-        let key = (input, segments.iter().map(|it| it.sha256).collect(), batches);
+        let key = (input, segments.iter().map(|it| it.sha256).collect());
         if let Some(piece) = self.used.get(&key).or_else(|| self.known.get(&key)).cloned() {
             self.used.insert(key, piece.clone());
             return Ok(piece);
         }
         let files = segments.iter().filter_map(|it| bytes.get(&it.sha256)).map(|it| &it[..]);
-        let network = match batches {
-            true => Network::load_for_batches(input, files)?,
-            false => Network::load(input, files)?,
-        };
+        let started = Instant::now();
+        let network = Network::load_for_batches(input, files, || started.elapsed())?;
         let piece = Arc::new(Piece {
             output: network.output(),
+            gains_from_batches: network.gains_from_batches(),
             idle: Mutex::new(vec![network]),
         });
         self.used.insert(key, piece.clone());

@@ -5,8 +5,7 @@
 //! and [`Network::run`] runs it. A head is a network made of the segments before the split point, a tail one made of the rest;
 //! an empty run of segments is the identity, so that the `input` and `output` split points need no special case.
 //!
-//! A network of layers that follow one another, which every head and tail of a series is, runs on the kernels of the `stack` module, any
-//! other on tract.
+//! Networks run on the kernels of the `stack` module; tract runs what is no [`Graph`](split_graph::Graph).
 //!
 //! ```
 //! use split_core::Shape;
@@ -29,6 +28,7 @@
 //! ```
 
 mod archive;
+mod chain;
 mod layer;
 mod network;
 mod onnx;
@@ -40,4 +40,3 @@ pub use layer::{Layer, LayerError};
 pub use network::{LoadError, Network, RunError};
 pub use onnx::{OnnxFile, write_onnx};
 pub use segment::{SegmentFile, WriteError, write_segment};
-pub use stack::batches_pay;

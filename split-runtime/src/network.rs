@@ -1,14 +1,19 @@
 //! Joins segments into one graph and runs it.
 
-use std::sync::LazyLock;
+#[cfg(test)]
+mod tests;
+
+use std::{sync::LazyLock, time::Duration};
 
 use fearless_simd::Level;
 use split_core::Shape;
+use split_graph::Graph;
 use tract_core::internal::*;
 use tract_nnef::internal::{DatLoader, GraphNnefLoader, Nnef, Resource, ResourceLoader};
 
 use crate::archive::{ArchiveError, gunzip};
-use crate::stack::{self, Stack};
+use crate::chain;
+use crate::stack::Stack;
 
 /// A head, a tail or a whole network, optimised and ready to run.
 ///
@@ -91,30 +96,51 @@ impl Network {
     /// [`MAX_UNPACKED_BYTES`](crate::MAX_UNPACKED_BYTES). Whoever downloads a segment checks its SHA-256 first, so the graph inside is
     /// as trustworthy as the manifest that names it.
     pub fn load<'a>(input: Shape, segments: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, LoadError> {
-        Self::load_for(Some(Level::new()), input, segments, false)
+        Self::load_with(input, segments, |graph| Some(Stack::new(Level::new(), graph)))
     }
 
-    /// As [`load`](Self::load), and prepared for several images at once, which takes more memory. See [`batches_pay`](crate::batches_pay).
-    pub fn load_for_batches<'a>(input: Shape, segments: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, LoadError> {
-        Self::load_for(Some(Level::new()), input, segments, true)
-    }
-
-    /// `level` is the vectors that a [`Stack`] may use; without it tract runs every network.
-    pub(crate) fn load_for<'a>(
-        level: Option<Level>,
+    /// As [`load`](Self::load), and prepared for several images at once as far as that takes less time, which is measured.
+    ///
+    /// `now` is the time since some fixed moment.
+    pub fn load_for_batches<'a>(
         input: Shape,
         segments: impl IntoIterator<Item = &'a [u8]>,
-        batches: bool,
+        now: impl Fn() -> Duration,
+    ) -> Result<Self, LoadError> {
+        Self::load_with(input, segments, |graph| {
+            Some(Stack::for_batches(Level::new(), graph, now))
+        })
+    }
+
+    /// As [`load`](Self::load), on vectors no wider than a browser has: times of such networks compare as they do in browsers.
+    pub fn load_as_in_browsers<'a>(
+        input: Shape,
+        segments: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<Self, LoadError> {
+        Self::load_with(input, segments, |graph| Some(Stack::new(narrow(Level::new()), graph)))
+    }
+
+    /// Whether several images take less time together than one after the other.
+    pub fn gains_from_batches(&self) -> bool {
+        matches!(&self.engine, Engine::Stack(stack) if stack.batch().is_some())
+    }
+
+    /// `prepare` makes the fast path of a network; without it tract runs it.
+    pub(crate) fn load_with<'a>(
+        input: Shape,
+        segments: impl IntoIterator<Item = &'a [u8]>,
+        prepare: impl FnOnce(&Graph) -> Option<Stack>,
     ) -> Result<Self, LoadError> {
         let mut joined = Joined::new(input)?;
         for (segment, bytes) in segments.into_iter().enumerate() {
             joined.append(segment, bytes)?;
         }
         let output = joined.shape;
-        let stack = match level {
-            Some(level) => joined.stack(level, input, batches).map_err(optimize)?,
-            None => None,
+        let graph = match joined.segments {
+            0 => None,
+            _ => chain::read(&joined.model, joined.source, joined.last, input).map_err(optimize)?,
         };
+        let stack = graph.as_ref().and_then(prepare);
         let engine = match stack {
             _ if joined.segments == 0 => Engine::Identity,
             Some(stack) => Engine::Stack(stack),
@@ -135,7 +161,7 @@ impl Network {
 
     /// Runs `batch` images, one after another in `input`, and writes their outputs one after another to `output`.
     ///
-    /// Where batches were not prepared for, and for networks that tract runs, images go one by one: an image's output is then the same, bit
+    /// Where batches were not prepared for or gain nothing, and for networks that tract runs, images go one by one: an image's output is then the same, bit
     /// for bit, whatever else is in its batch. Otherwise it is the same but for rounding.
     pub fn run(&mut self, batch: usize, input: &[f32], output: &mut Vec<f32>) -> Result<(), RunError> {
         let values = self.input.values();
@@ -166,6 +192,15 @@ fn run_one(state: &mut TypedSimpleState, shape: Shape, image: &[f32], output: &m
     let results = state.run(tvec!(tensor.into_tvalue()))?;
     output.extend_from_slice(results[0].try_as_plain_ram()?.as_slice::<f32>()?);
     Ok(())
+}
+
+/// The level whose vectors have 128 bits.
+fn narrow(level: Level) -> Level {
+    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+    if let Some(narrow) = level.as_sse4_2() {
+        return Level::Sse4_2(narrow);
+    }
+    level
 }
 
 fn optimize(error: TractError) -> LoadError {
@@ -273,12 +308,6 @@ impl Joined {
             Some(&[1, c, h, w]) => Ok(Shape::new(c, h, w)?),
             _ => bail!("the output is {:?}, not [1, C, H, W]", fact.shape),
         }
-    }
-
-    /// The fast path, if it knows all layers.
-    fn stack(&self, level: Level, input: Shape, batches: bool) -> TractResult<Option<Stack>> {
-        let steps = stack::steps(&self.model, self.source, self.last)?;
-        Ok(steps.map(|it| Stack::new(level, input, &it, batches)))
     }
 
     fn optimize(mut self) -> TractResult<TypedSimpleState> {

@@ -1,114 +1,221 @@
-//! Any other convolution, and max pooling, straight from their definitions.
+//! Convolutions straight from their definition: 1×1, stems, strides, groups, linear layers.
 
 use fearless_simd::prelude::*;
 
-use super::Filter;
-use super::map::{Map, place};
-use super::simd::{BLOCK, GROUP, finish, load, multiply, store, zero};
+use super::finish::Finish;
+use super::map::{Map, Source, Target};
+use super::product::{Panel, Place, Then, blocks, multiply};
+use super::{FAR_BYTES, Filter};
+
+/// The most positions whose inputs pass all weights together.
+pub const MOST_PLACES: usize = 128;
+
+/// Bytes of inputs that pass all weights together: they stay in a near cache beside a panel of weights.
+const NEAR_PLACES_BYTES: usize = 64 << 10;
+
+/// The same where the weights come from a far cache, which takes longer than inputs from the second-level cache.
+const FAR_PLACES_BYTES: usize = 256 << 10;
 
 /// Filters of a layer, in the order in which they are used.
 #[derive(Debug)]
 pub struct Direct {
-    /// `[output block][row][column][input channel][output channel]`.
     weights: Vec<f32>,
-    bias: Vec<f32>,
-    /// Rows of the filter.
-    height: usize,
-    /// Values of the input under a row of the filter.
+    blocks: Vec<Block>,
+    finish: Finish,
+    filter: Window,
+    places: usize,
+}
+
+/// How the filter lies over its input.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    window: split_graph::Window,
+    /// Whether the columns of a row are one stretch of inputs.
+    joined: bool,
+}
+
+/// Output channels that are computed together.
+#[derive(Debug)]
+struct Block {
+    /// First weight.
+    weight: usize,
+    /// First output channel.
+    channel: usize,
+    vectors: usize,
+    /// First input channel.
+    input: usize,
+    /// Inputs of a stretch.
     run: usize,
-    stride: usize,
-    relu: bool,
 }
 
 impl Direct {
-    /// Orders filters for a map of `inputs` channels in memory.
-    pub fn new(filter: &Filter, inputs: usize, lanes: usize) -> Self {
-        let [height, width] = filter.kernel;
-        let weights = filter.arrange(lanes, height * width * inputs, |output, place| {
-            for input in 0..filter.inputs {
-                for y in 0..height {
-                    for x in 0..width {
-                        place((y * width + x) * inputs + input, filter.tap(output, input, y, x));
+    /// Orders filters for a map of `channels` in memory.
+    pub fn new(filter: &Filter, finish: Finish, channels: usize, lanes: usize) -> Self {
+        let [rows, columns] = filter.window.kernel;
+        let joined = filter.groups == 1;
+        let group_outputs = filter.outputs / filter.groups;
+        let mut weights = Vec::new();
+        let mut ready = Vec::new();
+        for vectors in blocks(filter.outputs, lanes) {
+            let outputs = vectors.start * lanes..(vectors.end * lanes).min(filter.outputs);
+            // Output channels of several groups see the inputs of all of these, most with a weight of zero.
+            let groups = [outputs.start / group_outputs, (outputs.end - 1) / group_outputs];
+            let input = groups[0] * filter.inputs;
+            let seen = if joined {
+                channels
+            } else {
+                (groups[1] + 1 - groups[0]) * filter.inputs
+            };
+            let (start, width) = (weights.len(), vectors.len() * lanes);
+            weights.resize(start + rows * columns * seen * width, 0.0);
+            for output in outputs.clone() {
+                let first = output / group_outputs * filter.inputs - input;
+                for y in 0..rows {
+                    for x in 0..columns {
+                        for channel in 0..filter.inputs {
+                            let at = (y * columns + x) * seen + first + channel;
+                            weights[start + at * width + output - outputs.start] = filter.tap(output, channel, y, x);
+                        }
                     }
                 }
             }
-        });
+            ready.push(Block {
+                weight: start,
+                channel: outputs.start,
+                vectors: vectors.len(),
+                input,
+                run: if joined { columns * seen } else { seen },
+            });
+        }
+        // Neighbouring positions share what their windows have in common.
+        let [down, right] = filter.window.stride;
+        let bytes = (down * right).min(rows * columns) * channels * size_of::<f32>();
+        let budget = match size_of_val(&weights[..]) > FAR_BYTES {
+            true => FAR_PLACES_BYTES,
+            false => NEAR_PLACES_BYTES,
+        };
         Self {
             weights,
-            bias: filter.bias(lanes),
-            height,
-            run: width * inputs,
-            stride: filter.stride,
-            relu: filter.relu,
+            blocks: ready,
+            finish,
+            filter: Window {
+                window: filter.window,
+                joined,
+            },
+            places: (budget / bytes).clamp(8, MOST_PLACES),
         }
     }
 
-    /// Convolves so many images of `input`, whose border is the padding.
-    #[inline(always)]
-    pub fn run<S: Simd>(&self, simd: S, images: usize, input: &Map, output: &mut Map) {
-        let [_, height, width] = output.shape.into();
-        let positions = images * height * width;
-        let vectors = self.bias.len() / S::f32s::LEN;
-        for first in (0..positions).step_by(GROUP) {
-            // A last group that is not full computes its last position several times.
-            let at: [[usize; 3]; GROUP] =
-                std::array::from_fn(|it| place((first + it).min(positions - 1), [height, width]));
-            for vector in (0..vectors).step_by(BLOCK) {
-                if vector + BLOCK <= vectors {
-                    self.block::<S, BLOCK>(simd, vector, at, input, output);
-                } else {
-                    self.block::<S, 1>(simd, vector, at, input, output);
+    /// How the filter moves.
+    pub fn window(&self) -> split_graph::Window {
+        self.filter.window
+    }
+
+    /// Bytes of its weights.
+    pub fn bytes(&self) -> usize {
+        size_of_val(&self.weights[..])
+    }
+
+    /// Convolves so many images.
+    pub fn run<S: Simd>(&self, simd: S, images: usize, input: Source, output: Target, addend: Option<Source>) {
+        let [_, height, width] = output.map.shape.into();
+        let window = self.filter.window;
+        let [down, right] = window.stride;
+        let mut places = Places::new(self.places);
+        for image in 0..images {
+            for y in 0..height {
+                let mut place = Place {
+                    input: input.map.window([image, y * down, 0], window.padding),
+                    output: output.map.at([image, y, 0]),
+                    addend: addend.map_or(0, |it| it.map.at([image, y, 0])),
+                };
+                for _ in 0..width {
+                    if places.push(place) {
+                        self.multiply(simd, places.take(), input, output.values, addend.map(|it| it.values));
+                    }
+                    place.input += right * input.map.channels;
+                    place.output += output.map.channels;
+                    place.addend += addend.map_or(0, |it| it.map.channels);
                 }
             }
         }
+        self.multiply(simd, places.take(), input, output.values, addend.map(|it| it.values));
     }
 
-    /// `V` vectors of output channels at a group of positions.
-    #[inline(always)]
-    fn block<S: Simd, const V: usize>(
+    /// Convolves at the places given.
+    pub fn multiply<S: Simd>(
         &self,
         simd: S,
-        vector: usize,
-        at: [[usize; 3]; GROUP],
-        input: &Map,
-        output: &mut Map,
+        places: &[Place],
+        Source { map, values }: Source,
+        output: &mut [f32],
+        addend: Option<&[f32]>,
     ) {
-        let row = self.run * V * S::f32s::LEN;
-        let weights = &self.weights[vector * S::f32s::LEN * self.height * self.run..];
-        let starts = at.map(|[image, y, x]| image * input.image + self.stride * (y * input.row + x * input.channels));
-        let mut sums = [[zero(simd); V]; GROUP];
-        for (index, weights) in weights.chunks_exact(row).take(self.height).enumerate() {
-            let inputs = starts.map(|it| &input.values[it + index * input.row..][..self.run]);
-            multiply(simd, weights, inputs, &mut sums);
+        let Window { window, joined } = self.filter;
+        let [rows, columns] = window.kernel;
+        for block in &self.blocks {
+            let panel = Panel {
+                weights: &self.weights[block.weight..],
+                vectors: block.vectors,
+                stretches: [rows, if joined { 1 } else { columns }],
+                steps: [map.row, map.channels],
+                run: block.run,
+            };
+            let then = Then::Finish(&self.finish, block.channel, addend);
+            multiply(simd, &panel, places, &values[block.input..], output, then);
         }
-        for (sums, at) in sums.into_iter().zip(at) {
-            let start = output.at(at);
-            for (index, sum) in sums.into_iter().enumerate() {
-                let channel = (vector + index) * S::f32s::LEN;
-                let bias = load(simd, &self.bias, channel);
-                let result = finish(simd, sum, bias, self.relu);
-                store::<S>(result, &mut output.values, start + channel);
-            }
-        }
+    }
+
+    /// How many places pass the weights together.
+    pub fn places(&self) -> usize {
+        self.places
     }
 }
 
-/// Keeps the largest value of every window, channel by channel.
-#[inline(always)]
-pub fn max_pool(images: usize, input: &Map, kernel: usize, stride: usize, output: &mut Map) {
-    let (channels, [_, height, width]) = (input.channels, output.shape.into());
-    for position in 0..images * height * width {
-        let [image, y, x] = place(position, [height, width]);
-        let at = output.at([image, y, x]);
-        let largest = &mut output.values[at..][..channels];
-        largest.fill(f32::NEG_INFINITY);
-        for dy in 0..kernel {
-            for dx in 0..kernel {
-                let at = input.at([image, y * stride + dy, x * stride + dx]);
-                for (largest, value) in largest.iter_mut().zip(&input.values[at..][..channels]) {
-                    *largest = largest.max(*value);
-                }
-            }
+/// Collects places until there are enough.
+#[derive(Debug)]
+pub struct Places {
+    places: [Place; MOST_PLACES],
+    count: usize,
+    enough: usize,
+}
+
+impl Places {
+    /// Collects up to `enough`.
+    pub fn new(enough: usize) -> Self {
+        Self {
+            places: [Place::default(); MOST_PLACES],
+            count: 0,
+            enough: enough.clamp(1, MOST_PLACES),
         }
+    }
+
+    /// Adds one; whether there are enough now.
+    #[inline(always)]
+    pub fn push(&mut self, place: Place) -> bool {
+        self.places[self.count % MOST_PLACES] = place;
+        self.count += 1;
+        self.count == self.enough
+    }
+
+    /// Those collected, to begin from none.
+    #[inline(always)]
+    pub fn take(&mut self) -> &[Place] {
+        let count = std::mem::take(&mut self.count);
+        &self.places[..count.min(MOST_PLACES)]
+    }
+}
+
+/// The border that a map needs for windows which make `output` of it.
+pub fn border(window: &split_graph::Window, input: &Map, output: [usize; 2]) -> split_graph::Padding {
+    let split_graph::Padding { top, left, .. } = window.padding;
+    let behind = |axis: usize, before: usize, side: usize| {
+        ((output[axis] - 1) * window.stride[axis] + window.kernel[axis]).saturating_sub(before + side)
+    };
+    split_graph::Padding {
+        top,
+        left,
+        bottom: behind(0, top, input.shape.height()),
+        right: behind(1, left, input.shape.width()),
     }
 }

@@ -1,16 +1,28 @@
-//! The inner loop of both convolutions, on vectors as wide as the processor has: `fearless_simd` gives them, from WebAssembly's 4 floats
-//! to AVX-512's 16.
+//! Vectors as wide as the processor has: `fearless_simd` gives them, from WebAssembly's 4 floats to AVX-512's 16.
 
 use fearless_simd::{Level, dispatch, prelude::*};
 
-/// Positions that are computed together.
-pub const GROUP: usize = 4;
+/// Whether the processor has 32 vector registers rather than 16.
+const fn has_many_registers(lanes: usize) -> bool {
+    lanes >= 16 || cfg!(target_arch = "aarch64")
+}
 
-/// Vectors of output channels that are computed together, where there are so many.
+/// The most positions that are computed together.
 ///
-/// Eight sums fill the sixteen registers that a browser has on x86, with the weights and a broadcast input, and hide the four cycles
-/// that a fused multiply–add takes.
-pub const BLOCK: usize = 2;
+/// With [`most_vectors`], as many sums as fit the registers beside the weights and a broadcast input; at least eight, which hide the four
+/// cycles that a fused multiply–add takes. A browser has 16 registers on x86.
+pub const fn most_positions(lanes: usize) -> usize {
+    match lanes {
+        _ if has_many_registers(lanes) => 8,
+        8 => 6,
+        _ => 4,
+    }
+}
+
+/// The most vectors of output channels that are computed together.
+pub const fn most_vectors(lanes: usize) -> usize {
+    if has_many_registers(lanes) { 3 } else { 2 }
+}
 
 /// Floats in a vector.
 pub fn lanes(level: Level) -> usize {
@@ -22,8 +34,13 @@ pub fn lanes(level: Level) -> usize {
 }
 
 #[inline(always)]
+pub fn splat<S: Simd>(simd: S, value: f32) -> S::f32s {
+    S::f32s::splat(simd, value)
+}
+
+#[inline(always)]
 pub fn zero<S: Simd>(simd: S) -> S::f32s {
-    S::f32s::splat(simd, 0.0)
+    splat(simd, 0.0)
 }
 
 /// The vector that begins at `at`.
@@ -38,37 +55,27 @@ pub fn store<S: Simd>(vector: S::f32s, values: &mut [f32], at: usize) {
     vector.store_slice(&mut values[at..at + S::f32s::LEN]);
 }
 
-/// Adds, for `V` vectors of output channels at a group of positions, the products of weights and inputs: the loop that all the time goes into.
-///
-/// `weights` are `[input][V vectors]`; an input belongs to the same value of every position's `inputs`.
+/// eˣ to about 2 units in the last place: Cephes' `expf` (Moshier, *Methods and Programs for Mathematical Functions*, 1989).
 #[inline(always)]
-pub fn multiply<S: Simd, const V: usize>(
-    simd: S,
-    weights: &[f32],
-    inputs: [&[f32]; GROUP],
-    sums: &mut [[S::f32s; V]; GROUP],
-) {
-    let [a, b, c, d] = inputs;
-    let [mut sa, mut sb, mut sc, mut sd] = *sums;
-    let weights = weights.chunks_exact(V * S::f32s::LEN);
-    for ((((weight, a), b), c), d) in weights.zip(a).zip(b).zip(c).zip(d) {
-        let mut vectors = [zero(simd); V];
-        for (index, it) in vectors.iter_mut().enumerate() {
-            *it = load(simd, weight, index * S::f32s::LEN);
-        }
-        for (sums, input) in [(&mut sa, a), (&mut sb, b), (&mut sc, c), (&mut sd, d)] {
-            let input = S::f32s::splat(simd, *input);
-            for (sum, weight) in sums.iter_mut().zip(vectors) {
-                *sum = weight.mul_add(input, *sum);
-            }
-        }
-    }
-    *sums = [sa, sb, sc, sd];
-}
-
-/// Adds the bias and cuts negative values off.
-#[inline(always)]
-pub fn finish<S: Simd>(simd: S, sum: S::f32s, bias: S::f32s, relu: bool) -> S::f32s {
-    let sum = sum + bias;
-    if relu { sum.max(zero(simd)) } else { sum }
+pub fn exp<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+    const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
+    const POLYNOMIAL: [f32; 6] = [
+        1.987_569_1e-4,
+        1.398_199_9e-3,
+        8.333_452e-3,
+        4.166_579_6e-2,
+        1.666_666_5e-1,
+        0.5,
+    ];
+    let x = x.max(splat(simd, -87.0)).min(splat(simd, 88.0));
+    let power = (x * std::f32::consts::LOG2_E).round_ties_even();
+    let rest = power.mul_add(splat(simd, -LN_2[0]), x);
+    let rest = power.mul_add(splat(simd, -LN_2[1]), rest);
+    let sum = POLYNOMIAL
+        .into_iter()
+        .fold(zero(simd), |sum, it| sum.mul_add(rest, splat(simd, it)));
+    let exp = sum.mul_add(rest * rest, rest + 1.0);
+    let power: S::i32s = power.to_int();
+    let scale: S::f32s = ((power + 127) << 23).bitcast();
+    exp * scale
 }

@@ -1,40 +1,14 @@
-//! The fast path against tract, on the same segments.
+//! The kernels against plain loops, on every kind of vector.
+
+use std::{cell::Cell, time::Duration};
 
 use fearless_simd::Level;
 use split_core::Shape;
+use split_graph::{
+    Activation, Architecture, Convolution, Graph, Linear, Node, Op, Padding, Source, Window, fill, reference, sample,
+};
 
-use crate::{Layer, Network, write_segment};
-
-/// Reproducible values in [-1, 1).
-fn noise(n: usize, seed: u64) -> Vec<f32> {
-    let mut state = seed;
-    let mut next = || {
-        state = state
-            .wrapping_mul(6364136223846793005)
-            .wrapping_add(1442695040888963407);
-        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
-    };
-    (0..n).map(|_| next()).collect()
-}
-
-fn convolution([inputs, outputs, kernel]: [usize; 3], stride: usize, padding: usize, relu: bool) -> Layer {
-    let scale = (3.0 / (inputs * kernel * kernel) as f32).sqrt();
-    let weight = noise(outputs * inputs * kernel * kernel, outputs as u64);
-    Layer::Convolution {
-        inputs,
-        outputs,
-        kernel,
-        stride,
-        padding,
-        weight: weight.iter().map(|it| it * scale).collect(),
-        bias: noise(outputs, 7),
-        relu,
-    }
-}
-
-fn pool(kernel: usize, stride: usize) -> Layer {
-    Layer::MaxPool { kernel, stride }
-}
+use super::Stack;
 
 /// Every kind of vector that this processor has.
 fn levels() -> Vec<Level> {
@@ -46,36 +20,27 @@ fn levels() -> Vec<Level> {
     [best].into_iter().chain(others.into_iter().flatten()).collect()
 }
 
-/// Compares both engines; the first one has to be the stack.
-fn compare(input: Shape, layers: &[Layer]) {
-    let segment = write_segment(input, layers).unwrap();
-    let load = |level, batches| Network::load_for(level, input, [&segment.bytes[..]], batches).unwrap();
-    // A group that is full, one that is not, and images by themselves; later ones are smaller: nothing may be left of those before.
-    let count = 9;
-    let mut images = noise(count * input.values(), 1);
-    for (index, image) in images.chunks_mut(input.values()).enumerate() {
-        image.iter_mut().for_each(|it| *it /= (index + 1) as f32);
-    }
-    let mut expected = Vec::new();
-    load(None, false).run(count, &images, &mut expected).unwrap();
-    let values = expected.len() / count;
+/// Compares the stack with plain loops, for images alone and together.
+fn compare(graph: &Graph, count: usize, what: &str) {
+    let values = graph.input().values();
+    let images = sample::Noise::new(3).values(count * values);
+    let expected: Vec<f32> = images.chunks(values).flat_map(|it| reference::run(graph, it)).collect();
+    let scale = expected.iter().fold(1.0_f32, |most, it| most.max(it.abs()));
     for level in levels() {
-        for batches in [false, true] {
-            let mut ours = load(Some(level), batches);
-            assert!(
-                matches!(ours.engine, crate::network::Engine::Stack(_)),
-                "{} layers on {input} are not recognised",
-                layers.len()
-            );
-            for (first, size) in [(0, 4), (0, 9), (4, 3), (7, 1)] {
+        for least in [None, Some(1)] {
+            let mut stack = match least {
+                None => Stack::new(level, graph),
+                Some(least) => Stack::grouped(level, graph, least),
+            };
+            // Nothing may be left of the images before.
+            for _ in 0..2 {
                 let mut got = Vec::new();
-                let batch = &images[first * input.values()..][..size * input.values()];
-                ours.run(size, batch, &mut got).unwrap();
-                assert_eq!(got.len(), size * values);
-                for (at, (g, e)) in got.iter().zip(&expected[first * values..]).enumerate() {
+                stack.run(&images, &mut got);
+                assert_eq!(got.len(), expected.len(), "{what}");
+                for (at, (g, e)) in got.iter().zip(&expected).enumerate() {
                     assert!(
-                        (g - e).abs() < 1e-4,
-                        "{size} × {input}, {level:?}, value {at}: {g} is not {e}"
+                        (g - e).abs() < 1e-4 * scale,
+                        "{what}, {level:?}, value {at}: {g} is not {e}"
                     );
                 }
             }
@@ -83,53 +48,230 @@ fn compare(input: Shape, layers: &[Layer]) {
     }
 }
 
-#[test]
-fn convolutions_of_every_shape_equal_tracts() {
-    for (height, width) in [(1, 1), (2, 2), (3, 5), (4, 4), (7, 6), (9, 12), (16, 16)] {
-        for (inputs, outputs) in [(3, 8), (8, 5), (12, 16), (16, 1)] {
-            let input = Shape::new(inputs, height, width).unwrap();
-            for relu in [false, true] {
-                compare(input, &[convolution([inputs, outputs, 3], 1, 1, relu)]);
-            }
-            compare(input, &[convolution([inputs, outputs, 1], 1, 0, true)]);
-            compare(input, &[convolution([inputs, outputs, 5], 2, 2, true)]);
-        }
-    }
+/// A chain of operations with random weights.
+fn chain(input: [usize; 3], ops: Vec<Op>) -> Graph {
+    let source = |at: usize| at.checked_sub(1).map_or(Source::Input, Source::Node);
+    let nodes = ops.into_iter().enumerate();
+    graph(
+        input,
+        nodes
+            .map(|(at, op)| Node::new(format!("node{at}"), op, source(at)))
+            .collect(),
+    )
 }
 
-#[test]
-fn pools_equal_tracts_after_a_convolution_and_alone() {
-    for (height, width) in [(2, 2), (5, 4), (8, 8), (9, 7)] {
-        let input = Shape::new(8, height, width).unwrap();
-        let filters = || convolution([8, 12, 3], 1, 1, true);
-        compare(input, &[filters(), pool(2, 2)]);
-        compare(input, &[pool(2, 2)]);
-        compare(input, &[pool(2, 1), filters()]);
-        if height.min(width) > 4 {
-            compare(input, &[filters(), pool(2, 2), pool(2, 2)]);
-            compare(input, &[filters(), pool(3, 2)]);
-        }
-    }
+fn graph(input: [usize; 3], mut nodes: Vec<Node>) -> Graph {
+    let mut noise = sample::Noise::new(nodes.len() as u64);
+    fill(&mut nodes, |name, shape| {
+        Ok::<_, ()>(sample::values(&mut noise, name, shape))
+    })
+    .unwrap();
+    Graph::new(Shape::try_from(input).unwrap(), nodes).unwrap()
 }
 
-#[test]
-fn a_whole_network_equals_tracts() {
-    let layers = [
-        convolution([3, 12, 3], 1, 1, true),
-        convolution([12, 20, 3], 1, 1, true),
-        pool(2, 2),
-        convolution([20, 24, 3], 1, 1, true),
-        pool(2, 2),
-        convolution([24, 7, 3], 1, 1, true),
-        convolution([7, 40, 3], 1, 1, true),
-        pool(2, 2),
-        Layer::Linear {
-            inputs: 40 * 2 * 4,
-            outputs: 10,
-            weight: noise(40 * 2 * 4 * 10, 3).iter().map(|it| it * 0.05).collect(),
-            bias: noise(10, 4),
-            relu: false,
+fn convolution(inputs: usize, outputs: usize, groups: usize, window: Window) -> Op {
+    Op::Convolution(Convolution {
+        inputs,
+        outputs,
+        groups,
+        window,
+        weight: Vec::new(),
+        bias: Some(Vec::new()),
+    })
+}
+
+fn window(kernel: usize, stride: usize, [top, left, bottom, right]: [usize; 4]) -> Window {
+    Window {
+        kernel: [kernel; 2],
+        stride: [stride; 2],
+        padding: Padding {
+            top,
+            left,
+            bottom,
+            right,
         },
+    }
+}
+
+#[test]
+fn random_networks_equal_plain_loops() {
+    for seed in 0..200 {
+        let graph = sample::network(seed).unwrap();
+        let kinds: Vec<_> = graph.nodes().iter().map(|it| it.op.kind()).collect();
+        compare(&graph, 5, &format!("network {seed}: {kinds:?}"));
+    }
+}
+
+#[test]
+fn convolutions_of_random_shapes_equal_plain_loops() {
+    let mut noise = sample::Noise::new(1);
+    for _ in 0..150 {
+        let kernel = [1, 1, 2, 3, 3, 3, 5, 7][noise.below(8)];
+        let stride = 1 + noise.below(3);
+        let padding = [0; 4].map(|_| noise.below(kernel));
+        let sides = [0; 2].map(|_| kernel + noise.below(20));
+        let groups = [1, 1, 1, 2, 3, 8][noise.below(6)];
+        let [inputs, outputs] = [0; 2].map(|_| groups * (1 + noise.below(40 / groups)));
+        let activation = [Activation::Relu, Activation::Relu6, Activation::Silu][noise.below(3)];
+        let ops = vec![
+            convolution(inputs, outputs, groups, window(kernel, stride, padding)),
+            Op::Activation(activation),
+        ];
+        let what = format!("{kernel}/{stride} {padding:?} {groups} of {inputs}×{sides:?} to {outputs}");
+        compare(&chain([inputs, sides[0], sides[1]], ops), 5, &what);
+    }
+}
+
+#[test]
+fn depthwise_convolutions_of_random_shapes_equal_plain_loops() {
+    let mut noise = sample::Noise::new(2);
+    for _ in 0..100 {
+        let kernel = [1, 3, 3, 5, 5, 7][noise.below(6)];
+        let stride = 1 + noise.below(3);
+        let padding = [0; 4].map(|_| noise.below(kernel));
+        let sides = [0; 2].map(|_| kernel + noise.below(16));
+        let channels = 2 + noise.below(40);
+        let op = convolution(channels, channels, channels, window(kernel, stride, padding));
+        let what = format!("{kernel}/{stride} {padding:?} on {channels}×{sides:?}");
+        compare(&chain([channels, sides[0], sides[1]], vec![op]), 2, &what);
+    }
+}
+
+#[test]
+fn pools_of_random_shapes_equal_plain_loops() {
+    let mut noise = sample::Noise::new(3);
+    for index in 0..60 {
+        let kernel = 1 + noise.below(4);
+        let padding = [0; 4].map(|_| noise.below(kernel));
+        let sides = [0; 2].map(|_| kernel + noise.below(12));
+        let window = window(kernel, 1 + noise.below(3), padding);
+        let pool = match index % 3 {
+            0 => Op::MaxPool(window),
+            kind => Op::AveragePool {
+                window,
+                count_include_pad: kind == 1,
+            },
+        };
+        compare(
+            &chain([3, sides[0], sides[1]], vec![pool]),
+            2,
+            &format!("{window:?} on {sides:?}"),
+        );
+    }
+}
+
+/// Wide maps that fit no strip: several strips share rows.
+#[test]
+fn inverted_bottlenecks_in_strips_equal_plain_loops() {
+    for (kernel, stride, padding, side) in [
+        (3, 1, [1; 4], 41),
+        (3, 2, [0, 0, 1, 1], 64),
+        (3, 2, [1; 4], 63),
+        (5, 1, [2; 4], 40),
+        (5, 2, [1, 2, 2, 1], 50),
+        (3, 3, [1; 4], 50),
+    ] {
+        for expands in [true, false] {
+            let inputs = if expands { 12 } else { 120 };
+            let mut nodes = Vec::new();
+            let mut push = |op| {
+                let source = nodes.len().checked_sub(1).map_or(Source::Input, Source::Node);
+                nodes.push(Node::new(format!("node{}", nodes.len()), op, source));
+            };
+            if expands {
+                push(convolution(inputs, 120, 1, Window::point()));
+                push(Op::Activation(Activation::HardSwish));
+            }
+            push(convolution(120, 120, 120, window(kernel, stride, padding)));
+            push(Op::Activation(Activation::Relu6));
+            push(convolution(120, inputs, 1, Window::point()));
+            if stride == 1 {
+                nodes.push(Node {
+                    name: "add".into(),
+                    op: Op::Add,
+                    inputs: vec![Source::Input, Source::Node(nodes.len() - 1)],
+                });
+            }
+            let what = format!("{kernel}/{stride} {padding:?} on {side}, expands: {expands}");
+            compare(&graph([inputs, side, side], nodes), 2, &what);
+        }
+    }
+}
+
+#[test]
+fn vectors_equal_plain_loops() {
+    let linear = |inputs, outputs| {
+        Op::Linear(Linear {
+            inputs,
+            outputs,
+            weight: Vec::new(),
+            bias: Some(Vec::new()),
+        })
+    };
+    compare(&chain([5, 3, 4], vec![Op::Flatten, linear(60, 9)]), 5, "flattened");
+    compare(
+        &chain([5, 3, 4], vec![Op::Flatten, Op::Activation(Activation::Sigmoid)]),
+        5,
+        "flattened alone",
+    );
+    let pooled = vec![
+        Op::GlobalAveragePool,
+        Op::Flatten,
+        linear(5, 70),
+        Op::Activation(Activation::Relu),
     ];
-    compare(Shape::new(3, 16, 32).unwrap(), &layers);
+    compare(&chain([5, 3, 4], pooled), 5, "averaged");
+}
+
+#[test]
+fn whole_networks_equal_plain_loops() {
+    let families = [
+        Architecture::EfficientNetLite0,
+        Architecture::MobileNetV2,
+        Architecture::ResNet18,
+    ];
+    for architecture in families {
+        let nodes = architecture.nodes(Shape::new(3, 48, 48).unwrap(), 10).unwrap();
+        let network = graph([3, 48, 48], nodes);
+        compare(&network.folded().unwrap(), 1, architecture.name());
+    }
+}
+
+#[test]
+fn batches_are_kept_where_they_take_less_time() {
+    let graph = chain([3, 8, 8], vec![convolution(3, 4, 1, window(3, 1, [1; 4]))]);
+    let least = |[apart, together]: [u64; 2]| {
+        // The clock is read before and after each: one by one first, then together.
+        let reads = Cell::new(0);
+        let time = Cell::new(0);
+        let now = || {
+            let read = reads.replace(reads.get() + 1);
+            let step = [0, apart, 0, together][read % 4];
+            time.set(time.get() + step);
+            Duration::from_micros(time.get())
+        };
+        Stack::for_batches(Level::new(), &graph, now).batch()
+    };
+    assert_eq!(least([400, 150]), Some(2));
+    assert_eq!(least([400, 250]), Some(3));
+    assert_eq!(least([400, 390]), Some(4));
+    assert_eq!(least([400, 400]), None);
+}
+
+/// Beside the weights, whatever the network.
+#[test]
+fn heads_of_224_pixels_work_in_16_mb() {
+    for architecture in [
+        Architecture::EfficientNetLite0,
+        Architecture::MobileNetV2,
+        Architecture::ResNet18,
+    ] {
+        let nodes = architecture.nodes(Shape::new(3, 224, 224).unwrap(), 10).unwrap();
+        let network = graph([3, 224, 224], nodes).folded().unwrap();
+        let mut stack = Stack::new(Level::new(), &network);
+        stack.run(&vec![0.0; network.input().values()], &mut Vec::new());
+        let values: usize = stack.memory.buffers.iter().map(Vec::len).sum();
+        let bytes = (values + stack.memory.scratch.len()) * size_of::<f32>();
+        assert!(bytes <= 16 << 20, "{architecture:?} works in {bytes} bytes");
+    }
 }

@@ -5,22 +5,19 @@
 //! Y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A. (Lavin and Gray, *Fast Algorithms for Convolutional Neural Networks*, arXiv 1509.09308, section 4.)
 
 use fearless_simd::prelude::*;
+use split_graph::Padding;
 
-use super::Filter;
-use super::map::{Map, place};
-use super::simd::{BLOCK, GROUP, finish, load, multiply, store, zero};
+use super::finish::Finish;
+use super::map::{Map, Source, Target, place};
+use super::product::{Panel, Place, Then, blocks, multiply};
+use super::simd::{load, store, zero};
+use super::{FAR_BYTES, Filter};
 
 /// The longest side of a tile of inputs.
 const LINE: usize = 6;
 
 /// A row or column of a tile; what a shorter one does not have is zero.
 type Line<S> = [<S as Simd>::f32s; LINE];
-
-/// Products of a block of output channels, of every value at every tile.
-type Products<S> = [[<S as Simd>::f32s; BLOCK]; PRODUCTS];
-
-/// The most that `VALUES * TILES` of a form is.
-const PRODUCTS: usize = 288;
 
 /// The transforms of F(m×m, 3×3).
 trait Form {
@@ -30,8 +27,6 @@ trait Form {
     const INPUTS: usize = Self::OUTPUTS + 2;
     /// Values of a transformed tile.
     const VALUES: usize = Self::INPUTS * Self::INPUTS;
-    /// Tiles that are transformed before they are multiplied: their values stay in the nearest caches.
-    const TILES: usize;
 
     /// A column of G g.
     fn filter(taps: [f32; 3]) -> [f32; LINE];
@@ -46,7 +41,6 @@ struct Two;
 
 impl Form for Two {
     const OUTPUTS: usize = 2;
-    const TILES: usize = 16;
 
     fn filter([a, b, c]: [f32; 3]) -> [f32; LINE] {
         [a, 0.5 * (a + b + c), 0.5 * (a - b + c), c, 0.0, 0.0]
@@ -69,7 +63,6 @@ struct Four;
 
 impl Form for Four {
     const OUTPUTS: usize = 4;
-    const TILES: usize = 8;
 
     fn filter([a, b, c]: [f32; 3]) -> [f32; LINE] {
         let (near, far) = (a + c, a + 4.0 * c);
@@ -118,9 +111,11 @@ impl Form for Four {
 pub struct Winograd {
     /// `[output block][value][input channel][output channel]`.
     weights: Vec<f32>,
-    bias: Vec<f32>,
+    outputs: usize,
+    /// Input channels in memory.
     inputs: usize,
-    relu: bool,
+    finish: Finish,
+    padding: Padding,
     size: Size,
     /// Whether the largest of every 2×2 outputs is kept.
     pool: bool,
@@ -135,99 +130,173 @@ pub enum Size {
     Large,
 }
 
+/// Bytes of transformed inputs that stay in a near cache until they are multiplied.
+const NEAR_TILES_BYTES: usize = 128 << 10;
+
+/// The most tiles that share one pass through weights from further away.
+pub const MOST_TILES: usize = 32;
+
 impl Size {
-    /// Products for each pair of input and output channel, for so many images of so many rows and columns.
-    ///
-    /// Large tiles save more of them, but a small map does not fill a group of tiles.
-    pub fn products(self, images: usize, [height, width]: [usize; 2]) -> usize {
-        let outputs = match self {
+    fn outputs(self) -> usize {
+        match self {
             Self::Small => Two::OUTPUTS,
             Self::Large => Four::OUTPUTS,
-        };
-        let tiles = images * height.div_ceil(outputs) * width.div_ceil(outputs);
-        tiles.next_multiple_of(GROUP) * (outputs + 2) * (outputs + 2)
+        }
+    }
+
+    /// Tiles of so many images with this many rows and columns of outputs.
+    pub fn tiles(self, images: usize, [height, width]: [usize; 2]) -> usize {
+        images * height.div_ceil(self.outputs()) * width.div_ceil(self.outputs())
+    }
+
+    /// Products of a tile for each pair of input and output channel.
+    pub fn products(self) -> usize {
+        (self.outputs() + 2) * (self.outputs() + 2)
+    }
+
+    /// The border that a map needs: whole tiles cover any output.
+    pub fn border(self, padding: Padding, input: &Map, [height, width]: [usize; 2]) -> Padding {
+        let behind =
+            |outputs: usize, before, side| (outputs.next_multiple_of(self.outputs()) + 2).saturating_sub(before + side);
+        Padding {
+            bottom: behind(height, padding.top, input.shape.height()),
+            right: behind(width, padding.left, input.shape.width()),
+            ..padding
+        }
     }
 }
 
+/// What one run of a layer works on.
+struct Run<'a> {
+    input: Source<'a>,
+    output: Target<'a>,
+    addend: Option<Source<'a>>,
+    /// Transformed inputs, `[value][tile][input channel]`.
+    values: &'a mut [f32],
+    /// Their products with a block of weights, `[value][tile][output channel]`.
+    products: &'a mut [f32],
+}
+
 impl Winograd {
-    /// Transforms filters for maps of `inputs` channels in memory, a multiple of `lanes`.
-    pub fn new(filter: &Filter, size: Size, pool: bool, inputs: usize, lanes: usize) -> Self {
+    /// Transforms filters for maps of `channels` in memory, a multiple of `lanes`.
+    pub fn new(filter: &Filter, finish: Finish, size: Size, pool: bool, channels: usize, lanes: usize) -> Self {
         let weights = match size {
-            Size::Small => transform_filters::<Two>(filter, inputs, lanes),
-            Size::Large => transform_filters::<Four>(filter, inputs, lanes),
+            Size::Small => transform_filters::<Two>(filter, channels, lanes),
+            Size::Large => transform_filters::<Four>(filter, channels, lanes),
         };
         Self {
             weights,
-            bias: filter.bias(lanes),
-            inputs,
-            relu: filter.relu,
+            outputs: filter.outputs,
+            inputs: channels,
+            finish,
+            padding: filter.window.padding,
             size,
             pool,
         }
     }
 
-    /// Convolves so many images of `input`, whose border is 1. `scratch` grows to what it needs.
-    #[inline(always)]
-    pub fn run<S: Simd>(&self, simd: S, images: usize, input: &Map, output: &mut Map, scratch: &mut Vec<f32>) {
-        match self.size {
-            Size::Small => self.run_as::<S, Two>(simd, images, input, output, scratch),
-            Size::Large => self.run_as::<S, Four>(simd, images, input, output, scratch),
-        }
+    /// Convolves so many images. `scratch` grows to what it needs.
+    pub fn run<S: Simd>(
+        &self,
+        simd: S,
+        images: usize,
+        input: Source,
+        output: Target,
+        addend: Option<Source>,
+        scratch: &mut Vec<f32>,
+    ) {
+        simd.vectorize(
+            #[inline(always)]
+            || match self.size {
+                Size::Small => self.run_as::<S, Two>(simd, images, input, output, addend, scratch),
+                Size::Large => self.run_as::<S, Four>(simd, images, input, output, addend, scratch),
+            },
+        );
+    }
+
+    /// Rows of convolved values for each row that is written.
+    pub fn scale(&self) -> usize {
+        if self.pool { 2 } else { 1 }
+    }
+
+    /// How many tiles pass the weights together.
+    fn tiles<F: Form>(&self, tiles: usize) -> usize {
+        let far = size_of_val(&self.weights[..]) > FAR_BYTES;
+        let near = NEAR_TILES_BYTES / (F::VALUES * self.inputs * size_of::<f32>());
+        let most = if far { MOST_TILES } else { near.clamp(8, MOST_TILES) };
+        tiles.div_ceil(tiles.div_ceil(most).max(1)).max(1)
     }
 
     #[inline(always)]
-    fn run_as<S: Simd, F: Form>(&self, simd: S, images: usize, input: &Map, output: &mut Map, scratch: &mut Vec<f32>) {
-        let [rows, columns] = [input.shape.height(), input.shape.width()].map(|it| it.div_ceil(F::OUTPUTS));
+    fn run_as<S: Simd, F: Form>(
+        &self,
+        simd: S,
+        images: usize,
+        input: Source,
+        output: Target,
+        addend: Option<Source>,
+        scratch: &mut Vec<f32>,
+    ) {
+        // With a pool behind it, the layer makes two rows and columns for each that is written.
+        let sides = [output.map.shape.height(), output.map.shape.width()];
+        let [rows, columns] = sides.map(|it| (it * self.scale()).div_ceil(F::OUTPUTS));
         let tiles = images * rows * columns;
-        let vectors = self.bias.len() / S::f32s::LEN;
-        let needed = F::VALUES * F::TILES * self.inputs;
-        if scratch.len() < needed {
-            scratch.resize(needed, 0.0);
+        let chunk = self.tiles::<F>(tiles);
+        let lanes = S::f32s::LEN;
+        let widest = blocks(self.outputs, lanes)
+            .map(|it| it.len() * lanes)
+            .max()
+            .unwrap_or(0);
+        let (values, products) = (F::VALUES * chunk * self.inputs, F::VALUES * chunk * widest);
+        if scratch.len() < values + products {
+            scratch.resize(values + products, 0.0);
         }
-        let mut products: Products<S> = [[zero(simd); BLOCK]; PRODUCTS];
-        for first in (0..tiles).step_by(F::TILES) {
-            let count = F::TILES.min(tiles - first);
+        let (values, products) = scratch.split_at_mut(values);
+        let mut run = Run {
+            input,
+            output,
+            addend,
+            values,
+            products,
+        };
+        let mut places = [Place::default(); MOST_TILES];
+        for first in (0..tiles).step_by(chunk) {
+            let count = chunk.min(tiles - first);
             let at = |tile| {
                 let [image, row, column] = place(first + tile, [rows, columns]);
                 [image, row * F::OUTPUTS, column * F::OUTPUTS]
             };
             for tile in 0..count {
-                let [image, y, x] = at(tile);
-                let start = image * input.image + y * input.row + x * input.channels;
-                self.transform_tile::<S, F>(simd, input, start, tile, scratch);
+                self.transform_tile::<S, F>(simd, at(tile), [tile, count], &mut run);
             }
-            for vector in (0..vectors).step_by(BLOCK) {
-                let block = BLOCK.min(vectors - vector);
-                if block == BLOCK {
-                    self.multiply::<S, F, BLOCK>(simd, vector, count, scratch, &mut products);
-                } else {
-                    self.multiply::<S, F, 1>(simd, vector, count, scratch, &mut products);
+            for block in blocks(self.outputs, lanes) {
+                let width = block.len() * lanes;
+                for (tile, place) in places.iter_mut().take(count).enumerate() {
+                    (place.input, place.output) = (tile * self.inputs, tile * width);
                 }
+                self.multiply_block::<S, F>(simd, block.start * lanes, block.len(), &places[..count], &mut run);
                 for tile in 0..count {
-                    #[expect(
-                        clippy::needless_range_loop,
-                        reason = "`index` is the second index of each of the products"
-                    )]
-                    for index in 0..block {
-                        let values = |value: usize| products[value * F::TILES + tile][index];
-                        let outputs = transform_products::<S, F>(simd, values);
-                        let channel = (vector + index) * S::f32s::LEN;
-                        self.write::<S, F>(simd, outputs, channel, at(tile), output);
+                    for index in 0..block.len() {
+                        let from = tile * width + index * lanes;
+                        let outputs = transform_products::<S, F>(simd, &run.products[from..], count * width);
+                        self.write::<S, F>(simd, outputs, (block.start + index) * lanes, at(tile), &mut run);
                     }
                 }
             }
         }
     }
 
-    /// Bᵀ d B for all channels of a tile.
+    /// Bᵀ d B for all channels of a tile, one of some.
     #[inline(always)]
-    fn transform_tile<S: Simd, F: Form>(&self, simd: S, input: &Map, start: usize, tile: usize, scratch: &mut [f32]) {
+    fn transform_tile<S: Simd, F: Form>(&self, simd: S, at: [usize; 3], [tile, tiles]: [usize; 2], run: &mut Run) {
+        let Source { map, values } = run.input;
+        let start = map.window(at, self.padding);
         for channel in (0..self.inputs).step_by(S::f32s::LEN) {
             let mut columns = [[zero(simd); LINE]; LINE];
             for y in 0..F::INPUTS {
                 let mut row = [zero(simd); LINE];
                 for (x, it) in row.iter_mut().take(F::INPUTS).enumerate() {
-                    *it = load(simd, &input.values, start + y * input.row + x * self.inputs + channel);
+                    *it = load(simd, values, start + y * map.row + x * self.inputs + channel);
                 }
                 for (column, it) in columns.iter_mut().zip(F::input(simd, row)) {
                     column[y] = it;
@@ -236,36 +305,35 @@ impl Winograd {
             for (x, column) in columns.into_iter().take(F::INPUTS).enumerate() {
                 for (y, it) in F::input(simd, column).into_iter().take(F::INPUTS).enumerate() {
                     let value = y * F::INPUTS + x;
-                    store::<S>(it, scratch, (value * F::TILES + tile) * self.inputs + channel);
+                    store::<S>(it, run.values, (value * tiles + tile) * self.inputs + channel);
                 }
             }
         }
     }
 
-    /// The matrix products of all values for `V` vectors of output channels.
+    /// The matrix products of all values for a block of output channels.
     #[inline(always)]
-    fn multiply<S: Simd, F: Form, const V: usize>(
+    fn multiply_block<S: Simd, F: Form>(
         &self,
         simd: S,
-        vector: usize,
-        count: usize,
-        scratch: &[f32],
-        products: &mut Products<S>,
+        channel: usize,
+        vectors: usize,
+        places: &[Place],
+        run: &mut Run,
     ) {
-        let weights = &self.weights[vector * S::f32s::LEN * F::VALUES * self.inputs..];
-        let weights = weights.chunks_exact(self.inputs * V * S::f32s::LEN);
-        let values = scratch.chunks_exact(F::TILES * self.inputs);
-        for ((products, weights), values) in products.chunks_exact_mut(F::TILES).zip(weights).zip(values) {
-            let (groups, _) = products.as_chunks_mut::<GROUP>();
-            let inputs = values.chunks_exact(GROUP * self.inputs);
-            for (products, inputs) in groups.iter_mut().zip(inputs).take(count.div_ceil(GROUP)) {
-                let mut sums = [[zero(simd); V]; GROUP];
-                let inputs = std::array::from_fn(|it| &inputs[it * self.inputs..][..self.inputs]);
-                multiply(simd, weights, inputs, &mut sums);
-                for (products, sums) in products.iter_mut().zip(sums) {
-                    products[..V].copy_from_slice(&sums);
-                }
-            }
+        let width = vectors * S::f32s::LEN;
+        let weights = self.weights[channel * F::VALUES * self.inputs..].chunks_exact(self.inputs * width);
+        let values = run.values.chunks_exact(places.len() * self.inputs);
+        let products = run.products.chunks_exact_mut(places.len() * width);
+        for ((weights, values), products) in weights.zip(values).zip(products).take(F::VALUES) {
+            let panel = Panel {
+                weights,
+                vectors,
+                stretches: [1, 1],
+                steps: [0, 0],
+                run: self.inputs,
+            };
+            multiply(simd, &panel, places, values, products, Then::Store);
         }
     }
 
@@ -277,57 +345,70 @@ impl Winograd {
         tile: [Line<S>; LINE],
         channel: usize,
         [image, y, x]: [usize; 3],
-        output: &mut Map,
+        run: &mut Run,
     ) {
-        let bias = load(simd, &self.bias, channel);
-        let mut put = |y: usize, x: usize, sum: S::f32s| {
-            if y < output.shape.height() && x < output.shape.width() {
-                let at = output.at([image, y, x]) + channel;
-                store::<S>(finish(simd, sum, bias, self.relu), &mut output.values, at);
-            }
-        };
         if self.pool {
             for dy in 0..F::OUTPUTS / 2 {
                 for dx in 0..F::OUTPUTS / 2 {
                     let [upper, lower] = [tile[2 * dy], tile[2 * dy + 1]];
-                    let largest = |line: Line<S>| line[2 * dx].max(line[2 * dx + 1]);
-                    put(y / 2 + dy, x / 2 + dx, largest(upper).max(largest(lower)));
+                    let upper = upper[2 * dx].max(upper[2 * dx + 1]);
+                    let largest = upper.max(lower[2 * dx].max(lower[2 * dx + 1]));
+                    self.put(simd, largest, channel, [image, y / 2 + dy, x / 2 + dx], run);
                 }
             }
         } else {
             for (dy, line) in tile.into_iter().take(F::OUTPUTS).enumerate() {
                 for (dx, sum) in line.into_iter().take(F::OUTPUTS).enumerate() {
-                    put(y + dy, x + dx, sum);
+                    self.put(simd, sum, channel, [image, y + dy, x + dx], run);
                 }
             }
+        }
+    }
+
+    /// Writes a vector at a place, if that is inside the map.
+    #[inline(always)]
+    fn put<S: Simd>(&self, simd: S, sum: S::f32s, channel: usize, place: [usize; 3], run: &mut Run) {
+        let Target { map, values } = &mut run.output;
+        if place[1] < map.shape.height() && place[2] < map.shape.width() {
+            let addend = run.addend.map(
+                #[inline(always)]
+                |it| (it.values, it.map.at(place)),
+            );
+            self.finish.write(simd, sum, channel, addend, values, map.at(place));
         }
     }
 }
 
 /// G g Gᵀ of all filters.
-fn transform_filters<F: Form>(filter: &Filter, inputs: usize, lanes: usize) -> Vec<f32> {
-    filter.arrange(lanes, F::VALUES * inputs, |output, place| {
-        for input in 0..filter.inputs {
-            let rows: [_; 3] =
-                std::array::from_fn(|y| F::filter(std::array::from_fn(|x| filter.tap(output, input, y, x))));
-            for x in 0..F::INPUTS {
-                let column = F::filter(rows.map(|row| row[x]));
-                for (y, it) in column.into_iter().take(F::INPUTS).enumerate() {
-                    place((y * F::INPUTS + x) * inputs + input, it);
+fn transform_filters<F: Form>(filter: &Filter, channels: usize, lanes: usize) -> Vec<f32> {
+    let mut weights = vec![0.0; filter.outputs.next_multiple_of(lanes) * F::VALUES * channels];
+    for vectors in blocks(filter.outputs, lanes) {
+        let (start, width) = (vectors.start * lanes, vectors.len() * lanes);
+        let weights = &mut weights[start * F::VALUES * channels..];
+        for output in start..(vectors.end * lanes).min(filter.outputs) {
+            for input in 0..filter.inputs {
+                let rows: [_; 3] =
+                    std::array::from_fn(|y| F::filter(std::array::from_fn(|x| filter.tap(output, input, y, x))));
+                for x in 0..F::INPUTS {
+                    let column = F::filter(rows.map(|row| row[x]));
+                    for (y, it) in column.into_iter().take(F::INPUTS).enumerate() {
+                        weights[((y * F::INPUTS + x) * channels + input) * width + output - start] = it;
+                    }
                 }
             }
         }
-    })
+    }
+    weights
 }
 
-/// Aᵀ m A: the outputs of a tile.
+/// Aᵀ m A: the outputs of a tile, whose products lie `step` apart.
 #[inline(always)]
-fn transform_products<S: Simd, F: Form>(simd: S, values: impl Fn(usize) -> S::f32s) -> [Line<S>; LINE] {
+fn transform_products<S: Simd, F: Form>(simd: S, values: &[f32], step: usize) -> [Line<S>; LINE] {
     let mut columns = [[zero(simd); LINE]; LINE];
     for y in 0..F::INPUTS {
         let mut row = [zero(simd); LINE];
         for (x, it) in row.iter_mut().take(F::INPUTS).enumerate() {
-            *it = values(y * F::INPUTS + x);
+            *it = load(simd, values, (y * F::INPUTS + x) * step);
         }
         for (column, it) in columns.iter_mut().zip(F::output(simd, row)) {
             column[y] = it;

@@ -1,4 +1,4 @@
-//! Reads the layers of a [`Stack`](super::Stack) from tract's graph.
+//! Reads a chain of layers from tract's graph.
 
 use split_core::Shape;
 use tract_core::internal::*;
@@ -7,53 +7,52 @@ use tract_core::ops::cast::Cast;
 use tract_core::ops::cnn::{Conv, KernelFormat, MaxPool, PaddingSpec, PoolSpec};
 use tract_core::ops::math::Max;
 
-use super::{Filter, Step};
+use split_graph::{Activation, Convolution, Graph, Node, Op, Padding, Source, Window};
 
-/// The layers between the graph's source and `last`, each with the shape that it makes. `None` where they are not convolutions,
-/// ReLU and max pools that follow one another.
-pub fn steps(model: &TypedModel, source: OutletId, last: OutletId) -> TractResult<Option<Vec<(Step, Shape)>>> {
-    let mut steps = Vec::new();
+/// The layers between the graph's source and `last`. `None` where they are not convolutions, ReLU and max pools that follow one another.
+pub fn read(model: &TypedModel, source: OutletId, last: OutletId, input: Shape) -> TractResult<Option<Graph>> {
+    let mut nodes: Vec<Node> = Vec::new();
+    let mut push = |op: Op| {
+        let source = nodes.len().checked_sub(1).map_or(Source::Input, Source::Node);
+        nodes.push(Node::new(format!("{}", nodes.len()), op, source));
+    };
     let mut current = source;
     // Nodes stand in the order in which they were added, each after what it takes.
     for node in &model.nodes {
         if !node.inputs.contains(&current) {
             continue;
         }
-        let Some(shape) = shape(&node.outputs[0].fact) else {
-            return Ok(None);
-        };
         if node.op_as::<Cast>().is_some_and(|it| it.to == f32::datum_type()) {
             // A map is in f32 in any case.
         } else if is_relu(model, node, current)? {
-            match steps.last_mut() {
-                Some((Step::Convolution(filter), _)) => filter.relu = true,
-                _ => return Ok(None),
-            }
+            push(Op::Activation(Activation::Relu));
         } else {
-            match step(model, node)? {
-                Some(step) => steps.push((step, shape)),
+            match operation(model, node)? {
+                Some(it) => push(it),
                 None => return Ok(None),
             }
         }
         current = OutletId::new(node.id, 0);
     }
-    Ok((current == last).then_some(steps))
+    Ok((current == last).then(|| Graph::new(input, nodes)).transpose()?)
 }
 
-fn step(model: &TypedModel, node: &TypedNode) -> TractResult<Option<Step>> {
+fn operation(model: &TypedModel, node: &TypedNode) -> TractResult<Option<Op>> {
     if let Some(op) = node.op_as::<Conv>() {
-        return Ok(filter(model, node, op)?.map(Step::Convolution));
+        return Ok(filter(model, node, op)?.map(Op::Convolution));
     }
     let pool = node.op_as::<MaxPool>().map(|op| &op.pool_spec);
     Ok(
         pool.and_then(|spec| match (&spec.kernel_shape[..], stride(spec), padding(spec)) {
-            (&[kernel, columns], Some(stride), Some(0)) if kernel == columns => Some(Step::MaxPool { kernel, stride }),
+            (&[kernel, columns], Some(stride), Some(0)) if kernel == columns => {
+                Some(Op::MaxPool(Window::square(kernel, stride, 0)))
+            }
             _ => None,
         }),
     )
 }
 
-fn filter(model: &TypedModel, node: &TypedNode, op: &Conv) -> TractResult<Option<Filter>> {
+fn filter(model: &TypedModel, node: &TypedNode, op: &Conv) -> TractResult<Option<Convolution>> {
     let spec = &op.pool_spec;
     let &[_, weight, bias] = &node.inputs[..] else {
         return Ok(None);
@@ -69,15 +68,17 @@ fn filter(model: &TypedModel, node: &TypedNode, op: &Conv) -> TractResult<Option
     let [outputs, inputs] = [op.output_channels(), op.input_channels()];
     let plain = op.group == 1 && op.q_params.is_none() && op.kernel_fmt == KernelFormat::OIHW;
     let whole = weight.len() == outputs * inputs * height * width && bias.len() == outputs;
-    Ok((plain && whole).then_some(Filter {
+    Ok((plain && whole).then_some(Convolution {
         outputs,
         inputs,
-        kernel: [height, width],
-        stride,
-        padding,
+        groups: 1,
+        window: Window {
+            kernel: [height, width],
+            stride: [stride; 2],
+            padding: Padding::all(padding),
+        },
         weight,
-        bias,
-        relu: false,
+        bias: Some(bias),
     }))
 }
 
@@ -119,13 +120,6 @@ fn padding(spec: &PoolSpec) -> Option<usize> {
             let first = *before.first()?;
             before.iter().chain(after).all(|it| *it == first).then_some(first)
         }
-        _ => None,
-    }
-}
-
-fn shape(fact: &TypedFact) -> Option<Shape> {
-    match fact.shape.as_concrete()? {
-        &[1, c, h, w] => Shape::new(c, h, w).ok(),
         _ => None,
     }
 }

@@ -1,0 +1,146 @@
+//! The fast path against tract, on the same segments.
+
+use fearless_simd::Level;
+use split_core::Shape;
+use split_graph::Graph;
+
+use super::Engine;
+use crate::stack::Stack;
+use crate::{Layer, Network, write_segment};
+
+/// Reproducible values in [-1, 1).
+fn noise(n: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed;
+    let mut next = || {
+        state = state
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+    };
+    (0..n).map(|_| next()).collect()
+}
+
+fn convolution([inputs, outputs, kernel]: [usize; 3], stride: usize, padding: usize, relu: bool) -> Layer {
+    let scale = (3.0 / (inputs * kernel * kernel) as f32).sqrt();
+    let weight = noise(outputs * inputs * kernel * kernel, outputs as u64);
+    Layer::Convolution {
+        inputs,
+        outputs,
+        kernel,
+        stride,
+        padding,
+        weight: weight.iter().map(|it| it * scale).collect(),
+        bias: noise(outputs, 7),
+        relu,
+    }
+}
+
+fn pool(kernel: usize, stride: usize) -> Layer {
+    Layer::MaxPool { kernel, stride }
+}
+
+/// Every kind of vector that this processor has.
+fn levels() -> Vec<Level> {
+    let best = Level::new();
+    #[cfg(target_arch = "x86_64")]
+    let others = [best.as_avx2().map(Level::Avx2), best.as_sse2().map(Level::Sse2)];
+    #[cfg(not(target_arch = "x86_64"))]
+    let others = [None; 0];
+    [best].into_iter().chain(others.into_iter().flatten()).collect()
+}
+
+/// Compares both engines; the first one has to be the stack.
+fn compare(input: Shape, layers: &[Layer]) {
+    let segment = write_segment(input, layers).unwrap();
+    let load = |level: Option<Level>, together| {
+        let prepare = |graph: &Graph| {
+            level.map(|level| match together {
+                true => Stack::grouped(level, graph, 3),
+                false => Stack::new(level, graph),
+            })
+        };
+        Network::load_with(input, [&segment.bytes[..]], prepare).unwrap()
+    };
+    // A group that is full, one that is not, and images by themselves; later ones are smaller: nothing may be left of those before.
+    let count = 9;
+    let mut images = noise(count * input.values(), 1);
+    for (index, image) in images.chunks_mut(input.values()).enumerate() {
+        image.iter_mut().for_each(|it| *it /= (index + 1) as f32);
+    }
+    let mut expected = Vec::new();
+    load(None, false).run(count, &images, &mut expected).unwrap();
+    let values = expected.len() / count;
+    for level in levels() {
+        for together in [false, true] {
+            let mut ours = load(Some(level), together);
+            assert!(
+                matches!(ours.engine, Engine::Stack(_)),
+                "{} layers on {input} are not recognised",
+                layers.len()
+            );
+            for (first, size) in [(0, 4), (0, 9), (4, 3), (7, 1)] {
+                let mut got = Vec::new();
+                let batch = &images[first * input.values()..][..size * input.values()];
+                ours.run(size, batch, &mut got).unwrap();
+                assert_eq!(got.len(), size * values);
+                for (at, (g, e)) in got.iter().zip(&expected[first * values..]).enumerate() {
+                    assert!(
+                        (g - e).abs() < 1e-4,
+                        "{size} × {input}, {level:?}, value {at}: {g} is not {e}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn convolutions_of_every_shape_equal_tracts() {
+    for (height, width) in [(1, 1), (2, 2), (3, 5), (4, 4), (7, 6), (9, 12), (16, 16)] {
+        for (inputs, outputs) in [(3, 8), (8, 5), (12, 16), (16, 1)] {
+            let input = Shape::new(inputs, height, width).unwrap();
+            for relu in [false, true] {
+                compare(input, &[convolution([inputs, outputs, 3], 1, 1, relu)]);
+            }
+            compare(input, &[convolution([inputs, outputs, 1], 1, 0, true)]);
+            compare(input, &[convolution([inputs, outputs, 5], 2, 2, true)]);
+        }
+    }
+}
+
+#[test]
+fn pools_equal_tracts_after_a_convolution_and_alone() {
+    for (height, width) in [(2, 2), (5, 4), (8, 8), (9, 7)] {
+        let input = Shape::new(8, height, width).unwrap();
+        let filters = || convolution([8, 12, 3], 1, 1, true);
+        compare(input, &[filters(), pool(2, 2)]);
+        compare(input, &[pool(2, 2)]);
+        compare(input, &[pool(2, 1), filters()]);
+        if height.min(width) > 4 {
+            compare(input, &[filters(), pool(2, 2), pool(2, 2)]);
+            compare(input, &[filters(), pool(3, 2)]);
+        }
+    }
+}
+
+#[test]
+fn a_whole_network_equals_tracts() {
+    let layers = [
+        convolution([3, 12, 3], 1, 1, true),
+        convolution([12, 20, 3], 1, 1, true),
+        pool(2, 2),
+        convolution([20, 24, 3], 1, 1, true),
+        pool(2, 2),
+        convolution([24, 7, 3], 1, 1, true),
+        convolution([7, 40, 3], 1, 1, true),
+        pool(2, 2),
+        Layer::Linear {
+            inputs: 40 * 2 * 4,
+            outputs: 10,
+            weight: noise(40 * 2 * 4 * 10, 3).iter().map(|it| it * 0.05).collect(),
+            bias: noise(10, 4),
+            relu: false,
+        },
+    ];
+    compare(Shape::new(3, 16, 32).unwrap(), &layers);
+}
