@@ -99,6 +99,12 @@ impl Series {
         Ok(Network::load(input, files.iter().map(Vec::as_slice))?)
     }
 
+    /// One segment, which takes `input`, on vectors no wider than a browser has.
+    pub fn network_as_in_browsers(&self, input: Shape, segment: &Segment) -> anyhow::Result<Network> {
+        let file = self.read(segment.file())?;
+        Ok(Network::load_as_in_browsers(input, [&file[..]])?)
+    }
+
     /// Head and tail of a variant at a split, and what crosses between them.
     pub fn head_and_tail(&self, variant: &str, split: &Split) -> anyhow::Result<(Network, Shape, Network)> {
         let cut = self.cut(variant, split)?;
