@@ -1,7 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { brotliCompressSync, constants } from 'node:zlib';
 
-import { expect, test } from '../src/fixtures.js';
+import { expect, open, test } from '../src/fixtures.js';
 import { PAGE } from '../src/places.js';
 
 /** Bytes of all scripts of the page, web worker included, WebAssembly not, as the edge worker compresses them. */
@@ -20,3 +20,33 @@ test('the scripts of the page stay within their budget', async () => {
   expect(scripts.length).toBeGreaterThan(0);
   expect(scripts.reduce((sum, it) => sum + it, 0)).toBeLessThanOrEqual(SCRIPT_BYTES);
 });
+
+/** Longest time that a script of the page may hold its thread, slowed down this many times: more is felt. */
+const SCRIPT_MS = 100;
+const SLOWDOWN = 6;
+const FRAMES = 60;
+
+interface LongFrame extends PerformanceEntry {
+  scripts: { duration: number; invoker: string }[];
+}
+
+test('no script holds a slow page up while a camera runs', async ({ page, edge, results }) => {
+  await open(page, edge);
+  await results.take({ count: 10 });
+  const session = await page.context().newCDPSession(page);
+  await session.send('Emulation.setCPUThrottlingRate', { rate: SLOWDOWN });
+  await page.evaluate(() => {
+    globalThis.scripts = [];
+    new PerformanceObserver((list) => {
+      for (const it of list.getEntries() as LongFrame[]) globalThis.scripts.push(...it.scripts);
+    }).observe({ type: 'long-animation-frame' });
+  });
+  await results.next({ count: FRAMES, withinMs: 45_000 });
+  const scripts = await page.evaluate(() => globalThis.scripts.map((it) => ({ ms: it.duration, invoker: it.invoker })));
+  expect(scripts.filter((it) => it.ms > SCRIPT_MS)).toEqual([]);
+});
+
+declare global {
+  /** Scripts of frames that took long. */
+  var scripts: LongFrame['scripts'];
+}
