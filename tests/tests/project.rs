@@ -25,19 +25,23 @@ const KEEPERS: [(&str, &[&str]); 13] = [
     ("hyper", &["edge-worker"]),
     ("tokio", &["edge-worker", "split-tests"]),
     ("burn", &["trainer"]),
-    ("gemm", &["trainer"]),
+    ("gemm", &["split-train"]),
     ("postcard", &["split-core"]),
     ("constriction", &["split-core"]),
 ];
 
 /// Which of the project's own packages each may build on, tests aside.
-const DIRECTION: [(&str, &[&str]); 8] = [
+const DIRECTION: [(&str, &[&str]); 9] = [
     ("split-core", &[]),
     ("split-graph", &["split-core"]),
     ("split-runtime", &["split-core", "split-graph"]),
+    ("split-train", &["split-core", "split-graph"]),
     ("wasm-client", &["split-core", "split-runtime"]),
     ("edge-worker", &["split-core", "split-runtime"]),
-    ("trainer", &["split-core", "split-graph", "split-runtime"]),
+    (
+        "trainer",
+        &["split-core", "split-graph", "split-runtime", "split-train"],
+    ),
     ("split-tests", &["split-core", "split-graph", "split-runtime"]),
     ("xtask", &[]),
 ];

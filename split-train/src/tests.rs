@@ -1,0 +1,225 @@
+//! Every operation against plain loops, and its gradient against differences.
+
+use split_core::Shape;
+use split_graph::sample::{self, Noise};
+use split_graph::{Architecture, Graph, fill, reference};
+
+use crate::{Gradients, Momentum, Network, Observer, cross_entropy};
+
+const BATCH: usize = 5;
+
+/// `[C, H, W]` to `[H, W, C]`.
+fn channels_last(shape: Shape, image: &[f32]) -> Vec<f32> {
+    let (positions, channels) = (shape.positions(), shape.channels());
+    let at = |it: usize| image[it % channels * positions + it / channels];
+    (0..shape.values()).map(at).collect()
+}
+
+fn images(graph: &Graph, seed: u64) -> Vec<f32> {
+    Noise::new(seed).values(BATCH * graph.input().values())
+}
+
+/// A sum of the outputs with random weights, and its slope by them.
+fn loss(output: &[f32], seed: u64) -> (f64, Vec<f32>) {
+    let weights = Noise::new(seed).values(output.len());
+    let products = output.iter().zip(&weights).map(|(a, b)| f64::from(*a) * f64::from(*b));
+    (products.sum(), weights)
+}
+
+#[test]
+fn networks_compute_what_plain_loops_compute() {
+    for seed in 0..200 {
+        let graph = sample::network(seed).unwrap();
+        let network = Network::new(&graph);
+        let image = Noise::new(seed + 1000).values(graph.input().values());
+        let expected = channels_last(graph.output(), &reference::run(&graph, &image));
+        let got = network.evaluate(&channels_last(graph.input(), &image), &mut ());
+        assert_eq!(got.len(), expected.len(), "network {seed}");
+        for (got, expected) in got.iter().zip(&expected) {
+            let close = (got - expected).abs() <= 1e-4 * (1.0 + expected.abs());
+            assert!(close, "network {seed}: {got} is not {expected}");
+        }
+    }
+}
+
+#[test]
+fn weights_come_back_as_they_were() {
+    for seed in 0..100 {
+        let graph = sample::network(seed).unwrap();
+        assert_eq!(Network::new(&graph).graph().unwrap(), graph, "network {seed}");
+    }
+}
+
+fn gradients(network: &Network, images: &[f32], seed: u64) -> Gradients {
+    let pass = network.pass(images, None, &mut ());
+    let (_, slope) = loss(pass.output(), seed);
+    network.backward(pass, slope, &mut ())
+}
+
+fn loss_at(network: &Network, images: &[f32], seed: u64) -> f64 {
+    loss(network.pass(images, None, &mut ()).output(), seed).0
+}
+
+/// Along its gradient, a loss rises as steeply as the gradient is long.
+#[test]
+fn gradients_are_those_that_differences_show() {
+    let mut checked = 0;
+    for seed in 0..60 {
+        let graph = sample::network(seed).unwrap();
+        let mut network = Network::new(&graph);
+        let images = images(&graph, seed + 7);
+        let gradients = gradients(&network, &images, seed);
+        for (place, gradient) in gradients.parameters.iter().enumerate() {
+            let length = gradient.iter().map(|it| f64::from(it * it)).sum::<f64>().sqrt();
+            // Where hardly anything changes, 32 bits show little.
+            if length < 0.05 {
+                continue;
+            }
+            // Large steps meet kinks of activations, small ones end in the noise of 32 bits; beside a kink only one side shows the slope.
+            let mut at = |by: f64| {
+                shift(&mut network, place, gradient, by / length);
+                let loss = loss_at(&network, &images, seed);
+                shift(&mut network, place, gradient, -by / length);
+                loss
+            };
+            let middle = at(0.0);
+            let seen: Vec<f64> = [4e-3, 1e-3, 3e-4]
+                .into_iter()
+                .flat_map(|step| {
+                    let (above, below) = (at(step), at(-step));
+                    let sides = [above - middle, middle - below, (above - below) / 2.0];
+                    sides.map(|it| it / step)
+                })
+                .collect();
+            let close = seen.iter().any(|it| (it - length).abs() <= 0.02 * length);
+            assert!(close, "network {seed}, parameter {place}: {seen:?} is not {length}");
+            checked += 1;
+        }
+    }
+    assert!(checked > 300, "{checked} gradients are too few");
+}
+
+fn shift(network: &mut Network, place: usize, direction: &[f32], by: f64) {
+    let (values, _) = network.parameters_mut().swap_remove(place);
+    let each = values.iter_mut().zip(direction);
+    each.for_each(|(value, slope)| *value += (by * f64::from(*slope)) as f32);
+}
+
+/// What passes a node, and its slope: as observers see them.
+#[derive(Default)]
+struct Seen {
+    node: usize,
+    output: Vec<f32>,
+    slope: Vec<f32>,
+}
+
+impl Observer for Seen {
+    fn forward(&mut self, node: usize, output: &mut [f32]) {
+        if node == self.node {
+            self.output = output.to_vec();
+        }
+    }
+
+    fn backward(&mut self, node: usize, output: &[f32], slope: &mut [f32]) {
+        if node == self.node {
+            assert_eq!(output, self.output);
+            self.slope = slope.to_vec();
+        }
+    }
+}
+
+fn known(architecture: Architecture, side: usize, classes: usize) -> Graph {
+    let input = Shape::new(3, side, side).unwrap();
+    let mut nodes = architecture.nodes(input, classes).unwrap();
+    let mut noise = Noise::new(3);
+    fill(&mut nodes, |name, shape| {
+        Ok::<_, std::convert::Infallible>(sample::values(&mut noise, name, shape))
+    })
+    .unwrap();
+    Graph::new(input, nodes).unwrap()
+}
+
+#[test]
+fn frozen_layers_do_not_learn_and_observers_see_the_rest() {
+    let graph = known(Architecture::ResNet18, 32, 4);
+    let network = Network::new(&graph);
+    let images = images(&graph, 1);
+    let cut = graph.cut_point("layer2.1").unwrap();
+    let mut seen = Seen {
+        node: cut.node,
+        ..Seen::default()
+    };
+    let pass = network.pass(&images, Some(cut.node), &mut seen);
+    assert_eq!(seen.output.len(), BATCH * cut.shape.values());
+    let (_, slope) = loss(pass.output(), 1);
+    let gradients = network.backward(pass, slope, &mut seen);
+    assert!(seen.slope.is_empty(), "nothing goes back into what is frozen");
+    let learned = gradients.parameters.iter().filter(|it| !it.is_empty()).count();
+    assert!(learned > 10 && learned < gradients.parameters.len(), "{learned}");
+    let mut seen = Seen {
+        node: cut.node,
+        ..Seen::default()
+    };
+    let pass = network.pass(&images, None, &mut seen);
+    let (_, slope) = loss(pass.output(), 1);
+    network.backward(pass, slope, &mut seen);
+    assert_eq!(seen.slope.len(), seen.output.len());
+    assert!(seen.slope.iter().any(|it| *it != 0.0));
+}
+
+#[test]
+fn a_network_learns_and_its_running_moments_follow() {
+    let graph = known(Architecture::ResNet18, 32, 3);
+    let mut network = Network::new(&graph);
+    // Three colours.
+    let labels: Vec<usize> = (0..12).map(|it| it % 3).collect();
+    let mut noise = Noise::new(9);
+    let picture = |label: usize| (0..32 * 32 * 3).map(move |it| if it % 3 == label { 1.0 } else { -1.0 });
+    let images: Vec<f32> = labels
+        .iter()
+        .flat_map(|it| picture(*it))
+        .map(|it| it + 0.3 * noise.value())
+        .collect();
+    let mut optimizer = Momentum::new(0.9, 5e-4);
+    let mut losses = Vec::new();
+    for _ in 0..12 {
+        let pass = network.pass(&images, None, &mut ());
+        let (loss, slope) = cross_entropy(pass.output(), &labels, 0.0);
+        network.update_moments(&pass);
+        let gradients = network.backward(pass, slope, &mut ());
+        optimizer.step(&mut network, &gradients, 0.01);
+        losses.push(loss);
+    }
+    assert!(losses[11] < 0.1 * losses[0], "{losses:?}");
+    for _ in 0..80 {
+        let pass = network.pass(&images, None, &mut ());
+        network.update_moments(&pass);
+    }
+    let pass = network.pass(&images, None, &mut ());
+    let expected = cross_entropy(pass.output(), &labels, 0.0).0;
+    let got = cross_entropy(&network.evaluate(&images, &mut ()), &labels, 0.0).0;
+    assert!((got - expected).abs() < 0.05, "{got} is not {expected}");
+}
+
+#[test]
+fn a_run_is_repeatable() {
+    let graph = known(Architecture::EfficientNetLite0, 32, 4);
+    let images = images(&graph, 2);
+    let run = || {
+        let network = Network::new(&graph);
+        gradients(&network, &images, 5).parameters
+    };
+    assert_eq!(run(), run());
+}
+
+#[test]
+fn cross_entropy_is_steepest_at_the_wrong_class() {
+    let (loss, slope) = cross_entropy(&[0.0, 0.0, 10.0, 0.0], &[1, 0], 0.0);
+    assert!((loss - 0.5 * 2_f64.ln()).abs() < 1e-3, "{loss}");
+    assert!(
+        (slope[0] - 0.25).abs() < 1e-6 && (slope[1] + 0.25).abs() < 1e-6,
+        "{slope:?}"
+    );
+    let smoothed = cross_entropy(&[0.0, 0.0], &[1], 0.1).1;
+    assert!((smoothed[0] - 0.45).abs() < 1e-6, "{smoothed:?}");
+}
