@@ -34,7 +34,7 @@ pub fn read(model: &TypedModel, source: OutletId, last: OutletId, input: Shape) 
         }
         current = OutletId::new(node.id, 0);
     }
-    Ok((current == last).then(|| Graph::new(input, nodes)).transpose()?)
+    Ok((current == last).then(|| Graph::new(input, nodes).ok()).flatten())
 }
 
 fn operation(model: &TypedModel, node: &TypedNode) -> TractResult<Option<Op>> {
