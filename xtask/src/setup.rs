@@ -69,7 +69,11 @@ pub fn proxies(sh: &Shell) -> Result<()> {
 fn apt_install(sh: &Shell, packages: &[&str]) -> Result<()> {
     let _noninteractive = sh.push_env("DEBIAN_FRONTEND", "noninteractive");
     cmd!(sh, "apt-get update --quiet").run()?;
-    Ok(cmd!(sh, "apt-get install --quiet --yes --no-install-recommends {packages...}").run()?)
+    Ok(cmd!(
+        sh,
+        "apt-get install --quiet --yes --no-install-recommends {packages...}"
+    )
+    .run()?)
 }
 
 /// A Chromium for the browser tests. None if it is the one that Playwright installed and finds by itself.
