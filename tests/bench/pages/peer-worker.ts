@@ -2,7 +2,6 @@
 
 import * as ort from 'onnxruntime-web/wasm';
 
-import { cover } from '../../../web/packages/client/src/cover.js';
 import { epochMs } from '../../../web/packages/client/src/protocol.js';
 import { type Input, normalize, openSession } from './onnx.js';
 
@@ -54,8 +53,10 @@ function draw(picture: VideoFrame | ImageBitmap, context: OffscreenCanvasRenderi
   const { width, height } = context.canvas;
   const [w, h] =
     'displayWidth' in picture ? [picture.displayWidth, picture.displayHeight] : [picture.width, picture.height];
-  const from = cover(w, h, width, height);
-  context.drawImage(picture, from.x, from.y, from.width, from.height, 0, 0, width, height);
+  // The largest part in the middle that has the proportions of the network's input.
+  const scale = Math.min(w / width, h / height);
+  const [cropWidth, cropHeight] = [width * scale, height * scale];
+  context.drawImage(picture, (w - cropWidth) / 2, (h - cropHeight) / 2, cropWidth, cropHeight, 0, 0, width, height);
   picture.close();
   return context.getImageData(0, 0, width, height);
 }
