@@ -11,7 +11,7 @@
 //! * the network with a narrow place at a cut point ([`Graph::with_bottleneck`]).
 //!
 //! An [`Architecture`] makes the nodes of a network known by name, and [`fill`] puts weights into them. There is no engine here but
-//! [`reference`], plain loops that tests compare engines with, on networks of [`sample`] for example.
+//! [`mod@reference`], plain loops that tests compare engines with, on networks of [`sample`] for example.
 //!
 //! ```
 //! use split_core::Shape;

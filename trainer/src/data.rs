@@ -26,7 +26,7 @@ use crate::progress;
 /// Where pictures are, and how they are read.
 #[derive(Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct DataSource {
-    /// Image folder (train/<class>/*, test/<class>/* and, for choices, val/<class>/*) or CIFAR's binary files.
+    /// Image folder (train/CLASS/*, test/CLASS/* and, for choices, val/CLASS/*) or CIFAR's binary files.
     #[arg(long)]
     pub data: PathBuf,
     /// Leave out pictures that cannot be read, and list them, instead of stopping.

@@ -1,7 +1,7 @@
 //! `trainer quick`: from a folder of pictures to a series that can be served, with settings that suit the pictures and the machine.
 //!
 //! It gives the same commands that its stages have, one after the other: train, prune for less work, prune for two split points, export,
-//! calibrate, evaluate. What [`plan`] chooses is all that is particular to it. A stage that is done is not done again.
+//! calibrate, evaluate. What `plan` chooses is all that is particular to it. A stage that is done is not done again.
 
 use std::fs;
 use std::path::{Path, PathBuf};
