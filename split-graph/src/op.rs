@@ -352,8 +352,8 @@ impl Op {
         }
     }
 
-    /// The shape made of inputs of these shapes.
-    pub(crate) fn output(&self, inputs: &[Shape]) -> Result<Shape, Fault> {
+    /// The shape made of inputs of these shapes. Lengths of weights are not looked at.
+    pub fn output(&self, inputs: &[Shape]) -> Result<Shape, Fault> {
         let arity = match self {
             Self::Add | Self::Gate => 2..=2,
             Self::Concat => 1..=usize::MAX,

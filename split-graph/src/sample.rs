@@ -74,6 +74,15 @@ pub fn network(seed: u64) -> Result<Graph, GraphError> {
     Graph::new(input, nodes)
 }
 
+/// The network of operations that follow one another, each named after its kind and place: `max pool 2`.
+pub fn chain(input: Shape, ops: impl IntoIterator<Item = Op>) -> Result<Graph, GraphError> {
+    let node = |(place, op): (usize, Op)| {
+        let source = place.checked_sub(1).map_or(Source::Input, Source::Node);
+        Node::new(format!("{} {place}", op.kind()), op, source)
+    };
+    Graph::new(input, ops.into_iter().enumerate().map(node).collect())
+}
+
 /// Random weights under which values keep their size from layer to layer: of a tensor of this name and shape.
 pub fn values(noise: &mut Noise, name: &str, shape: &[usize]) -> Vec<f32> {
     let inputs = shape.iter().skip(1).product::<usize>() as f32;

@@ -22,10 +22,16 @@ pub enum ArchiveError {
     },
 }
 
-/// Packs named files, in the order given. The same files give the same bytes: no time, user or host is stored.
-pub(crate) fn pack<'a>(files: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> std::io::Result<Vec<u8>> {
-    let gzip = GzBuilder::new().mtime(0).write(Vec::new(), Compression::best());
-    let mut tar = tar::Builder::new(gzip);
+/// Packs a tar. The same bytes give the same bytes: no time is stored.
+pub(crate) fn gzip(tar: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut gzip = GzBuilder::new().mtime(0).write(Vec::new(), Compression::best());
+    gzip.write_all(tar)?;
+    gzip.finish()
+}
+
+/// Puts named files together, in the order given. The same files give the same bytes: no time, user or host is stored.
+pub(crate) fn tar<'a>(files: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> std::io::Result<Vec<u8>> {
+    let mut tar = tar::Builder::new(Vec::new());
     for (name, bytes) in files {
         let mut header = tar::Header::new_ustar();
         header.set_size(bytes.len() as u64);
@@ -33,9 +39,7 @@ pub(crate) fn pack<'a>(files: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> 
         header.set_mtime(0);
         tar.append_data(&mut header, name, bytes)?;
     }
-    let mut gzip = tar.into_inner()?;
-    gzip.flush()?;
-    gzip.finish()
+    tar.into_inner()
 }
 
 /// Unpacks the gzip layer only, checking its length and checksum; the tar inside is read by tract.
@@ -57,6 +61,10 @@ pub(crate) fn gunzip(bytes: &[u8]) -> Result<Vec<u8>, ArchiveError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn pack<'a>(files: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> std::io::Result<Vec<u8>> {
+        gzip(&tar(files)?)
+    }
 
     #[test]
     fn same_files_same_bytes() {

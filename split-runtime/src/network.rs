@@ -12,7 +12,8 @@ use tract_core::internal::*;
 use tract_nnef::internal::{DatLoader, GraphNnefLoader, Nnef, Resource, ResourceLoader};
 
 use crate::archive::{ArchiveError, gunzip};
-use crate::chain;
+use crate::read;
+use crate::segment::{WriteError, encode};
 use crate::stack::Stack;
 
 /// A head, a tail or a whole network, optimised and ready to run.
@@ -135,10 +136,14 @@ impl Network {
         for (segment, bytes) in segments.into_iter().enumerate() {
             joined.append(segment, bytes)?;
         }
-        let output = joined.shape;
+        Self::with(joined, prepare)
+    }
+
+    fn with(joined: Joined, prepare: impl FnOnce(&Graph) -> Option<Stack>) -> Result<Self, LoadError> {
+        let (input, output) = (joined.input, joined.shape);
         let graph = match joined.segments {
             0 => None,
-            _ => chain::read(&joined.model, joined.source, joined.last, input).map_err(optimize)?,
+            _ => read::network(&joined.model, joined.source, joined.last, input).map_err(optimize)?,
         };
         let stack = graph.as_ref().and_then(prepare);
         let engine = match stack {
@@ -147,6 +152,16 @@ impl Network {
             None => Engine::Tract(joined.optimize().map_err(optimize)?),
         };
         Ok(Self { input, output, engine })
+    }
+
+    /// Prepares a whole network with its weights as they are, 32 bits wide, rather than rounded as in segments.
+    pub fn of(network: &Graph) -> Result<Self, LoadError> {
+        let failed = |it: WriteError| LoadError::Optimize(it.to_string());
+        let folded = network.folded().map_err(|it| failed(it.into()))?;
+        let tar = encode(&folded, f32::datum_type()).map_err(failed)?;
+        let mut joined = Joined::new(network.input())?;
+        joined.append_tar(0, tar)?;
+        Self::with(joined, |graph| Some(Stack::new(Level::new(), graph)))
     }
 
     /// Shape of one input, without the batch axis.
@@ -186,6 +201,20 @@ impl Network {
     }
 }
 
+/// The network that neighbouring segments make, the first of which takes `input`; a linear layer comes back as the convolution that it is
+/// written as.
+///
+/// Fails where [`Network::load`] would, and for operations that [`write_segment`](crate::write_segment) does not write.
+pub fn read_segments<'a>(input: Shape, segments: impl IntoIterator<Item = &'a [u8]>) -> Result<Graph, LoadError> {
+    let mut joined = Joined::new(input)?;
+    for (segment, bytes) in segments.into_iter().enumerate() {
+        joined.append(segment, bytes)?;
+    }
+    read::network(&joined.model, joined.source, joined.last, input)
+        .map_err(optimize)?
+        .ok_or_else(|| LoadError::Optimize("they hold operations that no segment has".into()))
+}
+
 fn run_one(state: &mut TypedSimpleState, shape: Shape, image: &[f32], output: &mut Vec<f32>) -> TractResult<()> {
     let [c, h, w] = shape.into();
     let tensor = Tensor::from_shape(&[1, c, h, w], image)?;
@@ -209,6 +238,7 @@ fn optimize(error: TractError) -> LoadError {
 
 /// The graph so far. Segments are joined before anything is optimised, so the seams leave no trace in the plan.
 struct Joined {
+    input: Shape,
     model: TypedModel,
     source: OutletId,
     last: OutletId,
@@ -222,6 +252,7 @@ impl Joined {
         let [c, h, w] = input.into();
         let source = model.add_source("input", f32::fact([1, c, h, w])).map_err(optimize)?;
         Ok(Self {
+            input,
             model,
             source,
             last: source,
@@ -232,6 +263,10 @@ impl Joined {
 
     fn append(&mut self, segment: usize, bytes: &[u8]) -> Result<(), LoadError> {
         let tar = gunzip(bytes).map_err(|source| LoadError::Archive { segment, source })?;
+        self.append_tar(segment, tar)
+    }
+
+    fn append_tar(&mut self, segment: usize, tar: Vec<u8>) -> Result<(), LoadError> {
         let graph = |it: TractError| LoadError::Graph {
             segment,
             reason: format!("{it:#}"),

@@ -1,48 +1,55 @@
-//! Writes layers as ONNX, for other engines.
+//! Writes a network as ONNX, for other engines.
 //!
-//! The file is a `ModelProto` of `onnx.proto3` (operator set 13). Only the two dozen fields that a chain of
-//! convolutions needs are ever written, so they are encoded here rather than by a generated copy of the whole schema.
+//! The file is a `ModelProto` of `onnx.proto3` (operator set 14). Only the two dozen fields that these operations need are ever written, so
+//! they are encoded here rather than by a generated copy of the whole schema. Weights keep their names, such as `layer1.0.conv1.weight`.
 
 use split_core::Shape;
-
-use crate::layer::Layer;
-use crate::segment::WriteError;
+use split_graph::{Activation, Graph, Node, Op, Source, Window};
 
 /// A network as one ONNX file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OnnxFile {
     /// The file.
     pub bytes: Vec<u8>,
-    /// Shape of the output for one image; a vector is `[O, 1, 1]`, as in a [`SegmentFile`](crate::SegmentFile).
+    /// Shape of the output for one image, as in a [`SegmentFile`](crate::SegmentFile): a vector is `[O, 1, 1]`, and `[N, O]` in the file.
     pub output: Shape,
 }
 
-/// Operator set of the file: the first in which every operator here has its present form.
-const OPERATOR_SET: u64 = 13;
-/// Version of the file format that operator set 13 came with.
+/// Operator set of the file: the first that has hard-swish.
+const OPERATOR_SET: u64 = 14;
+/// Version of the file format that operator set came with.
 const IR_VERSION: u64 = 7;
-/// `TensorProto.DataType.FLOAT`.
+/// `TensorProto.DataType.FLOAT` and `INT64`.
 const FLOAT: u64 = 1;
+const INT64: u64 = 7;
 
-/// Writes `layers` as an ONNX model with 32-bit weights, input `input` and output `output`, both `[N, C, H, W]`.
-pub fn write_onnx(input: Shape, layers: &[Layer]) -> Result<OnnxFile, WriteError> {
-    let mut graph = Message::default();
-    let mut shape = input;
-    let mut last = "input".to_owned();
-    let mut initializers = Vec::new();
-    for (index, layer) in layers.iter().enumerate() {
-        let at = |source| WriteError::Layer { index, source };
-        layer.check_parameters().map_err(at)?;
-        last = push(&mut graph, &mut initializers, index, layer, shape, last);
-        shape = layer.output(shape).map_err(at)?;
+/// Writes a network as it is, batch norms included, with 32-bit weights. Its input is `input`, `[N, C, H, W]`, its output `output`, `[N, O]` after
+/// a flatten or a linear layer and `[N, C, H, W]` otherwise.
+pub fn write_onnx(network: &Graph) -> OnnxFile {
+    let mut writer = Writer {
+        graph: Message::default(),
+        initializers: Vec::new(),
+        values: Vec::new(),
+    };
+    for node in network.nodes() {
+        writer.push(node);
     }
-    graph.message(1, &node("Identity", &[&last], "output", &[]));
+    let Writer {
+        mut graph,
+        initializers,
+        values,
+        ..
+    } = writer;
+    let last = values.last().cloned().unwrap_or_else(Value::input);
+    graph.message(1, &node("Identity", &[&last.name], "output", &[]));
     graph.text(2, "network");
     initializers.iter().for_each(|it| {
         graph.message(5, it);
     });
-    graph.message(11, &value("input", input));
-    graph.message(12, &value("output", shape));
+    let sides = <[usize; 3]>::from(network.input());
+    graph.message(11, &value("input", &sides));
+    let sides = <[usize; 3]>::from(network.output());
+    graph.message(12, &value("output", if last.is_vector { &sides[..1] } else { &sides }));
     let mut operators = Message::default();
     operators.text(1, "").number(2, OPERATOR_SET);
     let mut model = Message::default();
@@ -51,66 +58,163 @@ pub fn write_onnx(input: Shape, layers: &[Layer]) -> Result<OnnxFile, WriteError
         .text(2, "split-runtime")
         .message(7, &graph)
         .message(8, &operators);
-    Ok(OnnxFile {
+    OnnxFile {
         bytes: model.0,
-        output: shape,
-    })
+        output: network.output(),
+    }
 }
 
-/// Adds the nodes of one layer; returns the name of its result.
-fn push(
-    graph: &mut Message,
-    initializers: &mut Vec<Message>,
-    index: usize,
-    layer: &Layer,
-    input: Shape,
-    last: String,
-) -> String {
-    let (kernel, stride, padding, outputs, weight, bias, relu) = match layer {
-        Layer::MaxPool { kernel, stride } => {
-            let name = format!("pool{index}");
-            let window = [ints("kernel_shape", &[*kernel; 2]), ints("strides", &[*stride; 2])];
-            graph.message(1, &node("MaxPool", &[&last], &name, &window));
-            return name;
+/// A tensor of the file.
+#[derive(Clone)]
+struct Value {
+    name: String,
+    /// Whether it is `[N, C]` rather than `[N, C, H, W]`.
+    is_vector: bool,
+}
+
+impl Value {
+    fn input() -> Self {
+        Self {
+            name: "input".into(),
+            is_vector: false,
         }
-        Layer::Convolution {
-            outputs,
-            kernel,
-            stride,
-            padding,
-            weight,
-            bias,
-            relu,
-            ..
-        } => ([*kernel; 2], *stride, *padding, *outputs, weight, bias, *relu),
-        // As in a segment: the convolution whose kernel covers the whole input.
-        Layer::Linear {
-            outputs,
-            weight,
-            bias,
-            relu,
-            ..
-        } => ([input.height(), input.width()], 1, 0, *outputs, weight, bias, *relu),
-    };
-    let (weight_name, bias_name, name) = (format!("weight{index}"), format!("bias{index}"), format!("conv{index}"));
-    initializers.push(tensor(
-        &weight_name,
-        &[outputs, input.channels(), kernel[0], kernel[1]],
-        weight,
-    ));
-    initializers.push(tensor(&bias_name, &[outputs], bias));
-    let window = [
-        ints("kernel_shape", &kernel),
-        ints("strides", &[stride; 2]),
-        ints("pads", &[padding; 4]),
-    ];
-    graph.message(1, &node("Conv", &[&last, &weight_name, &bias_name], &name, &window));
-    if !relu {
-        return name;
     }
-    let result = format!("relu{index}");
-    graph.message(1, &node("Relu", &[&name], &result, &[]));
-    result
+}
+
+struct Writer {
+    graph: Message,
+    initializers: Vec<Message>,
+    /// What stands for each node's output.
+    values: Vec<Value>,
+}
+
+impl Writer {
+    fn value(&self, source: Source) -> Value {
+        match source {
+            Source::Input => Value::input(),
+            Source::Node(it) => self.values[it].clone(),
+        }
+    }
+
+    fn push(&mut self, it: &Node) {
+        let inputs: Vec<Value> = it.inputs.iter().map(|it| self.value(*it)).collect();
+        let stays = matches!(it.op, Op::Activation(_) | Op::BatchNorm(_) | Op::Flatten) && inputs[0].is_vector;
+        let is_vector = stays || matches!(it.op, Op::Flatten | Op::Linear(_));
+        // Additions and the like would broadcast a vector over a map: all others get maps.
+        let inputs: Vec<String> = inputs
+            .into_iter()
+            .enumerate()
+            .map(|(place, input)| match (&it.op, input.is_vector) {
+                (Op::Linear(_), false) => self.derived(it, place, input, "Flatten", &[number("axis", 1)], None),
+                (Op::Linear(_), true) | (_, false) => input.name,
+                _ if stays => input.name,
+                _ => {
+                    let axes = format!("{}.axes{place}", it.name);
+                    self.initializers.push(integers(&axes, &[2, 3]));
+                    self.derived(it, place, input, "Unsqueeze", &[], Some(axes))
+                }
+            })
+            .collect();
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        self.operation(it, &inputs);
+        self.values.push(Value {
+            name: it.name.clone(),
+            is_vector,
+        });
+    }
+
+    /// Another form of an input; returns its name.
+    fn derived(
+        &mut self,
+        it: &Node,
+        place: usize,
+        input: Value,
+        operator: &str,
+        attributes: &[Message],
+        second: Option<String>,
+    ) -> String {
+        let name = format!("{}.input{place}", it.name);
+        let inputs: Vec<&str> = [Some(input.name.as_str()), second.as_deref()]
+            .into_iter()
+            .flatten()
+            .collect();
+        self.graph.message(1, &node(operator, &inputs, &name, attributes));
+        name
+    }
+
+    fn operation(&mut self, it: &Node, inputs: &[&str]) {
+        let mut weights = Vec::new();
+        for weight in it.op.tensors() {
+            let name = format!("{}.{}", it.name, weight.name);
+            self.initializers.push(tensor(&name, &weight.shape, weight.values));
+            weights.push(name);
+        }
+        let mut inputs = inputs.to_vec();
+        inputs.extend(weights.iter().map(String::as_str));
+        let (operator, attributes) = match &it.op {
+            Op::Convolution(op) => {
+                let mut attributes = window(&op.window);
+                attributes.push(number("group", op.groups));
+                ("Conv", attributes)
+            }
+            Op::BatchNorm(op) => ("BatchNormalization", vec![float("epsilon", op.epsilon)]),
+            Op::Activation(op) => return self.activation(&it.name, *op, inputs[0]),
+            Op::Add => ("Add", vec![]),
+            Op::Gate => ("Mul", vec![]),
+            Op::Concat => ("Concat", vec![number("axis", 1)]),
+            Op::MaxPool(op) => ("MaxPool", window(op)),
+            Op::AveragePool {
+                window: op,
+                count_include_pad,
+            } => {
+                let mut attributes = window(op);
+                attributes.push(number("count_include_pad", usize::from(*count_include_pad)));
+                ("AveragePool", attributes)
+            }
+            Op::GlobalAveragePool => ("GlobalAveragePool", vec![]),
+            Op::Flatten => ("Flatten", vec![number("axis", 1)]),
+            Op::Linear(_) => ("Gemm", vec![number("transB", 1)]),
+        };
+        self.graph.message(1, &node(operator, &inputs, &it.name, &attributes));
+    }
+
+    fn activation(&mut self, name: &str, activation: Activation, x: &str) {
+        let (operator, second, attributes) = match activation {
+            Activation::Relu => ("Relu", vec![], vec![]),
+            Activation::Relu6 => {
+                let bounds = [("least", 0.0), ("most", 6.0)].map(|(part, value)| {
+                    let bound = format!("{name}.{part}");
+                    self.initializers.push(tensor(&bound, &[], &[value]));
+                    bound
+                });
+                ("Clip", bounds.to_vec(), vec![])
+            }
+            Activation::HardSwish => ("HardSwish", vec![], vec![]),
+            Activation::HardSigmoid => (
+                "HardSigmoid",
+                vec![],
+                vec![float("alpha", 1.0 / 6.0), float("beta", 0.5)],
+            ),
+            Activation::Sigmoid => ("Sigmoid", vec![], vec![]),
+            Activation::Silu => {
+                let gate = format!("{name}.gate");
+                self.graph.message(1, &node("Sigmoid", &[x], &gate, &[]));
+                ("Mul", vec![gate], vec![])
+            }
+        };
+        let mut inputs = vec![x];
+        inputs.extend(second.iter().map(String::as_str));
+        self.graph.message(1, &node(operator, &inputs, name, &attributes));
+    }
+}
+
+fn window(it: &Window) -> Vec<Message> {
+    let p = it.padding;
+    vec![
+        ints("kernel_shape", &it.kernel),
+        ints("strides", &it.stride),
+        ints("pads", &[p.top, p.left, p.bottom, p.right]),
+    ]
 }
 
 /// `NodeProto`.
@@ -138,6 +242,34 @@ fn ints(name: &str, values: &[usize]) -> Message {
     attribute
 }
 
+/// `AttributeProto` with one integer.
+fn number(name: &str, value: usize) -> Message {
+    const INT: u64 = 2;
+    let mut attribute = Message::default();
+    attribute.text(1, name).number(3, value as u64).number(20, INT);
+    attribute
+}
+
+/// `AttributeProto` with one float.
+fn float(name: &str, value: f32) -> Message {
+    const FLOAT: u64 = 1;
+    let mut attribute = Message::default();
+    attribute.text(1, name).float(2, value).number(20, FLOAT);
+    attribute
+}
+
+/// `TensorProto` of integers in one dimension.
+fn integers(name: &str, values: &[i64]) -> Message {
+    let mut tensor = Message::default();
+    let bytes: Vec<u8> = values.iter().flat_map(|it| it.to_le_bytes()).collect();
+    tensor
+        .number(1, values.len() as u64)
+        .number(2, INT64)
+        .text(8, name)
+        .bytes(9, &bytes);
+    tensor
+}
+
 /// `TensorProto` with its values as little-endian bytes.
 fn tensor(name: &str, dims: &[usize], values: &[f32]) -> Message {
     let mut tensor = Message::default();
@@ -149,13 +281,13 @@ fn tensor(name: &str, dims: &[usize], values: &[f32]) -> Message {
     tensor
 }
 
-/// `ValueInfoProto` of a float tensor `[N, C, H, W]`.
-fn value(name: &str, shape: Shape) -> Message {
+/// `ValueInfoProto` of a float tensor `[N, …]`.
+fn value(name: &str, sides: &[usize]) -> Message {
     let mut dims = Message::default();
     let mut batch = Message::default();
     batch.text(2, "N");
     dims.message(1, &batch);
-    for side in <[usize; 3]>::from(shape) {
+    for &side in sides {
         let mut dim = Message::default();
         dim.number(1, side as u64);
         dims.message(1, &dim);
@@ -182,6 +314,12 @@ impl Message {
         self.varint(field << 3 | 2);
         self.varint(bytes.len() as u64);
         self.0.extend_from_slice(bytes);
+        self
+    }
+
+    fn float(&mut self, field: u64, value: f32) -> &mut Self {
+        self.varint(field << 3 | 5);
+        self.0.extend_from_slice(&value.to_le_bytes());
         self
     }
 

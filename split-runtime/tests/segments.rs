@@ -1,92 +1,79 @@
 //! Segments against the network they were cut from, and against plain loops.
 #![allow(clippy::unwrap_used, reason = "a failed helper fails the test")]
 
+use proptest::prelude::*;
 use split_core::Shape;
-use split_runtime::{Layer, LoadError, Network, RunError, SegmentFile, write_segment};
+use split_graph::{
+    Activation, Convolution, Graph, Linear, Op, Window, reference,
+    sample::{self, Noise},
+};
+use split_runtime::{LoadError, Network, RunError, SegmentFile, read_segments, write_segment};
 
-/// Reproducible values in [-1, 1).
-struct Noise(u64);
-
-impl Noise {
-    fn values(&mut self, n: usize) -> Vec<f32> {
-        (0..n).map(|_| self.value()).collect()
-    }
-
-    fn value(&mut self) -> f32 {
-        self.0 = self
-            .0
-            .wrapping_mul(6364136223846793005)
-            .wrapping_add(1442695040888963407);
-        (self.0 >> 40) as f32 / (1 << 23) as f32 - 1.0
-    }
-}
-
-fn convolution(noise: &mut Noise, inputs: usize, outputs: usize, kernel: usize) -> Layer {
+fn convolution(noise: &mut Noise, inputs: usize, outputs: usize, kernel: usize) -> Vec<Op> {
     let fan_in = (inputs * kernel * kernel) as f32;
-    let weight = noise
-        .values(outputs * inputs * kernel * kernel)
-        .iter()
-        .map(|it| it * (3.0 / fan_in).sqrt())
-        .collect();
-    let bias = noise.values(outputs).iter().map(|it| it * 0.1).collect();
-    Layer::Convolution {
+    let weight = noise.values(outputs * inputs * kernel * kernel);
+    let convolution = Op::Convolution(Convolution {
         inputs,
         outputs,
-        kernel,
-        stride: 1,
-        padding: kernel / 2,
-        weight,
-        bias,
-        relu: true,
-    }
+        groups: 1,
+        window: Window::square(kernel, 1, kernel / 2),
+        weight: weight.iter().map(|it| it * (3.0 / fan_in).sqrt()).collect(),
+        bias: Some(noise.values(outputs).iter().map(|it| it * 0.1).collect()),
+    });
+    vec![convolution, Op::Activation(Activation::Relu)]
 }
 
-fn linear(noise: &mut Noise, inputs: usize, outputs: usize, relu: bool) -> Layer {
-    let weight = noise
-        .values(outputs * inputs)
-        .iter()
-        .map(|it| it / (inputs as f32).sqrt())
-        .collect();
-    Layer::Linear {
+fn linear(noise: &mut Noise, inputs: usize, outputs: usize) -> Op {
+    let weight = noise.values(outputs * inputs);
+    Op::Linear(Linear {
         inputs,
         outputs,
-        weight,
-        bias: noise.values(outputs),
-        relu,
-    }
+        weight: weight.iter().map(|it| it / (inputs as f32).sqrt()).collect(),
+        bias: Some(noise.values(outputs)),
+    })
 }
 
-const POOL: Layer = Layer::MaxPool { kernel: 2, stride: 2 };
+fn pool() -> Vec<Op> {
+    vec![Op::MaxPool(Window::square(2, 2, 0))]
+}
 
 fn image() -> Shape {
     Shape::new(3, 16, 16).unwrap()
 }
 
-/// A small network of every kind of layer, with odd widths and a single channel among them.
-fn layers() -> Vec<Layer> {
-    let noise = &mut Noise(1);
+/// A small network of the layers of a VGG, in pieces, with odd widths and a single channel among them.
+fn pieces() -> Vec<Vec<Op>> {
+    let noise = &mut Noise::new(1);
     vec![
         convolution(noise, 3, 7, 3),
         convolution(noise, 7, 8, 3),
-        POOL,
+        pool(),
         convolution(noise, 8, 1, 3),
-        POOL,
+        pool(),
         convolution(noise, 1, 12, 5),
-        POOL,
-        linear(noise, 12 * 2 * 2, 20, true),
-        linear(noise, 20, 10, false),
+        pool(),
+        vec![
+            Op::Flatten,
+            linear(noise, 12 * 2 * 2, 20),
+            Op::Activation(Activation::Relu),
+        ],
+        vec![linear(noise, 20, 10)],
     ]
 }
 
-/// Writes every layer as its own segment.
+fn whole() -> SegmentFile {
+    write_segment(&sample::chain(image(), pieces().concat()).unwrap()).unwrap()
+}
+
+/// Writes every piece as its own segment.
 fn segments() -> Vec<SegmentFile> {
     let mut shape = image();
-    let write = |layer: &Layer| {
-        let segment = write_segment(shape, std::slice::from_ref(layer)).unwrap();
+    let write = |ops: Vec<Op>| {
+        let segment = write_segment(&sample::chain(shape, ops).unwrap()).unwrap();
         shape = segment.output;
         segment
     };
-    layers().iter().map(write).collect()
+    pieces().into_iter().map(write).collect()
 }
 
 fn load(input: Shape, segments: &[SegmentFile]) -> Network {
@@ -112,11 +99,10 @@ fn assert_close(got: &[f32], expected: &[f32], tolerance: f32) {
 
 #[test]
 fn tail_of_head_equals_the_uncut_network_at_every_split_point() {
-    let uncut = write_segment(image(), &layers()).unwrap();
-    let mut uncut = load(image(), &[uncut]);
+    let mut uncut = load(image(), &[whole()]);
     let segments = segments();
     for batch in [1, 3] {
-        let input = Noise(2).values(batch * image().values());
+        let input = Noise::new(2).values(batch * image().values());
         let expected = run(&mut uncut, batch, &input);
         for split in 0..=segments.len() {
             let mut head = load(image(), &segments[..split]);
@@ -129,8 +115,8 @@ fn tail_of_head_equals_the_uncut_network_at_every_split_point() {
 
 #[test]
 fn joined_segments_equal_one_segment() {
-    let input = Noise(3).values(image().values());
-    let mut uncut = load(image(), &[write_segment(image(), &layers()).unwrap()]);
+    let input = Noise::new(3).values(image().values());
+    let mut uncut = load(image(), &[whole()]);
     let mut joined = load(image(), &segments());
     assert_eq!(run(&mut joined, 1, &input), run(&mut uncut, 1, &input));
 }
@@ -138,7 +124,7 @@ fn joined_segments_equal_one_segment() {
 #[test]
 fn no_segments_are_the_identity() {
     let mut network = load(image(), &[]);
-    let input = Noise(4).values(2 * image().values());
+    let input = Noise::new(4).values(2 * image().values());
     assert_eq!(network.output(), image());
     assert_eq!(run(&mut network, 2, &input), input);
 }
@@ -146,116 +132,72 @@ fn no_segments_are_the_identity() {
 #[test]
 fn a_clone_runs_independently() {
     let mut network = load(image(), &segments());
-    let input = Noise(5).values(image().values());
+    let input = Noise::new(5).values(image().values());
     let expected = run(&mut network, 1, &input);
     let mut clone = network.clone();
     let got = std::thread::spawn(move || run(&mut clone, 1, &input)).join().unwrap();
     assert_eq!(got, expected);
 }
 
-#[test]
-fn convolution_equals_plain_loops() {
-    for (kernel, stride, padding) in [(3, 1, 1), (1, 1, 0), (5, 2, 2), (3, 2, 0)] {
-        let noise = &mut Noise(6);
-        let Layer::Convolution {
-            inputs,
-            outputs,
-            weight,
-            bias,
-            ..
-        } = convolution(noise, 5, 6, kernel)
-        else {
-            unreachable!()
-        };
-        let shape = Shape::new(5, 9, 7).unwrap();
-        let input = noise.values(shape.values());
-        let layer = Layer::Convolution {
-            inputs,
-            outputs,
-            kernel,
-            stride,
-            padding,
-            weight: weight.clone(),
-            bias: bias.clone(),
-            relu: true,
-        };
-        let segment = write_segment(shape, &[layer]).unwrap();
-        let output = segment.output;
-        let got = run(&mut load(shape, &[segment]), 1, &input);
-        let mut expected = Vec::new();
-        for o in 0..outputs {
-            for y in 0..output.height() {
-                for x in 0..output.width() {
-                    let mut sum = bias[o];
-                    for i in 0..inputs {
-                        for (ky, kx) in (0..kernel).flat_map(|ky| (0..kernel).map(move |kx| (ky, kx))) {
-                            let (row, column) = (
-                                (y * stride + ky).wrapping_sub(padding),
-                                (x * stride + kx).wrapping_sub(padding),
-                            );
-                            if row < shape.height() && column < shape.width() {
-                                sum += input[(i * shape.height() + row) * shape.width() + column]
-                                    * weight[((o * inputs + i) * kernel + ky) * kernel + kx];
-                            }
-                        }
-                    }
-                    expected.push(sum.max(0.0));
-                }
-            }
+/// The network with weights and biases that a segment holds exactly.
+fn rounded(graph: &Graph) -> Graph {
+    let folded = graph.folded().unwrap();
+    let mut nodes = folded.into_nodes();
+    for tensor in nodes.iter_mut().flat_map(|it| it.op.tensors_mut()) {
+        for value in tensor.values {
+            *value = (*value * 512.0).round() / 512.0;
         }
-        // Half precision has 11 significant bits; the inputs are below 1.
-        assert_close(&got, &expected, 2e-3);
+    }
+    Graph::new(graph.input(), nodes).unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn segments_of_every_operation_equal_plain_loops(seed in any::<u64>()) {
+        let graph = rounded(&sample::network(seed).unwrap());
+        let image = Noise::new(seed).values(graph.input().values());
+        let segment = write_segment(&graph).unwrap();
+        prop_assert_eq!((segment.output, segment.macs), (graph.output(), graph.macs()));
+        let expected = reference::run(&graph, &image);
+        let read = read_segments(graph.input(), [&segment.bytes[..]]).unwrap();
+        assert_close(&reference::run(&read, &image), &expected, 1e-4);
+        assert_close(&run(&mut load(graph.input(), &[segment]), 1, &image), &expected, 1e-4);
+    }
+
+    #[test]
+    fn tail_of_head_equals_the_uncut_network_of_every_operation(seed in any::<u64>()) {
+        let graph = sample::network(seed).unwrap();
+        let image = Noise::new(seed).values(graph.input().values());
+        let whole = run(&mut load(graph.input(), &[write_segment(&graph).unwrap()]), 1, &image);
+        for cut in graph.cut_points() {
+            let (head, tail) = graph.split_at(cut.node).unwrap();
+            let features = run(&mut load(graph.input(), &[write_segment(&head).unwrap()]), 1, &image);
+            let answer = run(&mut load(cut.shape, &[write_segment(&tail).unwrap()]), 1, &features);
+            // Weights that are folded together are rounded together.
+            assert_close(&answer, &whole, 5e-3);
+        }
     }
 }
 
 #[test]
-fn linear_equals_plain_loops() {
-    let noise = &mut Noise(7);
-    let Layer::Linear {
-        inputs,
-        outputs,
-        weight,
-        bias,
-        ..
-    } = linear(noise, 24, 5, false)
-    else {
-        unreachable!()
-    };
-    let shape = Shape::new(2, 3, 4).unwrap();
-    let input = noise.values(24);
-    let dot = |o: usize| (0..inputs).map(|i| weight[o * inputs + i] * input[i]).sum::<f32>() + bias[o];
-    let expected = (0..outputs).map(dot).collect::<Vec<_>>();
-    let segment = write_segment(
-        shape,
-        &[Layer::Linear {
-            inputs,
-            outputs,
-            weight,
-            bias,
-            relu: false,
-        }],
-    )
-    .unwrap();
-    assert_eq!((segment.macs, segment.output), (120, Shape::new(5, 1, 1).unwrap()));
-    assert_close(&run(&mut load(shape, &[segment]), 1, &input), &expected, 2e-3);
-}
-
-#[test]
 fn counts_multiply_accumulates() {
-    let noise = &mut Noise(8);
-    let segment = write_segment(image(), &[convolution(noise, 3, 4, 3), POOL]).unwrap();
+    let noise = &mut Noise::new(8);
+    let ops = [convolution(noise, 3, 4, 3), pool()].concat();
+    let segment = write_segment(&sample::chain(image(), ops).unwrap()).unwrap();
     assert_eq!(segment.macs, 4 * 16 * 16 * 3 * 9);
     assert_eq!(segment.output, Shape::new(4, 8, 8).unwrap());
 }
 
 #[test]
-fn same_layers_same_bytes() {
+fn the_same_network_gives_the_same_bytes() {
     assert_eq!(segments(), segments());
 }
 
 #[test]
 fn damage_is_refused_or_harmless() {
-    let segment = write_segment(image(), &layers()[..1]).unwrap();
+    let segment = segments().swap_remove(0);
     let load = |bytes: &[u8]| Network::load(image(), [bytes]);
     for end in 0..segment.bytes.len() {
         assert!(
@@ -263,7 +205,7 @@ fn damage_is_refused_or_harmless() {
             "prefix of {end} bytes"
         );
     }
-    let input = Noise(10).values(image().values());
+    let input = Noise::new(10).values(image().values());
     let expected = run(&mut load(&segment.bytes).unwrap(), 1, &input);
     for at in 0..segment.bytes.len() {
         let mut damaged = segment.bytes.clone();
@@ -295,46 +237,12 @@ fn refuses_inputs_of_the_wrong_length() {
 }
 
 #[test]
-fn refuses_layers_that_contradict_themselves() {
-    let noise = &mut Noise(9);
-    let check = |layer: Layer, message: &str| {
-        let error = write_segment(image(), &[POOL, layer]).unwrap_err().to_string();
-        assert!(error.contains("layer 1") && error.contains(message), "{error}");
-    };
-    check(convolution(noise, 4, 4, 3), "takes 4 inputs");
-    check(linear(noise, 10, 4, true), "takes 10 inputs");
-    check(Layer::MaxPool { kernel: 9, stride: 1 }, "does not fit");
-    check(Layer::MaxPool { kernel: 2, stride: 0 }, "does not fit");
-    let Layer::Linear {
-        inputs,
-        outputs,
-        mut weight,
-        bias,
-        relu,
-    } = linear(noise, 192, 4, true)
-    else {
+fn refuses_weights_that_16_bits_cannot_hold() {
+    let Op::Linear(mut it) = linear(&mut Noise::new(9), 768, 4) else {
         unreachable!()
     };
-    weight[3] = 1e6;
-    check(
-        Layer::Linear {
-            inputs,
-            outputs,
-            weight: weight.clone(),
-            bias: bias.clone(),
-            relu,
-        },
-        "1000000",
-    );
-    weight.pop();
-    check(
-        Layer::Linear {
-            inputs,
-            outputs,
-            weight,
-            bias,
-            relu,
-        },
-        "holds 767 values",
-    );
+    it.weight[3] = 1e6;
+    let network = sample::chain(image(), [Op::Flatten, Op::Linear(it)]).unwrap();
+    let error = write_segment(&network).unwrap_err().to_string();
+    assert!(error.contains("linear 1") && error.contains("1000000"), "{error}");
 }

@@ -1,15 +1,14 @@
 //! What tests and benchmarks of several crates share.
 //!
 //! [`toy`] makes a small series that knows its own answers; [`client`] asks an edge worker without a browser; [`simulator`] runs the selector
-//! on conditions that a [`trace`] tells; [`report`] holds what a measuring program found; [`link`] makes a connection slower; [`segments`] opens what a series
-//! ships, for other engines; [`series`] reads a series from its folder; [`pictures`] reads image folders; [`proxy`] starts the proxies of `deploy/`.
+//! on conditions that a [`trace`] tells; [`report`] holds what a measuring program found; [`link`] makes a connection slower; [`series`]
+//! reads a series from its folder; [`pictures`] reads image folders; [`proxy`] starts the proxies of `deploy/`.
 
 pub mod client;
 pub mod link;
 pub mod pictures;
 pub mod proxy;
 pub mod report;
-pub mod segments;
 pub mod series;
 pub mod simulator;
 pub mod toy;

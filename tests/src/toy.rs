@@ -14,7 +14,8 @@ use split_core::{
     top_classes,
     wire::ClassProbability,
 };
-use split_runtime::{Layer, Network, SegmentFile, write_onnx, write_segment};
+use split_graph::{Activation, Convolution, Graph, Linear, Op, Window, sample};
+use split_runtime::{Network, SegmentFile, write_onnx, write_segment};
 
 /// The operating point that sends the frame itself, as lossless WebP.
 pub const INPUT: u16 = 0;
@@ -27,8 +28,6 @@ pub const OUTPUT: u16 = 3;
 
 /// Side of a frame in pixels.
 const SIDE: usize = 32;
-/// Halves both sides.
-const POOL: Layer = Layer::MaxPool { kernel: 2, stride: 2 };
 /// Bits of a feature on the wire.
 const BITS: u8 = 4;
 
@@ -70,7 +69,7 @@ pub struct Toy {
     pub manifest: Manifest,
     /// The manifest file.
     pub json: Vec<u8>,
-    segments: Vec<Vec<Layer>>,
+    segments: Vec<Vec<Op>>,
     files: Vec<SegmentFile>,
 }
 
@@ -81,14 +80,9 @@ impl Toy {
         let width = recipe.width;
         let quarter = SIDE / 4;
         let segments = vec![
-            vec![noise.convolution(3, 4), POOL],
-            vec![
-                noise.convolution(4, width),
-                noise.convolution(width, width),
-                noise.convolution(width, 4),
-                POOL,
-            ],
-            vec![noise.classifier(4 * quarter * quarter)],
+            noise.block(3, &[4]),
+            noise.block(4, &[width, width, 4]),
+            noise.classifier(4 * quarter * quarter),
         ];
         Self::of(recipe.name, segments)
     }
@@ -109,20 +103,20 @@ impl Toy {
         }
         let mut noise = Noise(1);
         let mut inputs = 3;
-        let mut block = |widths: &Vec<usize>| {
-            let convolution = |outputs: &usize| noise.convolution(std::mem::replace(&mut inputs, *outputs), *outputs);
-            widths.iter().map(convolution).chain([POOL]).collect()
-        };
-        let mut segments: Vec<Vec<Layer>> = blocks.iter().map(&mut block).collect();
-        segments.push(vec![noise.classifier(inputs)]);
+        let mut segments = Vec::new();
+        for widths in blocks {
+            segments.push(noise.block(inputs, &widths));
+            inputs = widths.last().copied().unwrap_or(inputs);
+        }
+        segments.push(noise.classifier(inputs));
         Self::of("vgg16", segments)
     }
 
-    fn of(name: &str, segments: Vec<Vec<Layer>>) -> Result<Self> {
+    fn of(name: &str, segments: Vec<Vec<Op>>) -> Result<Self> {
         let mut shape = Shape::new(3, SIDE, SIDE)?;
         let mut files = Vec::new();
-        for layers in &segments {
-            let file = write_segment(shape, layers)?;
+        for ops in &segments {
+            let file = write_segment(&network(shape, ops)?)?;
             shape = file.output;
             files.push(file);
         }
@@ -213,7 +207,7 @@ impl Toy {
     /// The tail of an operating point as an ONNX file, for other engines.
     pub fn tail_onnx(&self, point: u16) -> Result<Vec<u8>> {
         let (shape, _) = self.point(point)?;
-        Ok(write_onnx(shape, &self.segments[usize::from(point)..].concat())?.bytes)
+        Ok(write_onnx(&network(shape, &self.segments[usize::from(point)..].concat())?).bytes)
     }
 
     /// Features as they cross the link at an operating point, before the codec.
@@ -346,28 +340,38 @@ impl Noise {
         (0..outputs * inputs).map(|_| (self.value() - 0.5) * scale).collect()
     }
 
-    fn classifier(&mut self, inputs: usize) -> Layer {
-        Layer::Linear {
+    fn classifier(&mut self, inputs: usize) -> Vec<Op> {
+        let linear = Linear {
             inputs,
             outputs: 5,
             weight: self.weights(5, inputs),
-            bias: vec![0.0; 5],
-            relu: false,
-        }
+            bias: Some(vec![0.0; 5]),
+        };
+        vec![Op::Flatten, Op::Linear(linear)]
     }
 
-    fn convolution(&mut self, inputs: usize, outputs: usize) -> Layer {
-        Layer::Convolution {
-            inputs,
-            outputs,
-            kernel: 3,
-            stride: 1,
-            padding: 1,
-            weight: self.weights(outputs, inputs * 9),
-            bias: vec![0.1; outputs],
-            relu: true,
+    /// 3×3 convolutions with so many outputs, each with a ReLU, and a pool that halves both sides.
+    fn block(&mut self, mut inputs: usize, widths: &[usize]) -> Vec<Op> {
+        let mut ops = Vec::new();
+        for &outputs in widths {
+            ops.push(Op::Convolution(Convolution {
+                inputs,
+                outputs,
+                groups: 1,
+                window: Window::square(3, 1, 1),
+                weight: self.weights(outputs, inputs * 9),
+                bias: Some(vec![0.1; outputs]),
+            }));
+            ops.push(Op::Activation(Activation::Relu));
+            inputs = outputs;
         }
+        ops.push(Op::MaxPool(Window::square(2, 2, 0)));
+        ops
     }
+}
+
+fn network(input: Shape, ops: &[Op]) -> Result<Graph> {
+    Ok(sample::chain(input, ops.iter().cloned())?)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use serde_json::Value;
 const ARCHITECTURE_LINES: usize = 150;
 
 /// Dependencies that only these packages may name, tests aside.
-const KEEPERS: [(&str, &[&str]); 13] = [
+const KEEPERS: [(&str, &[&str]); 15] = [
     ("tract-core", &["split-runtime"]),
     ("tract-nnef", &["split-runtime"]),
     ("wasm-bindgen", &["wasm-client"]),
@@ -26,6 +26,8 @@ const KEEPERS: [(&str, &[&str]); 13] = [
     ("tokio", &["edge-worker", "split-tests"]),
     ("burn", &["trainer"]),
     ("gemm", &["split-train"]),
+    ("prost", &["trainer"]),
+    ("pytorch-reader", &["trainer"]),
     ("postcard", &["split-core"]),
     ("constriction", &["split-core"]),
 ];

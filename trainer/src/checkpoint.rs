@@ -11,7 +11,7 @@ use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
 use crate::augment;
 use crate::files;
-use crate::network::{BATCH_NORM_EPSILON, Description, KERNEL, LayerSpec, NetworkError};
+use crate::network::{Description, KERNEL, LayerSpec, NetworkError};
 
 /// Key of the description in the header's metadata.
 const DESCRIPTION: &str = "description";
@@ -105,38 +105,6 @@ pub struct NamedTensor {
 pub struct Checkpoint {
     description: Description,
     tensors: BTreeMap<String, NamedTensor>,
-}
-
-/// One layer ready for inference: batch norm folded into the convolution.
-#[derive(Clone, Debug, PartialEq)]
-pub enum FoldedLayer {
-    /// 3×3 convolution (stride 1, padding 1) and ReLU.
-    Convolution {
-        /// Input channels, I.
-        inputs: usize,
-        /// Output channels, O.
-        outputs: usize,
-        /// `[O, I, 3, 3]`.
-        weight: Vec<f32>,
-        /// `[O]`.
-        bias: Vec<f32>,
-    },
-    /// 2×2 max pool with stride 2.
-    Pool {
-        /// Split point after it.
-        split: String,
-    },
-    /// The classifier, without ReLU.
-    Linear {
-        /// Input values, I.
-        inputs: usize,
-        /// Classes, O.
-        outputs: usize,
-        /// `[O, I]`.
-        weight: Vec<f32>,
-        /// `[O]`.
-        bias: Vec<f32>,
-    },
 }
 
 /// Names and shapes of the tensors that a network needs.
@@ -253,60 +221,10 @@ impl Checkpoint {
         Self::new(description, tensors).map_err(|error| unfit(path, error))
     }
 
-    /// Reads PyTorch's tensors as the network described, such as a `state_dict` saved as safetensors.
-    pub fn import(path: &Path, description: Description) -> Result<Self, CheckpointError> {
-        Self::new(description, read(path)?.1).map_err(|error| unfit(path, error))
-    }
-
     /// Writes the checkpoint beside `path` and renames it, so that a file of that name is always whole.
     pub fn save(&self, path: &Path) -> Result<(), CheckpointError> {
         let description = serde_json::to_string(&self.description).map_err(|error| format_error(path, &error))?;
         save_tensors(path, &self.tensors, [(DESCRIPTION.to_owned(), description)].into())
-    }
-
-    /// The layers for inference, in order, each batch norm folded into the convolution before it.
-    pub fn fold(&self) -> Result<Vec<FoldedLayer>, CheckpointError> {
-        let layers = self.description.layers()?.into_iter().map(|layer| {
-            Ok(match layer {
-                LayerSpec::Convolution {
-                    position,
-                    inputs,
-                    outputs,
-                    ..
-                } => {
-                    let (weight, bias) = self.folded(position)?;
-                    FoldedLayer::Convolution {
-                        inputs,
-                        outputs,
-                        weight,
-                        bias,
-                    }
-                }
-                LayerSpec::Pool { split, .. } => FoldedLayer::Pool { split },
-                LayerSpec::Linear { inputs, outputs } => FoldedLayer::Linear {
-                    inputs,
-                    outputs,
-                    weight: self.tensor("classifier.weight")?.values.clone(),
-                    bias: self.tensor("classifier.bias")?.values.clone(),
-                },
-            })
-        });
-        layers.collect()
-    }
-
-    fn folded(&self, position: usize) -> Result<(Vec<f32>, Vec<f32>), CheckpointError> {
-        let norm = |part: &str| self.tensor(&format!("features.{}.{part}", position + 1));
-        let (scale, shift) = (&norm("weight")?.values, &norm("bias")?.values);
-        let (mean, variance) = (&norm("running_mean")?.values, &norm("running_var")?.values);
-        let mut weight = self.tensor(&format!("features.{position}.weight"))?.values.clone();
-        let per_filter = weight.len() / scale.len();
-        let mut bias = Vec::with_capacity(scale.len());
-        for (filter, values) in weight.chunks_exact_mut(per_filter).enumerate() {
-            let factor = scale[filter] / (variance[filter] + BATCH_NORM_EPSILON).sqrt();
-            values.iter_mut().for_each(|value| *value *= factor);
-            bias.push(shift[filter] - mean[filter] * factor);
-        }
-        Ok((weight, bias))
     }
 }
 

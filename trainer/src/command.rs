@@ -89,11 +89,20 @@ pub struct Train {
 
 /// How pictures of other proportions fill the input.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum FitName {
+pub enum FitName {
     /// Scaled until they cover it, cut to their middle.
     Cover,
     /// Scaled until they lie in it, with the background beside them.
     Letterbox,
+}
+
+impl From<FitName> for Fit {
+    fn from(name: FitName) -> Self {
+        match name {
+            FitName::Cover => Self::Cover,
+            FitName::Letterbox => Self::Letterbox,
+        }
+    }
 }
 
 /// The two steps.
@@ -154,10 +163,7 @@ impl Train {
             },
             classes: data::classes(&self.learning.source.data)?,
             preparation: Preparation {
-                fit: match self.fit {
-                    FitName::Cover => Fit::Cover,
-                    FitName::Letterbox => Fit::Letterbox,
-                },
+                fit: self.fit.into(),
                 background: [self.background[0], self.background[1], self.background[2]],
             },
             parent: self.parent,

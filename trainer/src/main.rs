@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use trainer::{benchmark, command, import, quick, series};
+use trainer::{benchmark, command, import, inspect, quick, series};
 
 /// Trains networks, prunes them in two steps for split inference, and makes a series of them.
 #[derive(Parser)]
@@ -18,10 +18,12 @@ enum Command {
     /// Make a series of a folder of pictures: train, prune, calibrate and measure with settings that suit them.
     #[command(after_help = quick::EXAMPLES)]
     Quick(quick::Arguments),
-    /// Make a checkpoint of PyTorch's weights.
+    /// Make a checkpoint of a network from PyTorch, timm or an ONNX file.
     Import(import::Arguments),
     #[command(flatten)]
     Learn(command::Command),
+    #[command(flatten)]
+    Inspect(inspect::Command),
     #[command(flatten)]
     Series(series::Command),
     /// Measure the speed of training, for the project's own benchmark.
@@ -44,6 +46,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Quick(arguments) => quick::run(&arguments),
         Command::Import(arguments) => import::run(&arguments),
         Command::Learn(command) => command.run(),
+        Command::Inspect(command) => command.run(),
         Command::Series(command) => command.run(),
         Command::Benchmark(arguments) => benchmark::run(&arguments),
     }

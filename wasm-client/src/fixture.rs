@@ -10,7 +10,8 @@ use split_core::{
         Source, Split, Unpruned, Variant,
     },
 };
-use split_runtime::{Layer, Network, SegmentFile, write_segment};
+use split_graph::{Activation, Convolution, Linear, Op, Window, sample};
+use split_runtime::{Network, SegmentFile, write_segment};
 
 use crate::device::Device;
 
@@ -30,31 +31,28 @@ pub struct Series {
 /// Features that the codec keeps exactly: a head whose features are multiples of the quantiser's step.
 pub fn series() -> Series {
     let input = Shape::new(3, 4, 4).unwrap();
-    let pool = write_segment(
-        input,
-        &[
-            Layer::Convolution {
-                inputs: 3,
-                outputs: 2,
-                kernel: 1,
-                stride: 1,
-                padding: 0,
-                weight: vec![1.0, 0.0, 0.0, 0.0, 1.0, 1.0],
-                bias: vec![0.0; 2],
-                relu: true,
-            },
-            Layer::MaxPool { kernel: 2, stride: 2 },
-        ],
-    )
-    .unwrap();
-    let linear = Layer::Linear {
+    let convolution = Convolution {
+        inputs: 3,
+        outputs: 2,
+        groups: 1,
+        window: Window::point(),
+        weight: vec![1.0, 0.0, 0.0, 0.0, 1.0, 1.0],
+        bias: None,
+    };
+    let head = [
+        Op::Convolution(convolution),
+        Op::Activation(Activation::Relu),
+        Op::MaxPool(Window::square(2, 2, 0)),
+    ];
+    let pool = write_segment(&sample::chain(input, head).unwrap()).unwrap();
+    let linear = Linear {
         inputs: 8,
         outputs: 3,
         weight: (0..24).map(|it| ((it * 7 % 11) as f32 - 5.0) / 8.0).collect(),
-        bias: vec![0.5, 0.0, -0.5],
-        relu: false,
+        bias: Some(vec![0.5, 0.0, -0.5]),
     };
-    let classifier = write_segment(pool.output, &[linear]).unwrap();
+    let tail = sample::chain(pool.output, [Op::Flatten, Op::Linear(linear)]).unwrap();
+    let classifier = write_segment(&tail).unwrap();
     let segments = [pool, classifier];
     let (codec, json) = CodecFile::of(&FeatureCodecSpec {
         bits: 4,

@@ -2,11 +2,11 @@
 
 use fearless_simd::Level;
 use split_core::Shape;
-use split_graph::Graph;
+use split_graph::{Activation, Convolution, Graph, Linear, Op, Window, sample};
 
 use super::Engine;
 use crate::stack::Stack;
-use crate::{Layer, Network, write_segment};
+use crate::{Network, write_segment};
 
 /// Reproducible values in [-1, 1).
 fn noise(n: usize, seed: u64) -> Vec<f32> {
@@ -20,23 +20,23 @@ fn noise(n: usize, seed: u64) -> Vec<f32> {
     (0..n).map(|_| next()).collect()
 }
 
-fn convolution([inputs, outputs, kernel]: [usize; 3], stride: usize, padding: usize, relu: bool) -> Layer {
+fn convolution([inputs, outputs, kernel]: [usize; 3], stride: usize, padding: usize, relu: bool) -> Vec<Op> {
     let scale = (3.0 / (inputs * kernel * kernel) as f32).sqrt();
     let weight = noise(outputs * inputs * kernel * kernel, outputs as u64);
-    Layer::Convolution {
+    let convolution = Op::Convolution(Convolution {
         inputs,
         outputs,
-        kernel,
-        stride,
-        padding,
+        groups: 1,
+        window: Window::square(kernel, stride, padding),
         weight: weight.iter().map(|it| it * scale).collect(),
-        bias: noise(outputs, 7),
-        relu,
-    }
+        bias: Some(noise(outputs, 7)),
+    });
+    let relu = relu.then_some(Op::Activation(Activation::Relu));
+    [convolution].into_iter().chain(relu).collect()
 }
 
-fn pool(kernel: usize, stride: usize) -> Layer {
-    Layer::MaxPool { kernel, stride }
+fn pool(kernel: usize, stride: usize) -> Vec<Op> {
+    vec![Op::MaxPool(Window::square(kernel, stride, 0))]
 }
 
 /// Every kind of vector that this processor has.
@@ -50,8 +50,8 @@ fn levels() -> Vec<Level> {
 }
 
 /// Compares both engines; the first one has to be the stack.
-fn compare(input: Shape, layers: &[Layer]) {
-    let segment = write_segment(input, layers).unwrap();
+fn compare(input: Shape, layers: &[Vec<Op>]) {
+    let segment = write_segment(&sample::chain(input, layers.concat()).unwrap()).unwrap();
     let load = |level: Option<Level>, together| {
         let prepare = |graph: &Graph| {
             level.map(|level| match together {
@@ -134,13 +134,15 @@ fn a_whole_network_equals_tracts() {
         convolution([24, 7, 3], 1, 1, true),
         convolution([7, 40, 3], 1, 1, true),
         pool(2, 2),
-        Layer::Linear {
-            inputs: 40 * 2 * 4,
-            outputs: 10,
-            weight: noise(40 * 2 * 4 * 10, 3).iter().map(|it| it * 0.05).collect(),
-            bias: noise(10, 4),
-            relu: false,
-        },
+        vec![
+            Op::Flatten,
+            Op::Linear(Linear {
+                inputs: 40 * 2 * 4,
+                outputs: 10,
+                weight: noise(40 * 2 * 4 * 10, 3).iter().map(|it| it * 0.05).collect(),
+                bias: Some(noise(10, 4)),
+            }),
+        ],
     ];
     compare(Shape::new(3, 16, 32).unwrap(), &layers);
 }

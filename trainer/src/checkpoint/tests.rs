@@ -118,5 +118,5 @@ fn pytorchs_counters_are_no_tensors_of_the_network() {
         tensors["classifier.bias"].clone(),
     );
     let (_dir, path) = saved(&tensors, toy.description());
-    assert_eq!(Checkpoint::import(&path, toy.description().clone()).unwrap(), toy);
+    assert_eq!(Checkpoint::load(&path).unwrap(), toy);
 }

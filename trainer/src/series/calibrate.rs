@@ -19,7 +19,7 @@ use split_core::codec::{FeatureCodec, FeatureCodecSpec, Tables, calibrate};
 use split_core::manifest::{Codec, CodecFile, ImageFormat, OperatingPoint, Split, Variant};
 
 use super::measure::{Coding, Measured, Setting, features, measure};
-use super::quantizer;
+use super::quantizer::Quantizer;
 use super::store::Series;
 use crate::data::{DataSource, Dataset, Reader, Subset};
 use crate::progress::bar;
@@ -133,7 +133,7 @@ fn calibrate_variant(series: &Series, variant: &Variant, images: &Images) -> any
             bits, steps, centres, ..
         } = series.codec(codec)?;
         let features = Features::of(series, variant, split, &images.train)?;
-        let coding = Coding::Features(features.fit(bits, steps, centres)?);
+        let coding = Coding::Features(features.fit(Quantizer { bits, steps, centres })?);
         return measured(series, variant, split, vec![coding], &images.test);
     }
     // The accuracy of the uncut variant that the manifest has is that on the test images.
@@ -154,7 +154,7 @@ fn calibrate_variant(series: &Series, variant: &Variant, images: &Images) -> any
     for (name, _) in places.filter(|it| it.1.is_some()) {
         let split = Split::At(name.clone());
         let features = Features::of(series, variant, &split, &images.train)?;
-        let fit = |(bits, steps)| features.fit(bits, steps, Vec::new()).map(Coding::Features);
+        let fit = |it| features.fit(it).map(Coding::Features);
         let quantizers = search(series, variant, &split, &images.validation.thinned(SEARCH_IMAGES))?;
         let codings = quantizers.into_par_iter().map(fit).collect::<anyhow::Result<_>>()?;
         points.extend(best(series, variant, &split, codings, images, least)?);
@@ -189,15 +189,15 @@ fn trained_quantizer<'a>(series: &'a Series, variant: &Variant) -> Option<(&'a S
     }
 }
 
-/// Bits and steps of the quantisers on the hull of bytes against task loss.
-fn search(series: &Series, variant: &Variant, split: &Split, data: &Dataset) -> anyhow::Result<Vec<(u8, Vec<f32>)>> {
+/// The quantisers on the hull of bytes against task loss.
+fn search(series: &Series, variant: &Variant, split: &Split, data: &Dataset) -> anyhow::Result<Vec<Quantizer>> {
     let features = Features::of(series, variant, split, data)?;
     let mut quantizers = Vec::new();
     for bits in WIDTHS {
-        let steps = features.steps(bits);
-        quantizers.extend(FACTORS.map(|factor| (bits, steps.iter().map(|it| it * factor).collect::<Vec<f32>>())));
+        let quantizer = features.quantizer(bits);
+        quantizers.extend(FACTORS.map(|factor| quantizer.widened(factor)));
     }
-    let fit = |(bits, steps): &(u8, Vec<f32>)| features.fit(*bits, steps.clone(), Vec::new()).map(Coding::Features);
+    let fit = |it: &Quantizer| features.fit(it.clone()).map(Coding::Features);
     let codings = quantizers.par_iter().map(fit).collect::<anyhow::Result<Vec<_>>>()?;
     let found: Vec<(f64, f64)> = run_all(series, variant, split, &codings, data, "searching")?
         .iter()
@@ -320,12 +320,13 @@ impl Features {
         })
     }
 
-    fn steps(&self, bits: u8) -> Vec<f32> {
-        quantizer::steps(&self.values, self.shape.channels(), self.shape.positions(), bits)
+    fn quantizer(&self, bits: u8) -> Quantizer {
+        Quantizer::of(&self.values, self.shape.channels(), self.shape.positions(), bits)
     }
 
     /// Fits predictors and probability tables to these features under a quantiser.
-    fn fit(&self, bits: u8, steps: Vec<f32>, centres: Vec<f32>) -> anyhow::Result<FeatureCodecSpec> {
+    fn fit(&self, quantizer: Quantizer) -> anyhow::Result<FeatureCodecSpec> {
+        let Quantizer { bits, steps, centres } = quantizer;
         let mut spec = FeatureCodecSpec {
             bits,
             steps,

@@ -3,11 +3,11 @@
 //! A boundary lies at every split point and before the layer in front of it. Step 2 prunes only that layer, so two variants of one
 //! parent differ in the segment of that layer and in those behind it, and share all before.
 
-use anyhow::Context;
-use split_core::Shape;
-use split_runtime::{Layer, SegmentFile, write_segment};
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::checkpoint::{Checkpoint, FoldedLayer};
+use anyhow::{Context, bail};
+use split_graph::{Convolution, CutPoint, Graph, Op, Source, Window};
+use split_runtime::{SegmentFile, write_segment};
 
 /// Names of split points, and how many segments lie before each.
 pub type SplitPoints = Vec<(String, usize)>;
@@ -15,153 +15,203 @@ pub type SplitPoints = Vec<(String, usize)>;
 /// A network in pieces.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pieces {
-    /// Layers of each segment, front to back.
-    pub layers: Vec<Vec<Layer>>,
+    /// The segments, front to back.
+    pub segments: Vec<Graph>,
     /// Where they can be cut.
     pub split_points: SplitPoints,
 }
 
-/// Cuts the folded layers of a checkpoint.
-pub fn cut(layers: &[FoldedLayer]) -> Pieces {
-    let pools: Vec<(usize, &str)> = layers
-        .iter()
-        .enumerate()
-        .filter_map(|(at, layer)| {
-            if let FoldedLayer::Pool { split } = layer {
-                Some((at, split.as_str()))
-            } else {
-                None
+/// The split points of a network, unless others are asked for: for every size of map that is smaller than the input, the cut point with the
+/// least to send, the first of several.
+pub fn usual_splits(graph: &Graph) -> Vec<String> {
+    let mut least: BTreeMap<std::cmp::Reverse<usize>, CutPoint> = BTreeMap::new();
+    for point in graph.cut_points() {
+        let positions = point.shape.positions();
+        if positions < graph.input().positions() && !(positions == 1 && is_vector(graph, &point)) {
+            let best = least
+                .entry(std::cmp::Reverse(positions))
+                .or_insert_with(|| point.clone());
+            if point.shape.values() < best.shape.values() {
+                *best = point;
             }
-        })
-        .collect();
-    // A pool follows the layer that step 2 prunes: the segment of pool `at` starts at `at − 1` and ends behind the pool.
-    let mut boundaries: Vec<usize> = pools
+        }
+    }
+    let mut points: Vec<CutPoint> = least.into_values().collect();
+    points.sort_by_key(|it| it.node);
+    points.into_iter().map(|it| it.name).collect()
+}
+
+/// Whether the tensor comes from a layer of the classifier.
+fn is_vector(graph: &Graph, point: &CutPoint) -> bool {
+    let before = &graph.nodes()[..=point.node];
+    before
         .iter()
-        .flat_map(|&(at, _)| [at.saturating_sub(1), at + 1])
-        .collect();
-    boundaries.extend([0, layers.len()]);
-    boundaries.sort_unstable();
-    boundaries.dedup();
-    let segments_before = |layer: usize| boundaries.partition_point(|it| *it < layer);
-    Pieces {
-        layers: boundaries
-            .windows(2)
-            .map(|it| layers[it[0]..it[1]].iter().map(convert).collect())
-            .collect(),
-        split_points: pools
-            .iter()
-            .map(|&(at, split)| (split.to_owned(), segments_before(at + 1)))
-            .collect(),
-    }
+        .any(|it| matches!(it.op, Op::Flatten | Op::GlobalAveragePool))
 }
 
-/// Writes a checkpoint's segments. Names the segment that cannot be written.
-pub fn write(checkpoint: &Checkpoint) -> anyhow::Result<(Vec<SegmentFile>, SplitPoints)> {
-    let Pieces { layers, split_points } = cut(&checkpoint.fold()?);
-    let mut shape = Shape::try_from(checkpoint.description().input)?;
-    let mut files = Vec::with_capacity(layers.len());
-    for (number, layers) in layers.iter().enumerate() {
-        let file = write_segment(shape, layers).with_context(|| format!("segment {number}"))?;
-        shape = file.output;
-        files.push(file);
+/// Cuts a network at these split points. Names the first that is none of its cut points.
+pub fn cut(graph: &Graph, splits: &[String]) -> anyhow::Result<Pieces> {
+    let mut at = Vec::new();
+    for split in splits {
+        match graph.cut_point(split) {
+            Some(point) => at.push((split.clone(), point.node)),
+            None => {
+                let known: Vec<String> = graph.cut_points().into_iter().map(|it| it.name).collect();
+                bail!("the network cannot be cut at `{split}`; it can at {}", known.join(", "));
+            }
+        }
     }
+    at.sort_by_key(|it| it.1);
+    let before = at.iter().filter_map(|it| before_last_layer(graph, it.1));
+    let boundaries: BTreeSet<usize> = before.chain(at.iter().map(|it| it.1)).collect();
+    let segments = graph
+        .pieces(boundaries.iter().copied())
+        .context("a boundary that is no cut point")?;
+    let segments_before = |node: usize| boundaries.range(..=node).count();
+    Ok(Pieces {
+        segments,
+        split_points: at
+            .into_iter()
+            .map(|(name, node)| (name, segments_before(node)))
+            .collect(),
+    })
+}
+
+/// The node before the layer whose channels cross at a cut point, where the network can be cut as well. `None` where the tensor there is made by
+/// several layers, as a residual stream is, or by the first one.
+fn before_last_layer(graph: &Graph, cut: usize) -> Option<usize> {
+    let input = |node: usize| match graph.nodes()[node].inputs[..] {
+        [Source::Node(it)] => Some(it),
+        _ => None,
+    };
+    let mut node = cut;
+    while graph.nodes()[node].op.is_pointwise()
+        || matches!(graph.nodes()[node].op, Op::MaxPool(_) | Op::AveragePool { .. })
+    {
+        node = input(node)?;
+    }
+    let Op::Convolution(it) = &graph.nodes()[node].op else {
+        return None;
+    };
+    let mut before = input(node)?;
+    // The 1×1 convolution of a bottleneck becomes one with a convolution right before it.
+    if is_point(it) {
+        let linear = match &graph.nodes()[before].op {
+            Op::BatchNorm(_) => input(before)?,
+            _ => before,
+        };
+        if matches!(&graph.nodes()[linear].op, Op::Convolution(it) if it.groups == 1)
+            && graph.consumers()[linear].len() == 1
+        {
+            before = input(linear)?;
+        }
+    }
+    graph.split_at(before).map(|_| before)
+}
+
+fn is_point(it: &Convolution) -> bool {
+    it.groups == 1 && it.window == Window::point()
+}
+
+/// Writes a network's segments. Names the segment that cannot be written.
+pub fn write(graph: &Graph, splits: &[String]) -> anyhow::Result<(Vec<SegmentFile>, SplitPoints)> {
+    let Pieces { segments, split_points } = cut(graph, splits)?;
+    let write = |(number, it): (usize, &Graph)| write_segment(it).with_context(|| format!("segment {number}"));
+    let files = segments.iter().enumerate().map(write).collect::<anyhow::Result<_>>()?;
     Ok((files, split_points))
-}
-
-fn convert(layer: &FoldedLayer) -> Layer {
-    match layer {
-        FoldedLayer::Convolution {
-            inputs,
-            outputs,
-            weight,
-            bias,
-        } => Layer::Convolution {
-            inputs: *inputs,
-            outputs: *outputs,
-            kernel: 3,
-            stride: 1,
-            padding: 1,
-            weight: weight.clone(),
-            bias: bias.clone(),
-            relu: true,
-        },
-        FoldedLayer::Pool { .. } => Layer::MaxPool { kernel: 2, stride: 2 },
-        FoldedLayer::Linear {
-            inputs,
-            outputs,
-            weight,
-            bias,
-        } => Layer::Linear {
-            inputs: *inputs,
-            outputs: *outputs,
-            weight: weight.clone(),
-            bias: bias.clone(),
-            relu: false,
-        },
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
+    use split_core::Shape;
+    use split_graph::{Architecture, Bottleneck, fill, sample};
+
     use super::*;
 
-    fn convolution() -> FoldedLayer {
-        FoldedLayer::Convolution {
-            inputs: 1,
-            outputs: 1,
-            weight: vec![0.0; 9],
-            bias: vec![0.0],
-        }
+    fn network(architecture: Architecture, side: usize) -> Graph {
+        let input = Shape::new(3, side, side).unwrap();
+        let mut nodes = architecture.nodes(input, 3).unwrap();
+        let mut noise = sample::Noise::new(1);
+        fill(&mut nodes, |name, shape| {
+            Ok::<_, Infallible>(sample::values(&mut noise, name, shape))
+        })
+        .unwrap();
+        Graph::new(input, nodes).unwrap()
     }
 
-    fn pool(split: &str) -> FoldedLayer {
-        FoldedLayer::Pool { split: split.into() }
-    }
-
-    fn check(layers: &[FoldedLayer], lengths: &[usize], segments_before_splits: &[usize]) {
-        let pieces = cut(layers);
-        assert_eq!(pieces.layers.iter().map(Vec::len).collect::<Vec<_>>(), lengths);
-        assert_eq!(
-            pieces.split_points.iter().map(|it| it.1).collect::<Vec<_>>(),
-            segments_before_splits
-        );
+    fn check(graph: &Graph, splits: &[&str], first_nodes: &[&str], segments_before_splits: &[usize]) {
+        let splits: Vec<String> = splits.iter().map(|it| (*it).to_owned()).collect();
+        let pieces = cut(graph, &splits).unwrap();
+        let first: Vec<&str> = pieces.segments.iter().map(|it| it.nodes()[0].name.as_str()).collect();
+        assert_eq!(first, first_nodes);
+        let before: Vec<usize> = pieces.split_points.iter().map(|it| it.1).collect();
+        assert_eq!(before, segments_before_splits);
     }
 
     #[test]
     fn the_layer_before_a_split_point_is_a_segment_with_its_pool() {
-        let linear = FoldedLayer::Linear {
-            inputs: 1,
-            outputs: 1,
-            weight: vec![0.0],
-            bias: vec![0.0],
-        };
+        let graph = network(Architecture::Vgg16, 32);
         check(
-            &[
-                convolution(),
-                convolution(),
-                pool("pool1"),
-                convolution(),
-                convolution(),
-                pool("pool2"),
-                linear,
-            ],
-            &[1, 2, 1, 2, 1],
+            &graph,
+            &["pool1", "pool3"],
+            &["features.0", "features.3", "features.7", "features.20", "features.24"],
             &[2, 4],
         );
     }
 
     #[test]
     fn boundaries_that_coincide_are_one() {
+        let graph = network(Architecture::AlexNet, 16);
         check(
-            &[
-                convolution(),
-                pool("pool1"),
-                convolution(),
-                pool("pool2"),
-                convolution(),
-            ],
-            &[2, 2, 1],
+            &graph,
+            &["pool1", "pool2"],
+            &["features.0", "features.4", "features.8"],
             &[1, 2],
         );
+    }
+
+    #[test]
+    fn a_bottleneck_begins_a_segment_that_its_parent_ends_with() {
+        let graph = network(Architecture::ResNet18, 32);
+        check(&graph, &["layer2.0"], &["conv1", "layer2.1.conv1"], &[1]);
+        let cut = graph.cut_point("layer2.0").unwrap();
+        let narrow = graph.with_bottleneck(cut.node, &Bottleneck::identity(128)).unwrap();
+        check(
+            &narrow,
+            &["layer2.0"],
+            &["conv1", "layer2.0.encode", "decode.layer2.0"],
+            &[2],
+        );
+        let graph = network(Architecture::MobileNetV2, 32);
+        check(
+            &graph,
+            &["features.2"],
+            &["features.0.0", "features.2.conv.2", "features.3.conv.0.0"],
+            &[2],
+        );
+        let cut = graph.cut_point("features.2").unwrap();
+        let narrow = graph.with_bottleneck(cut.node, &Bottleneck::identity(24)).unwrap();
+        check(
+            &narrow,
+            &["features.2"],
+            &["features.0.0", "features.2.conv.2", "decode.features.2"],
+            &[2],
+        );
+    }
+
+    #[test]
+    fn the_usual_split_points_send_least_at_each_size() {
+        assert_eq!(
+            usual_splits(&network(Architecture::Vgg16, 32)),
+            ["pool1", "pool2", "pool3", "pool4", "pool5"]
+        );
+        assert_eq!(
+            usual_splits(&network(Architecture::EfficientNetLite0, 224)),
+            ["blocks.0", "blocks.1.0", "blocks.2.0", "blocks.3.0", "blocks.5.0"]
+        );
+        let error = cut(&network(Architecture::AlexNet, 16), &["pool9".into()]).unwrap_err();
+        assert!(error.to_string().contains("pool1, "), "{error}");
     }
 }

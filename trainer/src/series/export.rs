@@ -1,5 +1,6 @@
 //! `trainer export`: checkpoints to a series.
 
+use std::convert::Infallible;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -11,12 +12,14 @@ use split_core::manifest::{
     Input, MANIFEST_FORMAT, Manifest, MeasuredOn, OperatingPoint, Source, Split, Unpruned, Variant, check_series_name,
 };
 
+use split_graph::{Architecture, Graph, Op, fill};
+
 use super::cut;
 use super::measure::{Coding, Setting, measure, uncut_accuracy};
 use super::store::{Series, shared_trunk, store_segments};
 use super::timing;
-use crate::checkpoint::Checkpoint;
 use crate::data::{DataSource, Dataset, Reader, Subset};
+use crate::graph_checkpoint::GraphCheckpoint;
 use crate::network::{Description, FeatureQuantizer};
 use crate::progress::bar;
 
@@ -44,6 +47,10 @@ pub struct Arguments {
     /// The notice that a licence demands of whoever shows or passes on the series, if one does.
     #[arg(long, default_value = "")]
     notice: String,
+    /// Where the network can be split, such as layer2.1 (`trainer describe` lists the cut points). May be given again; if not given, one cut
+    /// point for every size of map, the one with the least to send.
+    #[arg(long = "split")]
+    splits: Vec<String>,
     /// Also write ONNX files into this folder: each whole variant, and a head and a tail for every split point.
     #[arg(long)]
     onnx: Option<PathBuf>,
@@ -60,6 +67,7 @@ impl Arguments {
             data_name: None,
             origin: String::new(),
             notice: String::new(),
+            splits: Vec::new(),
             onnx: None,
         }
     }
@@ -78,7 +86,13 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Some(path) => load(path)?,
         None => checkpoints[0].clone(),
     };
-    let description = checkpoints[0].checkpoint.description();
+    let description = &checkpoints[0].checkpoint.description;
+    let mut splits = match arguments.splits.is_empty() {
+        true => usual_splits(&unpruned.checkpoint),
+        false => arguments.splits.clone(),
+    };
+    // In the order of the network, whatever order they were given in.
+    splits.sort_by_key(|it| unpruned.checkpoint.graph.cut_point(it).map(|it| it.node));
     for other in checkpoints.iter().chain([&unpruned]) {
         check_same_network(&checkpoints[0], other)?;
     }
@@ -92,9 +106,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut manifest = frame(arguments, description, &data)?;
     let mut variants = Vec::new();
     for named in &checkpoints {
-        let (segments, split_points) = stored(&arguments.series, named)?;
+        let (segments, split_points) = stored(&arguments.series, named, &splits)?;
         manifest.split_points = split_points;
-        let parent = parent(named.checkpoint.description(), &segments, &variants)?;
+        let parent = parent(&named.checkpoint, &segments, &variants)?;
         variants.push(Variant {
             accuracy: 0.0,
             parent,
@@ -112,7 +126,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     series.remove_unused_files()?;
     if let Some(folder) = &arguments.onnx {
         for named in &checkpoints {
-            write_onnx(folder, named)?;
+            write_onnx(folder, named, &splits)?;
         }
     }
     print(&series);
@@ -124,12 +138,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 struct Named {
     name: String,
     path: PathBuf,
-    checkpoint: Checkpoint,
+    checkpoint: GraphCheckpoint,
 }
 
 fn load(path: &Path) -> anyhow::Result<Named> {
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let checkpoint = Checkpoint::load(path)?;
+    let checkpoint = GraphCheckpoint::load(path)?;
     Ok(Named {
         name,
         path: path.to_owned(),
@@ -147,7 +161,7 @@ fn check_same_network(a: &Named, b: &Named) -> anyhow::Result<()> {
             std,
             preparation,
             ..
-        } = it.checkpoint.description();
+        } = &it.checkpoint.description;
         (
             architecture.clone(),
             *input,
@@ -162,6 +176,18 @@ fn check_same_network(a: &Named, b: &Named) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+/// The split points of a network when none are asked for: those of its architecture before pruning, if that is known.
+fn usual_splits(checkpoint: &GraphCheckpoint) -> Vec<String> {
+    let GraphCheckpoint { description, graph } = checkpoint;
+    let unpruned = Architecture::of(&description.architecture).and_then(|it| {
+        let mut nodes = it.nodes(graph.input(), description.classes.len()).ok()?;
+        let zeros = |_: &str, shape: &[usize]| Ok::<_, Infallible>(vec![0.0; shape.iter().product()]);
+        fill(&mut nodes, zeros).ok()?;
+        Graph::new(graph.input(), nodes).ok()
+    });
+    cut::usual_splits(unpruned.as_ref().unwrap_or(graph))
 }
 
 /// The name of a folder.
@@ -206,14 +232,15 @@ fn frame(arguments: &Arguments, description: &Description, data: &Dataset) -> an
 }
 
 /// Writes a checkpoint's segments; its accuracy and parent are still to be found.
-fn stored(dir: &Path, named: &Named) -> anyhow::Result<(Variant, Vec<String>)> {
-    let (files, split_points) = cut::write(&named.checkpoint).with_context(|| named.path.display().to_string())?;
+fn stored(dir: &Path, named: &Named, splits: &[String]) -> anyhow::Result<(Variant, Vec<String>)> {
+    let (files, split_points) =
+        cut::write(&named.checkpoint.graph, splits).with_context(|| named.path.display().to_string())?;
     let (split_points, cuts): (Vec<_>, Vec<_>) = split_points.into_iter().map(|(name, it)| (name, Some(it))).unzip();
     let variant = Variant {
         name: named.name.clone(),
         parent: None,
         input: None,
-        widths: named.checkpoint.description().widths.clone(),
+        widths: named.checkpoint.description.widths.clone(),
         accuracy: 0.0,
         segments: store_segments(dir, &files)?,
         cuts,
@@ -223,21 +250,27 @@ fn stored(dir: &Path, named: &Named) -> anyhow::Result<(Variant, Vec<String>)> {
 
 /// The variant from which one that was pruned for a split point came: of those with the same widths before the pruned layer,
 /// the one that shares the most segments.
-fn parent(description: &Description, variant: &Variant, earlier: &[Variant]) -> anyhow::Result<Option<String>> {
-    let Some(FeatureQuantizer { split, .. }) = &description.quantizer else {
+fn parent(checkpoint: &GraphCheckpoint, variant: &Variant, earlier: &[Variant]) -> anyhow::Result<Option<String>> {
+    let Some(FeatureQuantizer { split, .. }) = &checkpoint.description.quantizer else {
         return Ok(None);
     };
-    let pruned = description.convolution_before(split)?;
+    let cut = checkpoint
+        .graph
+        .cut_point(split)
+        .with_context(|| format!("the network cannot be cut at `{split}`"))?;
+    let before = &checkpoint.graph.nodes()[..=cut.node];
+    let convolutions = before.iter().filter(|it| matches!(it.op, Op::Convolution(_))).count();
+    let pruned = convolutions.saturating_sub(1);
     let related = earlier
         .iter()
-        .filter(|it| it.parent.is_none() && it.widths[..pruned] == variant.widths[..pruned]);
+        .filter(|it| it.parent.is_none() && it.widths.get(..pruned) == variant.widths.get(..pruned));
     Ok(related
         .max_by_key(|it| shared_trunk(it, variant))
         .map(|it| it.name.clone()))
 }
 
 fn measure_unpruned(dir: &Path, manifest: &Manifest, named: &Named, data: &Dataset) -> anyhow::Result<Unpruned> {
-    let (variant, split_points) = stored(dir, named)?;
+    let (variant, split_points) = stored(dir, named, &manifest.split_points)?;
     let (name, widths, macs) = (variant.name.clone(), variant.widths.clone(), variant.macs());
     let series = Series::new(
         dir,
@@ -260,7 +293,7 @@ fn measure_variant(series: &mut Series, named: &Named, data: &Dataset) -> anyhow
     if let Some(variant) = series.manifest.variants.iter_mut().find(|it| it.name == named.name) {
         variant.accuracy = accuracy;
     }
-    let (split, coding) = match &named.checkpoint.description().quantizer {
+    let (split, coding) = match &named.checkpoint.description.quantizer {
         None => (Split::Output, Coding::None),
         Some(quantizer) => (
             Split::At(quantizer.split.clone()),
@@ -301,21 +334,21 @@ fn plain_codec(quantizer: &FeatureQuantizer) -> anyhow::Result<FeatureCodecSpec>
     })
 }
 
-fn write_onnx(folder: &Path, named: &Named) -> anyhow::Result<()> {
+fn write_onnx(folder: &Path, named: &Named, splits: &[String]) -> anyhow::Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let pieces = cut::cut(&named.checkpoint.fold()?);
-    let input = Shape::try_from(named.checkpoint.description().input)?;
-    let write = |suffix: &str, input: Shape, layers: &[split_runtime::Layer]| {
+    let network = named.checkpoint.graph.folded()?;
+    let write = |suffix: &str, network: &Graph| {
         let path = folder.join(format!("{}{suffix}.onnx", named.name));
-        let file = split_runtime::write_onnx(input, layers)?;
-        crate::files::write_whole(&path, &file.bytes).with_context(|| format!("cannot write {}", path.display()))?;
-        Ok::<Shape, anyhow::Error>(file.output)
+        let file = split_runtime::write_onnx(network);
+        crate::files::write_whole(&path, &file.bytes).with_context(|| format!("cannot write {}", path.display()))
     };
-    write("", input, &pieces.layers.concat())?;
-    for (split, segments) in &pieces.split_points {
-        let (head, tail) = pieces.layers.split_at(*segments);
-        let features = write(&format!("-{split}-head"), input, &head.concat())?;
-        write(&format!("-{split}-tail"), features, &tail.concat())?;
+    write("", &network)?;
+    for split in splits {
+        let graph = &named.checkpoint.graph;
+        let halves = graph.cut_point(split).and_then(|it| graph.split_at(it.node));
+        let (head, tail) = halves.with_context(|| format!("the network cannot be cut at `{split}`"))?;
+        write(&format!("-{split}-head"), &head.folded()?)?;
+        write(&format!("-{split}-tail"), &tail.folded()?)?;
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed helper fails the test")]
 
 mod faults;
+mod graph;
 mod resume;
 mod series;
 mod support;

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use anyhow::{Context, Result};
 use split_core::manifest::Cut;
-use split_runtime::write_onnx;
-use split_tests::{segments::read_segment, series::Series};
+use split_runtime::{read_segments, write_onnx};
+use split_tests::series::Series;
 
 use crate::head_name;
 
@@ -26,11 +26,8 @@ pub fn write(series: &Series, folder: &Path) -> Result<()> {
 }
 
 fn onnx(series: &Series, cut: &Cut<'_>) -> Result<Vec<u8>> {
-    let input = cut.input.shape;
-    let (mut layers, mut shape) = (Vec::new(), input);
-    for segment in cut.head {
-        layers.extend(read_segment(shape, &series.read(segment.file())?)?);
-        shape = segment.output;
-    }
-    Ok(write_onnx(input, &layers)?.bytes)
+    let segments = cut.head.iter().map(|it| series.read(it.file()));
+    let segments = segments.collect::<Result<Vec<_>>>()?;
+    let head = read_segments(cut.input.shape, segments.iter().map(Vec::as_slice))?;
+    Ok(write_onnx(&head).bytes)
 }

@@ -7,6 +7,7 @@ use burn::tensor::Device;
 use split_runtime::Network;
 
 use super::*;
+use crate::checkpoint::Checkpoint;
 use crate::learn;
 use crate::model;
 use crate::prune::keep_filters;
@@ -56,7 +57,8 @@ fn close(what: &str, got: &[f32], expected: &[f32], tolerance: f32) {
 fn pruned_exported_and_reloaded_in_tract_the_answers_are_burns() {
     let checkpoint = pruned();
     let (pictures, expected) = lesson(&checkpoint);
-    let (files, split_points) = cut::write(&checkpoint).unwrap();
+    let graph = GraphCheckpoint::of_chain(&checkpoint).unwrap().graph;
+    let (files, split_points) = cut::write(&graph, &cut::usual_splits(&graph)).unwrap();
     assert_eq!(split_points.len(), 3);
     let run = |input: Shape, files: &[split_runtime::SegmentFile], values: &[f32]| {
         let mut network = Network::load(input, files.iter().map(|it| it.bytes.as_slice())).unwrap();
@@ -83,9 +85,9 @@ fn onnxruntime_answers_as_burn_does() {
     let toy = Named {
         name: "toy".into(),
         path: "toy.safetensors".into(),
-        checkpoint,
+        checkpoint: GraphCheckpoint::of_chain(&checkpoint).unwrap(),
     };
-    write_onnx(dir.path(), &toy).unwrap();
+    write_onnx(dir.path(), &toy, &cut::usual_splits(&toy.checkpoint.graph)).unwrap();
     let bytes: Vec<u8> = pictures.iter().flat_map(|it| it.to_le_bytes()).collect();
     fs::write(dir.path().join("pictures.f32"), bytes).unwrap();
     let python = std::env::var_os("PYTHON").unwrap_or_else(|| "python3".into());

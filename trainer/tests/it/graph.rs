@@ -1,0 +1,159 @@
+//! A residual network from elsewhere, from its file to a series.
+
+use std::{convert::Infallible, fs};
+
+use serde_json::Value;
+use split_core::{
+    Manifest, Shape,
+    manifest::{Codec, Split},
+};
+use split_graph::{
+    Activation, BatchNorm, Convolution, Graph, Linear, Node, Op, Source, Window, fill, reference, sample,
+};
+use split_runtime::write_onnx;
+
+use crate::support::{Scene, bytes};
+
+/// Two residual blocks, the second of which halves the map; between them features may be negative.
+fn network() -> Graph {
+    let input = Shape::new(3, 16, 16).unwrap();
+    let mut nodes: Vec<Node> = Vec::new();
+    let mut push = |name: &str, op: Op, inputs: Vec<Source>| {
+        let name = name.to_owned();
+        nodes.push(Node { name, op, inputs });
+        Source::Node(nodes.len() - 1)
+    };
+    let convolution = |inputs, outputs, window| {
+        Op::Convolution(Convolution {
+            inputs,
+            outputs,
+            groups: 1,
+            window,
+            weight: Vec::new(),
+            bias: None,
+        })
+    };
+    let norm = |channels| {
+        Op::BatchNorm(BatchNorm {
+            channels,
+            epsilon: 1e-5,
+            scale: Vec::new(),
+            shift: Vec::new(),
+            mean: Vec::new(),
+            variance: Vec::new(),
+        })
+    };
+    let relu = || Op::Activation(Activation::Relu);
+    let stem = push(
+        "stem.0",
+        convolution(3, 8, Window::square(3, 2, 1)),
+        vec![Source::Input],
+    );
+    let stem = push("stem.1", norm(8), vec![stem]);
+    let stem = push("stem.2", relu(), vec![stem]);
+    let a = push(
+        "blocks.0.conv1",
+        convolution(8, 12, Window::square(3, 1, 1)),
+        vec![stem],
+    );
+    let a = push("blocks.0.relu", relu(), vec![a]);
+    let a = push("blocks.0.conv2", convolution(12, 8, Window::square(3, 1, 1)), vec![a]);
+    let a = push("blocks.0.add", Op::Add, vec![a, stem]);
+    let b = push("blocks.1.conv1", convolution(8, 16, Window::square(3, 2, 1)), vec![a]);
+    let b = push("blocks.1.relu", relu(), vec![b]);
+    let b = push("blocks.1.conv2", convolution(16, 16, Window::square(3, 1, 1)), vec![b]);
+    let shortcut = push(
+        "blocks.1.shortcut",
+        convolution(8, 16, Window::square(1, 2, 0)),
+        vec![a],
+    );
+    let b = push("blocks.1.add", Op::Add, vec![b, shortcut]);
+    let b = push("blocks.1.relu_1", relu(), vec![b]);
+    let pool = push("pool", Op::GlobalAveragePool, vec![b]);
+    let flat = push("flatten", Op::Flatten, vec![pool]);
+    let linear = Linear {
+        inputs: 16,
+        outputs: 3,
+        weight: Vec::new(),
+        bias: Some(Vec::new()),
+    };
+    push("classifier", Op::Linear(linear), vec![flat]);
+    let mut noise = sample::Noise::new(5);
+    fill(&mut nodes, |name, shape| {
+        Ok::<_, Infallible>(sample::values(&mut noise, name, shape))
+    })
+    .unwrap();
+    Graph::new(input, nodes).unwrap()
+}
+
+#[test]
+fn a_residual_network_from_an_onnx_file_becomes_a_series() {
+    let scene = Scene::new();
+    let network = network();
+    fs::write(scene.path("residual.onnx"), write_onnx(&network).bytes).unwrap();
+    scene.run("import --from residual.onnx --classes cat,dog,owl --mean 0.5 0.5 0.5 --std 0.25 0.25 0.25 --to residual.safetensors");
+    let described = scene.run("describe residual.safetensors");
+    for words in ["blocks.0.add", "8 of stem.0, blocks.0.conv2", "cut points", "blocks.1 "] {
+        assert!(described.contains(words), "{words} in {described}");
+    }
+
+    // What it says of a picture is what the network computes of it.
+    let picture = "pictures/test/owl/3.png";
+    let line = scene.run(&format!("predict --checkpoint residual.safetensors --json {picture}"));
+    let line: Value = serde_json::from_str(&line).unwrap();
+    let pixels = image::open(scene.path(picture)).unwrap().into_rgb8();
+    let values = |channel: usize| {
+        pixels
+            .pixels()
+            .map(move |it| (f32::from(it.0[channel]) / 255.0 - 0.5) / 0.25)
+    };
+    let image: Vec<f32> = (0..3).flat_map(|it| values(it).collect::<Vec<_>>()).collect();
+    for (logit, expected) in line["logits"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .zip(reference::run(&network, &image))
+    {
+        assert!(
+            (logit.as_f64().unwrap() as f32 - expected).abs() < 1e-4,
+            "{logit} is not {expected}"
+        );
+    }
+    assert!(
+        scene
+            .run(&format!("predict --checkpoint residual.safetensors {picture}"))
+            .contains(" %  ")
+    );
+
+    // The file that is written again is the same network.
+    scene.run("to-onnx --checkpoint residual.safetensors --to again.onnx");
+    scene.run(
+        "import --from again.onnx --classes cat,dog,owl --mean 0.5 0.5 0.5 --std 0.25 0.25 0.25 --to again.safetensors",
+    );
+    let again = scene.run("describe again.safetensors");
+    assert_eq!(again.replace("again:", "residual:"), described);
+
+    scene.run(
+        "export --data pictures --series series --checkpoint residual.safetensors --split blocks.0 --split blocks.1",
+    );
+    scene.run("calibrate --data pictures --series series");
+    scene.run("evaluate --data pictures --series series");
+    let manifest = Manifest::parse(&bytes(&scene.path("series/manifest.json"))).unwrap();
+    assert_eq!(manifest.split_points, ["blocks.0", "blocks.1"]);
+    assert_eq!(manifest.variants[0].macs(), network.macs());
+    // The series has points at a split, and where features are negative they keep the answer.
+    let at = |split: &str| {
+        let split = Split::At(split.to_owned());
+        let points = manifest.operating_points.iter().filter(move |it| it.split == split);
+        points.filter(|it| matches!(it.codec, Codec::Features(_))).count()
+    };
+    assert!(
+        at("blocks.0") > 0 && at("blocks.1") > 0,
+        "{:?}",
+        manifest.operating_points
+    );
+    scene.fails(
+        "export --data pictures --series other --checkpoint residual.safetensors --split blocks.0.conv1",
+        &["cannot be cut at `blocks.0.conv1`; it can at", "stem.2", "blocks.1"],
+    );
+}
