@@ -149,7 +149,7 @@ export class Frames {
 
   #next(): Choice | undefined {
     const choice = this.#parts.points.choose();
-    if (choice === undefined) throw new SplitError('no-usable-point', 'no operating point meets the goal here');
+    if (choice === undefined) throw this.#parts.points.obstacle;
     return choice === 'later' ? undefined : choice;
   }
 

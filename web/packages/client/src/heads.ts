@@ -42,6 +42,11 @@ export class Heads {
     return failed && failed.until > performance.now() ? failed.error : undefined;
   }
 
+  /** Why an operating point's head was not loaded the last time, if it was not. */
+  lastFailure(point: number): SplitError | undefined {
+    return this.#failed.get(point)?.error;
+  }
+
   async #start(point: number): Promise<void> {
     try {
       await this.#download(point);

@@ -1,6 +1,6 @@
 import type { Client } from '../wasm/simd/split_client.js';
 import type { Announcer } from './announcer.js';
-import { asSplitError, type SplitError } from './errors.js';
+import { asSplitError, SplitError } from './errors.js';
 import type { Heads } from './heads.js';
 import type { Goal, OperatingPoint, Selection, Series } from './types.js';
 
@@ -27,6 +27,8 @@ export class Points {
   #latest: { selection: Selection; at: number } | undefined;
   /** Whether no frame is to leave the device. */
   #stays = false;
+  /** The only point that may be used, if there is one. */
+  #fixed: number | undefined;
 
   /** `onLoaded` is called whenever a head is ready, or with the reason why it is not. */
   constructor(
@@ -46,7 +48,8 @@ export class Points {
   /** Changes how points are chosen. */
   setGoal(goal: Goal): void {
     this.#client.setGoal(goal);
-    const fixed = goal.kind === 'fixed' ? this.#series.points[goal.point] : undefined;
+    this.#fixed = goal.kind === 'fixed' ? goal.point : undefined;
+    const fixed = this.#fixed === undefined ? undefined : this.#series.points[this.#fixed];
     this.#stays = fixed ? isLocal(fixed) : 'among' in goal && goal.among === 'device';
   }
 
@@ -58,6 +61,12 @@ export class Points {
     const index = [selection.point, ...this.#known].find((it) => this.#isUsable(it));
     const point = index === undefined ? undefined : this.#series.points[index];
     return point ? { selection, point } : 'later';
+  }
+
+  /** Why no operating point is usable: what is wrong with the one that was asked for, or that none meets the goal. */
+  get obstacle(): SplitError {
+    const failure = this.#fixed === undefined ? undefined : this.#heads.lastFailure(this.#fixed);
+    return failure ?? new SplitError('no-usable-point', 'no operating point meets the goal here');
   }
 
   /** Whether no head is ready that would do, nor any on its way. */
