@@ -42,16 +42,17 @@ impl TrustedProxies {
             ForwardedHeader::XForwardedFor => "x-forwarded-for",
             ForwardedHeader::Forwarded => "forwarded",
         };
-        let values = headers.get_all(name).into_iter();
-        let elements: Vec<String> = values
-            .flat_map(|it| split(&String::from_utf8_lossy(it.as_bytes()), ','))
-            .collect();
-        // The proxy nearest to this server wrote the last one. Whatever is before those of trusted proxies, the client made up.
-        let first_trusted = elements
-            .len()
-            .checked_sub(usize::from(self.count))
-            .ok_or(Unknown::Missing)?;
-        let element = &elements[first_trusted];
+        // The proxy nearest to this server wrote the last element. The client may have made up what stands before those of the
+        // trusted proxies, so that text must not change how theirs are read: hence from the right.
+        let mut from_right = headers.get_all(name).into_iter().rev().flat_map(|it| {
+            let text = String::from_utf8_lossy(it.as_bytes());
+            match self.header {
+                // It knows no quotes across commas.
+                ForwardedHeader::XForwardedFor => listed(text.rsplit(',')),
+                ForwardedHeader::Forwarded => listed(split_from_right(&text, ',').into_iter()),
+            }
+        });
+        let element = &from_right.nth(usize::from(self.count) - 1).ok_or(Unknown::Missing)?;
         let node = match self.header {
             ForwardedHeader::XForwardedFor => Some(unquoted(element)),
             ForwardedHeader::Forwarded => forwarded_for(element),
@@ -63,7 +64,9 @@ impl TrustedProxies {
 
 /// The value of `for` in one element of `Forwarded`.
 fn forwarded_for(element: &str) -> Option<String> {
-    split(element, ';').into_iter().find_map(|pair| {
+    let mut pairs = split_from_right(element, ';');
+    pairs.reverse();
+    pairs.into_iter().find_map(|pair| {
         let (name, value) = pair.split_once('=')?;
         name.trim().eq_ignore_ascii_case("for").then(|| unquoted(value.trim()))
     })
@@ -101,25 +104,27 @@ fn is_port(text: &str) -> bool {
     }
 }
 
-/// Splits at a separator outside quotes; empty parts are left out, as lists in headers may have them.
-fn split(text: &str, separator: char) -> Vec<String> {
-    let (mut parts, mut part) = (Vec::new(), String::new());
-    let (mut quoted, mut escaped) = (false, false);
-    for it in text.chars() {
-        if it == separator && !quoted {
-            parts.push(std::mem::take(&mut part));
-            continue;
+/// Trimmed elements. Empty ones are left out, as lists in headers may have them.
+fn listed<'a>(elements: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let trimmed = elements.map(|it| it.trim().to_owned());
+    trimmed.filter(|it| !it.is_empty()).collect()
+}
+
+/// Splits at an ASCII separator outside quoted strings, the last part first. If a quote has no partner, what stands left of it is one part.
+fn split_from_right(text: &str, separator: char) -> Vec<&str> {
+    let (mut parts, mut end, mut quoted) = (Vec::new(), text.len(), false);
+    for (at, it) in text.char_indices().rev() {
+        if it == '"' {
+            let backslashes = text[..at].bytes().rev().take_while(|it| *it == b'\\').count();
+            let escaped = quoted && backslashes % 2 == 1;
+            quoted ^= !escaped;
+        } else if it == separator && !quoted {
+            parts.push(&text[at + 1..end]);
+            end = at;
         }
-        quoted ^= it == '"' && !escaped;
-        escaped = it == '\\' && quoted && !escaped;
-        part.push(it);
     }
-    parts.push(part);
+    parts.push(&text[..end]);
     parts
-        .into_iter()
-        .map(|it| it.trim().to_owned())
-        .filter(|it| !it.is_empty())
-        .collect()
 }
 
 /// The text in a quoted string, or the text itself.
@@ -226,5 +231,54 @@ mod tests {
             Err(Unknown::Missing),
             "the other header is no substitute"
         );
+    }
+
+    #[test]
+    fn a_quote_of_the_client_hides_no_address_of_a_proxy() {
+        let forged = [
+            "\"",
+            "9.9.9.9, \"",
+            "\"9.9.9.9, 8.8.8.8",
+            "9.9.9.9, \"\\",
+            "9.9.9.9, \\\"",
+            "\", \", \"",
+            "for=9.9.9.9, for=\"x",
+            "for=9.9.9.9;host=\"x\\",
+            "for=9.9.9.9, for=\"x\\\"",
+            "for=\"9.9.9.9\", \"a\"b\"",
+        ];
+        for (header, appended) in [
+            (
+                ForwardedHeader::XForwardedFor,
+                ["10.0.0.1", "10.0.0.2:80", "\"[::1]:80\""],
+            ),
+            (
+                ForwardedHeader::Forwarded,
+                [
+                    "for=10.0.0.1",
+                    "by=\"[::2]\";for=\"10.0.0.2:80\";host=\"a\\\",\\\\\"",
+                    "for=\"[::1]:80\"",
+                ],
+            ),
+        ] {
+            for start in forged {
+                // As one line, and with a line for each proxy.
+                let line = format!("{start}, {}", appended.join(", "));
+                let lines = [start, appended[0], appended[1], appended[2]];
+                for values in [&[line.as_str()][..], &lines[..]] {
+                    for (count, expected) in [(1, "::1"), (2, "10.0.0.2"), (3, "10.0.0.1")] {
+                        let expected = Ok(expected.parse().unwrap());
+                        assert_eq!(client(count, header, values), expected, "{values:?}");
+                    }
+                }
+            }
+        }
+        for (header, text) in [
+            (ForwardedHeader::XForwardedFor, "\"9.9.9.9, 10.0.0.1"),
+            (ForwardedHeader::Forwarded, "for=9.9.9.9, for=\"x, for=10.0.0.1"),
+        ] {
+            let got = client(2, header, &[text]);
+            assert!(matches!(got, Err(Unknown::Unreadable(_))), "{text}: {got:?}");
+        }
     }
 }
