@@ -115,6 +115,8 @@ impl Limits {
             ("--messages-per-address", self.messages_per_address == 0),
             ("--held-bytes", self.held_bytes == 0),
             ("--idle-seconds", self.idle_timeout.is_zero()),
+            ("--max-age-seconds", self.max_age.is_zero()),
+            ("--overload-age-seconds", self.overload_age.is_zero()),
         ];
         match settings.into_iter().find(|it| it.1) {
             Some((setting, _)) => Err(SettingError { setting }),

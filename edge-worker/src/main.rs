@@ -7,7 +7,7 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use clap::Parser;
 use edge_worker::Server;
 use options::{LogFormat, Options, Settings};
@@ -32,6 +32,7 @@ fn start(options: Options) -> anyhow::Result<()> {
     let check = options.check_config;
     let settings = Settings::resolve(options)?;
     init_log(&settings)?;
+    check_threads(settings.config.threads.get())?;
     check_file_limit(settings.config.limits.connections)?;
     let server = Server::new(settings.config.clone())?;
     if check {
@@ -103,21 +104,36 @@ fn say(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
 }
 
-/// Open files beside connections: listeners, those of the runtime, series while they are read.
-const OTHER_FILES: u64 = 64;
+/// Open files beside connections: 64 of operators, as many refused ones on each of two listeners, those of the runtime, and series and page
+/// while they are read.
+const OTHER_FILES: u64 = 256;
 
 /// Each connection is an open file: more connections than files may be open would be refused without a word.
 fn check_file_limit(connections: usize) -> anyhow::Result<()> {
     let needed = u64::try_from(connections)
         .unwrap_or(u64::MAX)
         .saturating_add(OTHER_FILES);
-    match getrlimit(Resource::Nofile).maximum {
-        Some(maximum) if maximum < needed => bail!(
-            "{connections} connections need {needed} open files, and this system allows {maximum}: raise its hard limit (ulimit -Hn), or \
-             lower --connections"
-        ),
-        _ => Ok(()),
-    }
+    let Some(maximum) = getrlimit(Resource::Nofile).maximum.filter(|it| *it < needed) else {
+        return Ok(());
+    };
+    let lower = match maximum.checked_sub(OTHER_FILES) {
+        None | Some(0) => String::new(),
+        Some(fit) => format!(", or lower --connections to {fit}"),
+    };
+    bail!(
+        "{connections} connections need {needed} open files, and this system allows {maximum}: raise its hard limit (ulimit -Hn){lower}"
+    );
+}
+
+/// More threads than this are a slip of the keyboard, and the system would refuse them.
+const MAX_THREADS: usize = 1024;
+
+fn check_threads(threads: usize) -> anyhow::Result<()> {
+    ensure!(
+        threads <= MAX_THREADS,
+        "--threads is {threads}, at most {MAX_THREADS} are taken: one a core is enough"
+    );
+    Ok(())
 }
 
 /// Each connection is an open file, and the usual soft limit of 1024 is one for programs that call `select`.

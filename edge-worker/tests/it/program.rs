@@ -44,7 +44,7 @@ fn more_connections_than_open_files_are_refused_at_start() {
         let mut limited = Command::new("sh");
         limited.args([
             "-c",
-            "ulimit -n 200 && exec \"$0\" \"$@\"",
+            "ulimit -n 1024 && exec \"$0\" \"$@\"",
             env!("CARGO_BIN_EXE_edge-worker"),
         ]);
         limited
@@ -52,7 +52,23 @@ fn more_connections_than_open_files_are_refused_at_start() {
             .arg(models.path())
             .args(["--listen", "127.0.0.1:0"])
             .args(check);
-        check_fails(limited, &["10000 connections", "allows 200", "lower --connections"]);
+        check_fails(
+            limited,
+            &["10000 connections", "allows 1024", "lower --connections to 768"],
+        );
+    }
+}
+
+#[test]
+fn settings_that_cannot_be_kept_are_refused_at_start() {
+    let (_, models) = series();
+    for (arguments, message) in [
+        (["--threads", "100000"], "at most 1024"),
+        (["--max-age-seconds", "0"], "--max-age-seconds is 0"),
+    ] {
+        let mut command = command(models.path());
+        command.args(arguments);
+        check_fails(command, &[message]);
     }
 }
 
