@@ -116,7 +116,6 @@ impl Limits {
             ("--held-bytes", self.held_bytes == 0),
             ("--idle-seconds", self.idle_timeout.is_zero()),
             ("--max-age-seconds", self.max_age.is_zero()),
-            ("--overload-age-seconds", self.overload_age.is_zero()),
         ];
         match settings.into_iter().find(|it| it.1) {
             Some((setting, _)) => Err(SettingError { setting }),
