@@ -46,7 +46,7 @@ struct Retired {
     until: Instant,
 }
 
-/// Beyond so many replaced series, the connections of the oldest end at once: each may take as much memory as the current one.
+/// How many replaced series stay in use. Beyond that, the connections of the oldest end at once: each may take as much memory as the current one.
 const MAX_RETIRED: usize = 2;
 
 impl Catalog {

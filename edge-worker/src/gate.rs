@@ -200,7 +200,7 @@ impl<S: AsyncRead + Unpin> Gate<S> {
         };
         let now = Instant::now();
         self.address.count_frame(now);
-        if !self.abuse.charge(1, header.bytes, now) {
+        if self.abuse.allow(1, header.bytes, now).is_err() {
             return Verdict::Refuse(Refusal::Flood);
         }
         let arrived = &mut self.frames.arrived;

@@ -12,7 +12,7 @@ use std::{
 
 use crate::Limits;
 
-/// Token bucket: so many a second on average, and a burst of two seconds' worth.
+/// Token bucket: a number of events a second on average, and a burst of two seconds' worth.
 #[derive(Clone, Debug)]
 pub(crate) struct RateLimit {
     per_second: f64,
@@ -30,7 +30,7 @@ impl RateLimit {
         }
     }
 
-    /// Whether so many more are within the limit; if so, they are counted. One that is larger than what is left is allowed while anything is.
+    /// Whether `count` more events are within the limit; if so, counts them. While anything is left, a larger count is allowed, too.
     pub(crate) fn allow(&mut self, count: f64, now: Instant) -> bool {
         let allowed = self.wait(now).is_zero();
         if allowed {
@@ -39,7 +39,7 @@ impl RateLimit {
         allowed
     }
 
-    /// Counts so many that cannot be prevented any more.
+    /// Counts events that have already happened.
     pub(crate) fn charge(&mut self, count: f64, now: Instant) {
         self.refill(now);
         self.tokens -= count;
@@ -69,11 +69,11 @@ pub(crate) struct Meter {
     bytes: RateLimit,
 }
 
-/// A client that sends so many times what was announced is not one that cannot help it.
+/// How many times the announced rate a client has to exceed to be disconnected: no honest client gets there by accident.
 const ABUSE: f64 = 10.0;
 
 impl Meter {
-    /// The rates that a client is told.
+    /// The rates that `Welcome` announces.
     pub(crate) fn announced(limits: &Limits, now: Instant) -> Self {
         Self::times(1.0, limits, now)
     }
@@ -90,7 +90,7 @@ impl Meter {
         }
     }
 
-    /// Counts so much if both rates allow it; otherwise says when they will.
+    /// Counts messages and bytes if both rates allow them; otherwise says when they will.
     pub(crate) fn allow(&mut self, messages: u32, bytes: u64, now: Instant) -> Result<(), Duration> {
         match self.messages.wait(now).max(self.bytes.wait(now)) {
             Duration::ZERO => {
@@ -100,11 +100,6 @@ impl Meter {
             }
             wait => Err(wait),
         }
-    }
-
-    /// Counts so much; whether both rates allow it.
-    pub(crate) fn charge(&mut self, messages: u32, bytes: u64, now: Instant) -> bool {
-        self.allow(messages, bytes, now).is_ok()
     }
 }
 
@@ -209,7 +204,7 @@ impl Addresses {
 }
 
 impl Address {
-    /// Counts so many bytes until the result is dropped. None while there is no room for them, in all or for this address.
+    /// Counts these bytes until the result is dropped. `None` while the budget of all connections, or of this address, has no room for them.
     pub(crate) fn hold(self: &Arc<Self>, bytes: usize) -> Option<Held> {
         // One message alone is let in, however long it is: its own limit is another one.
         let fits = |before: usize, limit| before == 0 || before.saturating_add(bytes) <= limit;
@@ -336,7 +331,7 @@ mod tests {
         assert_eq!(meter.allow(1, 250, now), Err(Duration::from_millis(2)));
         assert!(meter.allow(1, 250, now + Duration::from_millis(2)).is_ok());
         let mut abuse = Meter::abuse(&limits, now);
-        assert_eq!((0..1000).filter(|_| abuse.charge(1, 1, now)).count(), 100);
+        assert_eq!((0..1000).filter(|_| abuse.allow(1, 1, now).is_ok()).count(), 100);
     }
 
     #[test]

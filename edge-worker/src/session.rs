@@ -457,7 +457,7 @@ struct Asked {
     held: Held,
 }
 
-/// After so many messages of one client the others are looked at: more are only there at once where somebody sends without waiting.
+/// How many messages of one client are read before the others get their turn: more arrive together only if a client sends without waiting.
 const MESSAGES_IN_A_ROW: u32 = 16;
 
 /// The part of a message that is kept. A short one is copied, or it would keep the whole read buffer.

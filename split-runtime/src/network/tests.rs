@@ -5,7 +5,7 @@ use split_core::Shape;
 use split_graph::{Activation, Convolution, Graph, Linear, Op, Window, sample};
 
 use super::Engine;
-use crate::stack::Stack;
+use crate::stack::{Stack, tests::levels};
 use crate::{Network, write_segment};
 
 /// Reproducible values in [-1, 1).
@@ -37,16 +37,6 @@ fn convolution([inputs, outputs, kernel]: [usize; 3], stride: usize, padding: us
 
 fn pool(kernel: usize, stride: usize) -> Vec<Op> {
     vec![Op::MaxPool(Window::square(kernel, stride, 0))]
-}
-
-/// Every kind of vector that this processor has.
-fn levels() -> Vec<Level> {
-    let best = Level::new();
-    #[cfg(target_arch = "x86_64")]
-    let others = [best.as_avx2().map(Level::Avx2), best.as_sse2().map(Level::Sse2)];
-    #[cfg(not(target_arch = "x86_64"))]
-    let others = [None; 0];
-    [best].into_iter().chain(others.into_iter().flatten()).collect()
 }
 
 /// Compares both engines; the first one has to be the stack.

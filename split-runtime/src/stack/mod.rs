@@ -23,7 +23,7 @@ mod simd;
 mod winograd;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::time::Duration;
 

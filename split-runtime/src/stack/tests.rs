@@ -11,7 +11,7 @@ use split_graph::{
 use super::Stack;
 
 /// Every kind of vector that this processor has.
-fn levels() -> Vec<Level> {
+pub fn levels() -> Vec<Level> {
     let best = Level::new();
     #[cfg(target_arch = "x86_64")]
     let others = [best.as_avx2().map(Level::Avx2), best.as_sse2().map(Level::Sse2)];
