@@ -166,22 +166,28 @@ impl Graph {
         groups
     }
 
-    /// Multiply–accumulates that would be left with only the units for which `kept` is true. `channels` is this network's.
-    pub fn macs_with(&self, channels: &Channels, kept: impl Fn(usize) -> bool) -> u64 {
+    /// Multiply–accumulates of the first `nodes` nodes that would be left with only the units for which `kept` is true. `channels` is this
+    /// network's.
+    pub fn macs_with(&self, channels: &Channels, nodes: usize, kept: impl Fn(usize) -> bool) -> u64 {
         let count = |source: Source| channels.of(source).iter().filter(|it| kept(**it)).count() as u64;
-        let macs = self.nodes().iter().enumerate().map(|(number, node)| match &node.op {
-            Op::Convolution(it) => {
-                let [rows, columns] = it.window.kernel;
-                let area = (self.shape(Source::Node(number)).positions() * rows * columns) as u64;
-                let inputs = match it.groups {
-                    1 => count(node.inputs[0]),
-                    groups => (it.inputs / groups) as u64,
-                };
-                count(Source::Node(number)) * inputs * area
-            }
-            Op::Linear(_) => count(Source::Node(number)) * count(node.inputs[0]),
-            _ => 0,
-        });
+        let macs = self
+            .nodes()
+            .iter()
+            .take(nodes)
+            .enumerate()
+            .map(|(number, node)| match &node.op {
+                Op::Convolution(it) => {
+                    let [rows, columns] = it.window.kernel;
+                    let area = (self.shape(Source::Node(number)).positions() * rows * columns) as u64;
+                    let inputs = match it.groups {
+                        1 => count(node.inputs[0]),
+                        groups => (it.inputs / groups) as u64,
+                    };
+                    count(Source::Node(number)) * inputs * area
+                }
+                Op::Linear(_) => count(Source::Node(number)) * count(node.inputs[0]),
+                _ => 0,
+            });
         macs.sum()
     }
 

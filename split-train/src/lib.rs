@@ -19,6 +19,6 @@ mod tests;
 mod value;
 mod window;
 
-pub use loss::cross_entropy;
+pub use loss::{cross_entropy, smoothed};
 pub use momentum::Momentum;
 pub use network::{Gradients, Network, Observer, Pass};

@@ -22,6 +22,16 @@ impl Momentum {
         }
     }
 
+    /// The memory: for each parameter, in the order of [`Network::parameters_mut`], as many values; none before it first learns.
+    pub fn velocity(&self) -> &[Vec<f32>] {
+        &self.velocity
+    }
+
+    /// Goes on with the memory of an optimizer of the same network; none forgets everything, as must be after filters were removed.
+    pub fn remember(&mut self, velocity: Vec<Vec<f32>>) {
+        self.velocity = velocity;
+    }
+
     /// Takes one step: as PyTorch does it, velocity ← momentum · velocity + gradient; weight ← weight − rate · (gradient + momentum · velocity).
     pub fn step(&mut self, network: &mut Network, gradients: &Gradients, rate: f32) {
         let parameters = network.parameters_mut();

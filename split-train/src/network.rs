@@ -86,7 +86,6 @@ struct Norm {
 #[derive(Debug)]
 pub struct Pass {
     batch: usize,
-    first: usize,
     input: Vec<f32>,
     steps: Vec<Kept>,
 }
@@ -101,7 +100,7 @@ struct Kept {
     choices: Vec<u32>,
 }
 
-/// Slopes of the loss by every parameter, in the order of [`Network::parameters_mut`]; empty for those that did not learn.
+/// Slopes of the loss by every parameter, in the order of [`Network::parameters_mut`].
 #[derive(Clone, Debug, Default)]
 pub struct Gradients {
     /// One for each parameter.
@@ -262,28 +261,24 @@ impl Network {
     ///
     /// If the images are not whole ones of the network's input.
     pub fn evaluate(&self, images: &[f32], observer: &mut impl Observer) -> Vec<f32> {
-        let pass = self.run(images, self.steps.len(), observer);
+        let pass = self.run(images, false, observer);
         let output = pass.output().to_vec();
         self.recycle(pass);
         output
     }
 
-    /// Runs images `[N, H, W, C]` to learn from them, batch norm by the moments of the batch. Steps up to the one that gives the node
-    /// `frozen` do not learn, and run by their running moments.
+    /// Runs images `[N, H, W, C]` to learn from them, batch norm by the moments of the batch.
     ///
     /// # Panics
     ///
     /// If the images are not whole ones of the network's input.
-    pub fn pass(&self, images: &[f32], frozen: Option<usize>, observer: &mut impl Observer) -> Pass {
-        let first = self
-            .steps
-            .partition_point(|it| frozen.is_some_and(|frozen| it.nodes[2] <= frozen));
-        self.run(images, first, observer)
+    pub fn pass(&self, images: &[f32], observer: &mut impl Observer) -> Pass {
+        self.run(images, true, observer)
     }
 
     /// Moves the running moments towards those of the batch that a pass has seen.
     pub fn update_moments(&mut self, pass: &Pass) {
-        for (step, kept) in self.steps.iter().zip(&pass.steps).skip(pass.first) {
+        for (step, kept) in self.steps.iter().zip(&pass.steps) {
             if let (Some(norm), Some((_, seen))) = (step.norm, &kept.affine) {
                 let count = (pass.batch * step.shape.positions()) as f32;
                 let running = &mut self.moments[norm.moments];
@@ -294,18 +289,17 @@ impl Network {
         }
     }
 
-    fn run(&self, images: &[f32], first: usize, observer: &mut impl Observer) -> Pass {
+    fn run(&self, images: &[f32], learns: bool, observer: &mut impl Observer) -> Pass {
         let each = self.graph.input().values();
         let batch = images.len() / each;
         assert_eq!(batch * each, images.len(), "images of another size");
         let mut pass = Pass {
             batch,
-            first,
             input: images.to_vec(),
             steps: Vec::with_capacity(self.steps.len()),
         };
-        for (number, step) in self.steps.iter().enumerate() {
-            let mut kept = self.forward(step, &pass, number >= first);
+        for step in &self.steps {
+            let mut kept = self.forward(step, &pass, learns);
             observer.forward(step.nodes[2], &mut kept.output);
             pass.steps.push(kept);
         }
@@ -465,7 +459,7 @@ impl Network {
         }
     }
 
-    /// The slopes of the loss by every parameter that learns, given that by the output. The pass is used up.
+    /// The slopes of the loss by every parameter, given that by the output. The pass is used up.
     ///
     /// # Panics
     ///
@@ -479,7 +473,7 @@ impl Network {
         if let Some(last) = slopes.last_mut() {
             *last = Some(slope);
         }
-        for (number, step) in self.steps.iter().enumerate().skip(pass.first).rev() {
+        for (number, step) in self.steps.iter().enumerate().rev() {
             let Some(mut slope) = slopes[number].take() else {
                 continue;
             };
@@ -523,10 +517,6 @@ impl Network {
             }
         };
         // Slopes of the inputs: what earlier users of them left, or zero.
-        let learns = |source: &Source| match source {
-            Source::Input => false,
-            Source::Node(node) => self.step_of(*node) >= pass.first,
-        };
         let overwrites = matches!(&step.kind, Kind::Convolution { sizes, .. } if sizes.overwrites());
         let mut is_fresh = false;
         let mut to: Vec<Option<Vec<f32>>> = Vec::new();
@@ -534,7 +524,7 @@ impl Network {
             // A node may be taken twice: its slope is added up once both are known.
             let again = step.inputs[..place].contains(source);
             let found = match source {
-                Source::Node(node) if learns(source) && !again => slopes[self.step_of(*node)].take(),
+                Source::Node(node) if !again => slopes[self.step_of(*node)].take(),
                 _ => None,
             };
             is_fresh = found.is_none();
@@ -545,7 +535,9 @@ impl Network {
                 }
                 zeros
             };
-            to.push(learns(source).then(|| found.unwrap_or_else(zeros)));
+            // Nothing learns before the input.
+            let learns = *source != Source::Input;
+            to.push(learns.then(|| found.unwrap_or_else(zeros)));
         }
         let inputs: Vec<&[f32]> = step.inputs.iter().map(|it| self.source(pass, *it)).collect();
         if let Kind::Convolution { sizes, weight, bias } = &step.kind {

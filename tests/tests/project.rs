@@ -14,7 +14,7 @@ use serde_json::Value;
 const ARCHITECTURE_LINES: usize = 150;
 
 /// Dependencies that only these packages may name, tests aside.
-const KEEPERS: [(&str, &[&str]); 15] = [
+const KEEPERS: [(&str, &[&str]); 14] = [
     ("tract-core", &["split-runtime"]),
     ("tract-nnef", &["split-runtime"]),
     ("wasm-bindgen", &["wasm-client"]),
@@ -24,7 +24,6 @@ const KEEPERS: [(&str, &[&str]); 15] = [
     ("warp", &["edge-worker"]),
     ("hyper", &["edge-worker"]),
     ("tokio", &["edge-worker", "split-tests"]),
-    ("burn", &["trainer"]),
     ("gemm", &["split-train"]),
     ("prost", &["trainer"]),
     ("pytorch-reader", &["trainer"]),

@@ -2,7 +2,6 @@
 
 use std::sync::mpsc::sync_channel;
 
-use burn::tensor::{Device, Tensor, TensorData};
 use rayon::prelude::*;
 
 use crate::data::{DataError, Dataset};
@@ -74,29 +73,18 @@ fn reflect(position: isize, length: usize) -> usize {
 /// What makes a network's input of a picture's bytes: subtracted from each channel in `[0, 1]`, and divided by thereafter.
 pub type Normalization = ([f32; 3], [f32; 3]);
 
-/// Normalised pictures `[N, H, W, 3]`.
-pub fn batch(
-    data: &Dataset,
-    pictures: &[(usize, View)],
-    normalization: Normalization,
-    device: &Device,
-) -> Result<Tensor<4>, DataError> {
-    Ok(tensor(values(data, pictures, normalization)?, data.size(), device))
-}
-
-/// Calls `each` with every batch of pictures, normalised, in their order. They are read and made ahead by a thread of its own.
+/// Calls `each` with every batch of pictures, normalised `[N, H, W, 3]`, in their order. They are read and made ahead by a thread of its own.
 pub fn batches<E: From<DataError>>(
     data: &Dataset,
     batches: impl Iterator<Item = Vec<(usize, View)>> + Send,
     normalization: Normalization,
-    device: &Device,
-    mut each: impl FnMut(&[(usize, View)], Tensor<4>) -> Result<(), E>,
+    mut each: impl FnMut(&[(usize, View)], Vec<f32>) -> Result<(), E>,
 ) -> Result<(), E> {
     std::thread::scope(|scope| {
         let (sender, receiver) = sync_channel(AHEAD);
         scope.spawn(move || {
             for pictures in batches {
-                let values = values(data, &pictures, normalization);
+                let values = batch(data, &pictures, normalization);
                 // Nobody receives after an error.
                 if sender.send((pictures, values)).is_err() {
                     return;
@@ -104,18 +92,14 @@ pub fn batches<E: From<DataError>>(
             }
         });
         for (pictures, values) in receiver {
-            each(&pictures, tensor(values?, data.size(), device))?;
+            each(&pictures, values?)?;
         }
         Ok(())
     })
 }
 
-fn tensor(values: Vec<f32>, [height, width]: [usize; 2], device: &Device) -> Tensor<4> {
-    let count = values.len() / (height * width * 3);
-    Tensor::from_data(TensorData::new(values, [count, height, width, 3]), device)
-}
-
-fn values(data: &Dataset, pictures: &[(usize, View)], (mean, std): Normalization) -> Result<Vec<f32>, DataError> {
+/// Normalised pictures `[N, H, W, 3]`.
+pub fn batch(data: &Dataset, pictures: &[(usize, View)], (mean, std): Normalization) -> Result<Vec<f32>, DataError> {
     let [height, width] = data.size();
     let table: [Vec<f32>; 3] = std::array::from_fn(|channel| {
         (0..=255_u8)
@@ -166,24 +150,17 @@ mod tests {
         let data = Dataset::toy(10);
         let views = |at: usize| (at, View::random(1, 1, at as u64, 2, true));
         let all: Vec<Vec<_>> = vec![(0..4).map(views).collect(), (4..10).map(views).collect()];
-        let (normalization, device) = (([0.5; 3], [0.25; 3]), Device::flex());
+        let normalization = ([0.5; 3], [0.25; 3]);
         let mut made = Vec::new();
-        batches::<DataError>(
-            &data,
-            all.clone().into_iter(),
-            normalization,
-            &device,
-            |pictures, tensor| {
-                made.push((pictures.to_vec(), tensor.into_data()));
-                Ok(())
-            },
-        )
+        batches::<DataError>(&data, all.clone().into_iter(), normalization, |pictures, values| {
+            made.push((pictures.to_vec(), values));
+            Ok(())
+        })
         .unwrap();
         assert_eq!(made.len(), 2);
-        for ((pictures, tensor), expected) in made.into_iter().zip(all) {
+        for ((pictures, values), expected) in made.into_iter().zip(all) {
             assert_eq!(pictures, expected);
-            let alone = batch(&data, &expected, normalization, &device).unwrap();
-            assert_eq!(tensor, alone.into_data());
+            assert_eq!(values, batch(&data, &expected, normalization).unwrap());
         }
     }
 }

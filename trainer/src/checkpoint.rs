@@ -1,306 +1,352 @@
-//! Checkpoints: a network's weights by PyTorch's names, in one safetensors file whose header also holds the description.
+//! Checkpoints: a network, its weights and what it is for, in one safetensors file.
 //!
-//! Layout: `features.N.weight` `[O, I, 3, 3]` of each convolution; of the batch norm after it `weight`, `bias`, `running_mean`
-//! and `running_var` `[O]`; `classifier.weight` `[classes, C·H·W]` and `classifier.bias`. `N` counts convolution, batch norm, ReLU
-//! and pool alike.
+//! The header's metadata holds the description and, under `graph`, the nodes without weights; the tensors have the names of the network's
+//! source. A checkpoint of earlier releases has no graph: it follows from the architecture and the tensors' shapes.
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::convert::Infallible;
+use std::path::Path;
 
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use anyhow::{Context, bail, ensure};
+use serde::{Deserialize, Serialize};
+use split_core::{Preparation, Shape};
+use split_graph::{Architecture, Graph, Linear, Node, Op, Source, Window, fill};
 
 use crate::augment;
-use crate::files;
-use crate::network::{Description, KERNEL, LayerSpec, NetworkError};
+use crate::tensors::{self, Metadata, NamedTensor, Tensors};
 
-/// Key of the description in the header's metadata.
+/// Keys in the header's metadata.
 const DESCRIPTION: &str = "description";
+const GRAPH: &str = "graph";
 
-/// A checkpoint that cannot be read, written or used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CheckpointError {
-    /// The file cannot be read or written (a full disk, for one).
-    #[error("{path}: {source}")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// Not a safetensors file, or a damaged one.
-    #[error("{path} is not a whole safetensors file: {reason}")]
-    Format {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-    /// A bare PyTorch checkpoint, which does not say what it is.
-    #[error("{path} does not say which network it holds; `trainer import` makes a checkpoint of it")]
-    Undescribed {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A tensor that the network needs is not there.
-    #[error("tensor `{name}` of {architecture} is missing; is this a checkpoint of another architecture?")]
-    Missing {
-        /// The tensor.
-        name: String,
-        /// The network expected.
-        architecture: String,
-    },
-    /// A tensor that the network does not have.
-    #[error("tensor `{name}` does not belong to {architecture}; is this a checkpoint of another architecture?")]
-    Unexpected {
-        /// The tensor.
-        name: String,
-        /// The network expected.
-        architecture: String,
-    },
-    /// A tensor of another shape than the description's.
-    #[error("tensor `{name}` has shape {got:?}, {expected:?} was expected{hint}")]
-    Shape {
-        /// The tensor.
-        name: String,
-        /// Shape by the description.
-        expected: Vec<usize>,
-        /// Shape found.
-        got: Vec<usize>,
-        /// What it may mean.
-        hint: &'static str,
-    },
-    /// A tensor of another element type.
-    #[error("tensor `{name}` holds {got}, F32 was expected")]
-    Type {
-        /// The tensor.
-        name: String,
-        /// Type found.
-        got: String,
-    },
-    /// What a file holds is not the network expected.
-    #[error("{path}: {reason}")]
-    Unfit {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: Box<CheckpointError>,
-    },
-    /// The description contradicts itself.
-    #[error(transparent)]
-    Network(#[from] NetworkError),
+/// Everything about a network but its layers and their weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Description {
+    /// Name of its [`Architecture`], or what else it is called.
+    pub architecture: String,
+    /// Filters of each convolution, in order.
+    pub widths: Vec<usize>,
+    /// Input, `[C, H, W]`.
+    pub input: [usize; 3],
+    /// Class names, in the order of the outputs.
+    pub classes: Vec<String>,
+    /// Subtracted from each channel of a picture in `[0, 1]`.
+    pub mean: [f32; 3],
+    /// Divides each channel thereafter.
+    pub std: [f32; 3],
+    /// How a picture of any size becomes the input.
+    #[serde(default)]
+    pub preparation: Preparation,
+    /// The feature quantiser this network was trained with, if it was pruned for one split point.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantizer: Option<FeatureQuantizer>,
 }
 
-/// Values of one tensor, row-major.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NamedTensor {
-    /// Sizes, outermost first.
-    pub shape: Vec<usize>,
-    /// Values.
-    pub values: Vec<f32>,
+/// Per-channel uniform quantiser in front of a tail: code `q` in `0..2^bits` of channel `c` stands for `q · steps[c] + centres[c]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FeatureQuantizer {
+    /// Split point whose features are quantised, such as `pool3`.
+    pub split: String,
+    /// Bits of a code, 1 to 8.
+    pub bits: u32,
+    /// Width of a code, one per channel; positive.
+    pub steps: Vec<f32>,
+    /// What code 0 stands for, one per channel; empty where that is zero, as for features that are never negative.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub centres: Vec<f32>,
 }
 
-/// A network with its weights.
+/// A network with its weights, and what it is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
-    description: Description,
-    tensors: BTreeMap<String, NamedTensor>,
+    /// What it is. The widths are those of all convolutions in order.
+    pub description: Description,
+    /// The network. Its input is that of the description, and it has one output per class.
+    pub graph: Graph,
 }
 
-/// Names and shapes of the tensors that a network needs.
-pub fn tensor_shapes(description: &Description) -> Result<Vec<(String, Vec<usize>)>, NetworkError> {
-    let mut shapes = Vec::new();
-    for layer in description.layers()? {
-        match layer {
-            LayerSpec::Convolution {
-                position,
-                inputs,
-                outputs,
-                ..
-            } => {
-                shapes.push((
-                    format!("features.{position}.weight"),
-                    vec![outputs, inputs, KERNEL, KERNEL],
-                ));
-                for part in ["weight", "bias", "running_mean", "running_var"] {
-                    shapes.push((format!("features.{}.{part}", position + 1), vec![outputs]));
-                }
-            }
-            LayerSpec::Linear { inputs, outputs } => {
-                shapes.push(("classifier.weight".to_owned(), vec![outputs, inputs]));
-                shapes.push(("classifier.bias".to_owned(), vec![outputs]));
-            }
-            LayerSpec::Pool { .. } => {}
+impl Description {
+    /// That of an architecture's network for pictures of `size`, rows and columns, with the architecture's usual normalisation.
+    pub fn usual(architecture: Architecture, size: [usize; 2], classes: Vec<String>) -> Self {
+        let (mean, std) = architecture.usual_normalization();
+        Self {
+            architecture: architecture.name().to_owned(),
+            widths: Vec::new(),
+            input: [3, size[0], size[1]],
+            classes,
+            mean,
+            std,
+            preparation: Preparation::default(),
+            quantizer: None,
         }
-    }
-    Ok(shapes)
-}
-
-impl Checkpoint {
-    /// Checks that the tensors are exactly those of the description, each of its shape.
-    pub fn new(description: Description, mut tensors: BTreeMap<String, NamedTensor>) -> Result<Self, CheckpointError> {
-        let architecture = &description.architecture;
-        // PyTorch counts the batches a batch norm has seen; nothing here needs it.
-        tensors.retain(|name, _| !name.ends_with(".num_batches_tracked"));
-        let expected = tensor_shapes(&description)?;
-        for (name, shape) in &expected {
-            let Some(tensor) = tensors.get(name) else {
-                return Err(CheckpointError::Missing {
-                    name: name.clone(),
-                    architecture: architecture.clone(),
-                });
-            };
-            if tensor.shape != *shape || tensor.values.len() != shape.iter().product::<usize>() {
-                let hint = match name.starts_with("classifier") {
-                    true => " (the class count or the input size differs)",
-                    false => " (the widths or the architecture differ)",
-                };
-                return Err(CheckpointError::Shape {
-                    name: name.clone(),
-                    expected: shape.clone(),
-                    got: tensor.shape.clone(),
-                    hint,
-                });
-            }
-        }
-        if let Some(name) = tensors
-            .keys()
-            .find(|name| !expected.iter().any(|(known, _)| known == *name))
-        {
-            return Err(CheckpointError::Unexpected {
-                name: name.clone(),
-                architecture: architecture.clone(),
-            });
-        }
-        Ok(Self { description, tensors })
-    }
-
-    /// What network this is.
-    pub fn description(&self) -> &Description {
-        &self.description
-    }
-
-    /// Its tensors by name.
-    pub fn tensors(&self) -> &BTreeMap<String, NamedTensor> {
-        &self.tensors
-    }
-
-    /// One tensor; the error names it when there is none.
-    pub fn tensor(&self, name: &str) -> Result<&NamedTensor, CheckpointError> {
-        self.tensors.get(name).ok_or_else(|| CheckpointError::Missing {
-            name: name.to_owned(),
-            architecture: self.description.architecture.clone(),
-        })
-    }
-
-    /// Random weights to train from: He et al.'s normal initialisation (2015) for convolutions, small uniform ones for the
-    /// classifier; the same for the same seed.
-    pub fn random(description: Description, seed: u64) -> Result<Self, CheckpointError> {
-        let mut tensors = BTreeMap::new();
-        for (number, (name, shape)) in tensor_shapes(&description)?.into_iter().enumerate() {
-            let count: usize = shape.iter().product();
-            let inputs = shape.iter().skip(1).product::<usize>() as f32;
-            let chance = |at: usize| random_unit(seed ^ ((number as u64) << 40), at as u64);
-            let values = match shape.len() {
-                4 => (0..count)
-                    .map(|at| normal(chance(2 * at), chance(2 * at + 1)) * (2.0 / inputs).sqrt())
-                    .collect(),
-                2 => (0..count).map(|at| (2.0 * chance(at) - 1.0) / inputs.sqrt()).collect(),
-                _ if name.ends_with("running_var") || name.ends_with(".weight") => vec![1.0; count],
-                _ => vec![0.0; count],
-            };
-            tensors.insert(name, NamedTensor { shape, values });
-        }
-        Self::new(description, tensors)
-    }
-
-    /// Reads a checkpoint written by [`Checkpoint::save`].
-    pub fn load(path: &Path) -> Result<Self, CheckpointError> {
-        let (description, tensors) = read(path)?;
-        let description = description.ok_or_else(|| CheckpointError::Undescribed { path: path.to_owned() })?;
-        Self::new(description, tensors).map_err(|error| unfit(path, error))
-    }
-
-    /// Writes the checkpoint beside `path` and renames it, so that a file of that name is always whole.
-    pub fn save(&self, path: &Path) -> Result<(), CheckpointError> {
-        let description = serde_json::to_string(&self.description).map_err(|error| format_error(path, &error))?;
-        save_tensors(path, &self.tensors, [(DESCRIPTION.to_owned(), description)].into())
     }
 }
 
-/// Writes tensors and metadata as one safetensors file, whole or not at all.
-pub fn save_tensors(
-    path: &Path,
-    tensors: &BTreeMap<String, NamedTensor>,
-    metadata: HashMap<String, String>,
-) -> Result<(), CheckpointError> {
-    let bytes: Vec<(&String, &NamedTensor, Vec<u8>)> = tensors
-        .iter()
-        .map(|(name, tensor)| {
-            (
-                name,
-                tensor,
-                tensor.values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-            )
-        })
-        .collect();
-    let mut views = Vec::with_capacity(bytes.len());
-    for (name, tensor, bytes) in &bytes {
-        let view = TensorView::new(Dtype::F32, tensor.shape.clone(), bytes);
-        views.push((name.as_str(), view.map_err(|error| format_error(path, &error))?));
-    }
-    let file = safetensors::serialize(views, Some(metadata)).map_err(|error| format_error(path, &error))?;
-    files::write_whole(path, &file).map_err(|source| CheckpointError::Io {
-        path: path.to_owned(),
-        source,
+/// The architecture of this name; the error lists those that there are.
+pub fn architecture(name: &str) -> anyhow::Result<Architecture> {
+    Architecture::of(name).with_context(|| {
+        let known: Vec<&str> = Architecture::all().map(Architecture::name).collect();
+        format!("there is no architecture `{name}`; known are {}", known.join(", "))
     })
 }
 
-/// Tensors by name, and a file's metadata.
-pub type NamedTensors = (BTreeMap<String, NamedTensor>, HashMap<String, String>);
-
-/// Reads the float tensors and the metadata of a safetensors file.
-pub fn load_tensors(path: &Path) -> Result<NamedTensors, CheckpointError> {
-    let bytes = std::fs::read(path).map_err(|source| CheckpointError::Io {
-        path: path.to_owned(),
-        source,
-    })?;
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| format_error(path, &error))?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|error| format_error(path, &error))?;
-    let mut tensors = BTreeMap::new();
-    for (name, view) in file.tensors() {
-        if name.ends_with(".num_batches_tracked") {
-            continue;
-        }
-        if view.dtype() != Dtype::F32 {
-            let got = format!("{:?}", view.dtype());
-            return Err(unfit(path, CheckpointError::Type { name, got }));
-        }
-        let values = view
-            .data()
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|bytes| f32::from_le_bytes(*bytes))
-            .collect();
-        tensors.insert(
-            name,
-            NamedTensor {
-                shape: view.shape().to_vec(),
-                values,
-            },
-        );
-    }
-    Ok((tensors, header.metadata().clone().unwrap_or_default()))
+/// An architecture's network with weights of zero. `None` if there is none of this name, or it does not take this input.
+pub fn unpruned(architecture: &str, input: Shape, classes: usize) -> Option<Graph> {
+    let mut nodes = Architecture::of(architecture)?.nodes(input, classes).ok()?;
+    let zeros = |_: &str, shape: &[usize]| Ok::<_, Infallible>(vec![0.0; shape.iter().product()]);
+    fill(&mut nodes, zeros).ok()?;
+    Graph::new(input, nodes).ok()
 }
 
-fn read(path: &Path) -> Result<(Option<Description>, BTreeMap<String, NamedTensor>), CheckpointError> {
-    let (tensors, metadata) = load_tensors(path)?;
-    let description = metadata
-        .get(DESCRIPTION)
-        .map(|text| serde_json::from_str(text))
-        .transpose();
-    Ok((description.map_err(|error| format_error(path, &error))?, tensors))
+impl Checkpoint {
+    /// Checks that description and graph go together; the description's widths are set.
+    pub fn new(mut description: Description, graph: Graph) -> anyhow::Result<Self> {
+        let input = Shape::try_from(description.input)?;
+        ensure!(
+            graph.input() == input,
+            "the network takes {}, its description says {input}",
+            graph.input()
+        );
+        let classes = description.classes.len();
+        ensure!(
+            <[usize; 3]>::from(graph.output()) == [classes, 1, 1],
+            "the network gives {}, and there are {classes} classes",
+            graph.output()
+        );
+        description.widths = widths(&graph);
+        Ok(Self { description, graph })
+    }
+
+    /// An architecture's network with random weights, the same for the same seed.
+    pub fn random(description: Description, seed: u64) -> anyhow::Result<Self> {
+        let [_, height, width] = description.input;
+        let architecture = architecture(&description.architecture)?;
+        ensure!(!description.classes.is_empty(), "a network needs classes");
+        let mut nodes = architecture
+            .nodes(Shape::try_from(description.input)?, description.classes.len())
+            .with_context(|| format!("{} does not work on pictures of {height}×{width}", architecture.name()))?;
+        let mut number = 0;
+        fill(&mut nodes, |name, shape| {
+            number += 1;
+            Ok::<_, Infallible>(random(name, shape, seed ^ (number << 40)))
+        })?;
+        Self::new(
+            description.clone(),
+            Graph::new(Shape::try_from(description.input)?, nodes)?,
+        )
+    }
+
+    /// The network with only the first channels of each group, as many as `widths` says.
+    pub fn narrowed(&self, widths: &[usize]) -> anyhow::Result<Self> {
+        let channels = self.graph.channel_groups();
+        let groups = channels.groups();
+        ensure!(
+            groups.len() == widths.len(),
+            "the network has {} groups of channels, {} widths were given",
+            groups.len(),
+            widths.len()
+        );
+        let gone = groups
+            .iter()
+            .zip(widths)
+            .flat_map(|(group, width)| group.units.iter().skip(*width));
+        let gone: HashSet<usize> = gone.copied().collect();
+        let graph = self.graph.with_units(&channels, |it| !gone.contains(&it))?;
+        Self::new(self.description.clone(), graph)
+    }
+
+    /// The same network before pruning: [`unpruned`] of its architecture, or this one where it is not known by name.
+    pub fn unpruned(&self) -> Graph {
+        let classes = self.description.classes.len();
+        let built = unpruned(&self.description.architecture, self.graph.input(), classes);
+        // A file may be named like an architecture, and hold something else.
+        let is_it = |it: &Graph| it.nodes().iter().all(|it| self.graph.find(&it.name).is_some());
+        built.filter(is_it).unwrap_or_else(|| self.graph.clone())
+    }
+
+    /// Reads a checkpoint, also one of an earlier release.
+    pub fn load(path: &Path) -> anyhow::Result<Self> {
+        let (tensors, metadata) = tensors::load(path)?;
+        Self::of_tensors(tensors, &metadata).with_context(|| path.display().to_string())
+    }
+
+    /// The checkpoint that a file's tensors and metadata are.
+    pub fn of_tensors(mut tensors: Tensors, metadata: &Metadata) -> anyhow::Result<Self> {
+        let description = metadata
+            .get(DESCRIPTION)
+            .context("the file does not say which network it holds; `trainer import` makes a checkpoint of it")?;
+        let description: Description = serde_json::from_str(description)?;
+        let input = Shape::try_from(description.input)?;
+        let mut nodes: Vec<Node> = match metadata.get(GRAPH) {
+            Some(graph) => serde_json::from_str(graph)?,
+            None => {
+                let classes = description.classes.len();
+                let mut nodes = architecture(&description.architecture)?.nodes(input, classes)?;
+                for node in &mut nodes {
+                    resize(node, |name| tensors.get(name).map(|it| it.shape.as_slice()));
+                }
+                nodes
+            }
+        };
+        let of = &description.architecture;
+        fill(&mut nodes, |name, shape| {
+            let tensor = tensors.remove(name).with_context(|| {
+                format!("tensor `{name}` of {of} is missing; is this a checkpoint of another architecture?")
+            })?;
+            ensure!(
+                tensor.shape == shape,
+                "tensor `{name}` has shape {:?}, {shape:?} was expected; is this a checkpoint of another architecture?",
+                tensor.shape
+            );
+            Ok(tensor.values)
+        })?;
+        if let Some(name) = tensors.keys().next() {
+            bail!("tensor `{name}` does not belong to {of}; is this a checkpoint of another architecture?");
+        }
+        Self::new(description, Graph::new(input, nodes)?)
+    }
+
+    /// Writes the checkpoint beside `path` and renames it, so that a file of that name is always whole.
+    pub fn save(&self, path: &Path) -> anyhow::Result<()> {
+        let (tensors, metadata) = self.to_tensors()?;
+        Ok(tensors::save(path, &tensors, metadata)?)
+    }
+
+    /// What a file holds of it.
+    pub fn to_tensors(&self) -> anyhow::Result<(Tensors, Metadata)> {
+        let mut tensors = BTreeMap::new();
+        for node in self.graph.nodes() {
+            for tensor in node.op.tensors() {
+                let (shape, values) = (tensor.shape.clone(), tensor.values.clone());
+                tensors.insert(format!("{}.{}", node.name, tensor.name), NamedTensor { shape, values });
+            }
+        }
+        let metadata = HashMap::from([
+            (DESCRIPTION.to_owned(), serde_json::to_string(&self.description)?),
+            (GRAPH.to_owned(), serde_json::to_string(self.graph.nodes())?),
+        ]);
+        Ok((tensors, metadata))
+    }
+
+    /// The network for another task: the layers that fit are kept, the others begin anew and are named.
+    ///
+    /// Fails where the network cannot take the input, or does not end with a linear layer.
+    pub fn adapted(self, description: Description, seed: u64) -> anyhow::Result<(Self, Vec<String>)> {
+        let input = Shape::try_from(description.input)?;
+        let other_classes = self.description.classes != description.classes;
+        let mut nodes = self.graph.into_nodes();
+        // Padding may depend on the input's size.
+        let usual = Architecture::of(&description.architecture).map(|it| it.nodes(input, 1));
+        let mut usual = usual.transpose()?.unwrap_or_default();
+        let usual: HashMap<&str, Window> = usual
+            .iter_mut()
+            .filter_map(|it| Some((it.name.as_str(), *window(&mut it.op)?)))
+            .collect();
+        for node in &mut nodes {
+            if let (Some(window), Some(usual)) = (window(&mut node.op), usual.get(node.name.as_str())) {
+                *window = *usual;
+            }
+        }
+        let last = nodes.len().saturating_sub(1);
+        let mut anew = Vec::new();
+        let mut shapes: Vec<Shape> = Vec::with_capacity(nodes.len());
+        for (number, node) in nodes.iter_mut().enumerate() {
+            let shape = |source: &Source| match *source {
+                Source::Input => input,
+                Source::Node(earlier) => shapes[earlier],
+            };
+            let inputs: Vec<Shape> = node.inputs.iter().map(shape).collect();
+            if let Op::Linear(linear) = &mut node.op {
+                let outputs = if number == last {
+                    description.classes.len()
+                } else {
+                    linear.outputs
+                };
+                let fits = (linear.inputs, linear.outputs) == (inputs[0].values(), outputs);
+                if !fits || number == last && other_classes {
+                    *linear = classifier(inputs[0].values(), outputs, seed ^ number as u64);
+                    anew.push(node.name.clone());
+                }
+            }
+            shapes.push(node.op.output(&inputs).with_context(|| node.name.clone())?);
+        }
+        let graph = Graph::new(input, nodes)?;
+        let classes = description.classes.len();
+        ensure!(
+            <[usize; 3]>::from(graph.output()) == [classes, 1, 1],
+            "the network gives {} and does not end with a linear layer that could be replaced for {classes} classes",
+            graph.output()
+        );
+        Ok((Self::new(description, graph)?, anew))
+    }
+}
+
+/// Outputs of each convolution, in order.
+pub fn widths(graph: &Graph) -> Vec<usize> {
+    let widths = graph.nodes().iter().filter_map(|it| match &it.op {
+        Op::Convolution(it) => Some(it.outputs),
+        _ => None,
+    });
+    widths.collect()
+}
+
+/// Takes channels from the shapes of a file's tensors, where a pruned network has fewer, and whether a convolution has a bias.
+pub fn resize<'a>(node: &mut Node, shape: impl Fn(&str) -> Option<&'a [usize]>) {
+    let shape = |tensor: &str| shape(&format!("{}.{tensor}", node.name));
+    match &mut node.op {
+        Op::Convolution(it) => {
+            if let Some(&[outputs, each, ..]) = shape("weight") {
+                let groups = if it.groups > 1 { outputs } else { 1 };
+                (it.outputs, it.inputs, it.groups) = (outputs, each.saturating_mul(groups), groups);
+            }
+            it.bias = shape("bias").is_some().then(Vec::new);
+        }
+        Op::BatchNorm(it) => {
+            if let Some(&[channels]) = shape("weight") {
+                it.channels = channels;
+            }
+        }
+        Op::Linear(it) => {
+            if let Some(&[outputs, inputs]) = shape("weight") {
+                (it.outputs, it.inputs) = (outputs, inputs);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn window(op: &mut Op) -> Option<&mut Window> {
+    match op {
+        Op::Convolution(it) => Some(&mut it.window),
+        Op::MaxPool(window) | Op::AveragePool { window, .. } => Some(window),
+        _ => None,
+    }
+}
+
+/// A linear layer with random weights.
+fn classifier(inputs: usize, outputs: usize, seed: u64) -> Linear {
+    Linear {
+        inputs,
+        outputs,
+        weight: random("weight", &[outputs, inputs], seed),
+        bias: Some(vec![0.0; outputs]),
+    }
+}
+
+/// A tensor to train from: He et al.'s normal initialisation (2015) for convolutions, small uniform values for linear layers, batch norms that
+/// change nothing.
+fn random(name: &str, shape: &[usize], seed: u64) -> Vec<f32> {
+    let count: usize = shape.iter().product();
+    let inputs = shape.iter().skip(1).product::<usize>() as f32;
+    let chance = |at: usize| random_unit(seed, at as u64);
+    match shape.len() {
+        4 => (0..count)
+            .map(|at| normal(chance(2 * at), chance(2 * at + 1)) * (2.0 / inputs).sqrt())
+            .collect(),
+        2 => (0..count).map(|at| (2.0 * chance(at) - 1.0) / inputs.sqrt()).collect(),
+        _ if name.ends_with("running_var") || name.ends_with(".weight") => vec![1.0; count],
+        _ => vec![0.0; count],
+    }
 }
 
 /// A number in `(0, 1)` for each seed and place.
@@ -314,37 +360,29 @@ fn normal(a: f32, b: f32) -> f32 {
     (-2.0 * a.ln()).sqrt() * (std::f32::consts::TAU * b).cos()
 }
 
-fn unfit(path: &Path, error: CheckpointError) -> CheckpointError {
-    CheckpointError::Unfit {
-        path: path.to_owned(),
-        reason: Box::new(error),
-    }
-}
-
-fn format_error(path: &Path, reason: &dyn std::fmt::Display) -> CheckpointError {
-    CheckpointError::Format {
-        path: path.to_owned(),
-        reason: reason.to_string(),
-    }
-}
-
 #[cfg(test)]
 impl Checkpoint {
-    /// [`Description::toy`] with random weights and batch norms.
+    /// A small network for tests: AlexNet's layers with few filters, 16×16 pictures of three classes, 2×2 features at the end; random weights
+    /// and batch norms.
     pub fn toy(widths: [usize; 5]) -> Self {
-        let Self {
-            description,
-            mut tensors,
-        } = Self::random(Description::toy(widths), 1).unwrap();
-        for (number, (name, tensor)) in tensors.iter_mut().enumerate() {
-            let positive = name.ends_with("running_var") || name.ends_with(".weight");
-            if tensor.shape.len() == 1 {
-                let unit = |at| random_unit(number as u64, at as u64);
-                let value = |at| if positive { 0.5 + unit(at) } else { 0.6 * unit(at) - 0.3 };
-                tensor.values = (0..tensor.values.len()).map(value).collect();
+        let classes = ["cat", "dog", "owl"].map(String::from).into();
+        let description = Description::usual(Architecture::AlexNet, [16; 2], classes);
+        let whole = Self::random(description, 1).unwrap().narrowed(&widths).unwrap();
+        let mut nodes = whole.graph.nodes().to_vec();
+        let mut number = 0;
+        for node in &mut nodes {
+            for tensor in node.op.tensors_mut() {
+                number += 1;
+                let positive = tensor.name == "running_var" || tensor.name == "weight";
+                if tensor.shape.len() == 1 {
+                    let unit = |at| random_unit(number, at as u64);
+                    let value = |at| if positive { 0.5 + unit(at) } else { 0.6 * unit(at) - 0.3 };
+                    *tensor.values = (0..tensor.shape[0]).map(value).collect();
+                }
             }
         }
-        Self { description, tensors }
+        let graph = Graph::new(whole.graph.input(), nodes).unwrap();
+        Self::new(whole.description, graph).unwrap()
     }
 }
 

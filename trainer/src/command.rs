@@ -6,9 +6,8 @@ use anyhow::ensure;
 use clap::{Args, Subcommand, ValueEnum};
 use split_core::{Fit, Preparation};
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Description, architecture};
 use crate::data;
-use crate::network::Description;
 use crate::run;
 use crate::settings::{Learning, Settings, Step1, Step2, Task};
 
@@ -18,6 +17,8 @@ Examples:
     trainer train --data pictures --run runs/unpruned --epochs 100
   VGG-11 for pictures of 64 × 96:
     trainer train --data pictures --run runs/small --architecture vgg11 --size 64 96
+  EfficientNet-Lite0 that `trainer import` made of timm's weights, for your own classes:
+    trainer train --data pictures --run runs/lite0 --parent lite0.safetensors --learning-rate 0.01 --batch 32
   A network that knows other classes learns these:
     trainer train --data pictures --run runs/mine --parent pretrained.safetensors --learning-rate 0.01
 The result is RUN/final.safetensors. The same command goes on with a run that was stopped; with more --epochs, a finished one goes on too.";
@@ -28,9 +29,12 @@ Example:
 RUN/settings.json says what the run does; nothing but the part-epoch in which it was stopped is lost.";
 
 const STEP1_EXAMPLES: &str = "\
-Example: an eighth of the multiply–accumulates, learning from the unpruned network too:
+Examples: an eighth of the multiply–accumulates, learning from the unpruned network too:
     trainer prune step1 --data pictures --run runs/step1-8x --parent runs/unpruned/final.safetensors \\
         --teacher runs/unpruned/final.safetensors --fewer-macs 8
+A third of the work on the device, and an accurate tail:
+    trainer prune step1 --data pictures --run runs/head-3x --parent runs/unpruned/final.safetensors \\
+        --teacher runs/unpruned/final.safetensors --region head --split blocks.2.0 --fewer-macs 3
 The result is RUN/final.safetensors. The same command goes on with a run that was stopped.";
 
 const STEP2_EXAMPLES: &str = "\
@@ -45,7 +49,7 @@ pub enum Command {
     /// Train a network from random weights, or train a checkpoint further.
     #[command(after_help = TRAIN_EXAMPLES)]
     Train(Train),
-    /// Remove filters: step 1 from the whole network, step 2 just before a split point.
+    /// Remove filters: step 1 from the whole network or its head, step 2 at a split point.
     #[command(subcommand)]
     Prune(Prune),
     /// Go on with a run that was stopped.
@@ -65,10 +69,11 @@ pub struct Train {
     /// Folder of the run.
     #[arg(long)]
     run: PathBuf,
-    /// vgg16, vgg11 or alexnet; the parent's if there is one, else vgg16.
+    /// Which network: vgg16, vgg11 and alexnet are for small pictures, resnet18, mobilenet_v2, tf_efficientnet_lite0 and others for those of a
+    /// camera; the parent's if there is one, else vgg16.
     #[arg(long)]
     architecture: Option<String>,
-    /// Rows and columns of the network's input; the parent's if there is one, else 32 32.
+    /// Rows and columns of the network's input; the parent's if there is one, else what is usual for the architecture.
     #[arg(long, num_args = 2, value_names = ["HEIGHT", "WIDTH"])]
     size: Option<Vec<usize>>,
     /// How pictures of other proportions fill the input.
@@ -108,10 +113,10 @@ impl From<FitName> for Fit {
 /// The two steps.
 #[derive(Subcommand, Clone, Debug)]
 pub enum Prune {
-    /// Remove filters from the whole network.
+    /// Remove filters from the whole network, or from the layers before a split point.
     #[command(after_help = STEP1_EXAMPLES)]
     Step1(Pruning<Step1>),
-    /// Remove filters from the layer before one split point, the layers before it left as they are.
+    /// Leave few channels to send at one split point, the layers before it left as they are.
     #[command(after_help = STEP2_EXAMPLES)]
     Step2(Pruning<Step2>),
 }
@@ -153,14 +158,18 @@ impl Train {
     fn run(self) -> anyhow::Result<()> {
         use_threads(self.threads)?;
         let parent = self.parent.as_ref().map(|it| Checkpoint::load(it)).transpose()?;
-        let of_parent = parent.as_ref().map(Checkpoint::description);
+        let of_parent = parent.as_ref().map(|it| &it.description);
+        let name = architecture_name(self.architecture, of_parent)?;
         let settings = Settings {
-            architecture: architecture(self.architecture, of_parent)?,
             input: match (self.size.as_deref(), of_parent) {
                 (Some([height, width]), _) => [3, *height, *width],
                 (_, Some(parent)) => parent.input,
-                _ => [3, 32, 32],
+                _ => {
+                    let [height, width] = architecture(&name)?.usual_size();
+                    [3, height, width]
+                }
             },
+            architecture: name,
             classes: data::classes(&self.learning.source.data)?,
             preparation: Preparation {
                 fit: self.fit.into(),
@@ -175,7 +184,7 @@ impl Train {
 }
 
 /// The architecture that was asked for, which must be the parent's.
-fn architecture(asked: Option<String>, parent: Option<&Description>) -> anyhow::Result<String> {
+fn architecture_name(asked: Option<String>, parent: Option<&Description>) -> anyhow::Result<String> {
     match (asked, parent) {
         (Some(asked), Some(parent)) => {
             ensure!(
@@ -195,7 +204,7 @@ impl<S: Args> Pruning<S> {
     fn run(self, task: impl FnOnce(S) -> Task) -> anyhow::Result<()> {
         use_threads(self.threads)?;
         let parent = Checkpoint::load(&self.parent)?;
-        let description = parent.description();
+        let description = &parent.description;
         let settings = Settings {
             architecture: description.architecture.clone(),
             input: description.input,

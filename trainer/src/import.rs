@@ -12,8 +12,8 @@ use clap::{Args, builder::PossibleValuesParser};
 use split_core::Shape;
 use split_graph::{Architecture, Graph, Linear, Node, Op, fill, sample::Noise};
 
+use crate::checkpoint::{Checkpoint, Description, resize};
 use crate::command::FitName;
-use crate::graph_checkpoint::{GraphCheckpoint, usual_description};
 use weights::Weights;
 
 const EXAMPLES: &str = "\
@@ -69,7 +69,7 @@ fn names() -> Vec<&'static str> {
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let checkpoint = import(arguments).with_context(|| arguments.from.display().to_string())?;
     checkpoint.save(&arguments.to)?;
-    let GraphCheckpoint { description, graph } = &checkpoint;
+    let Checkpoint { description, graph } = &checkpoint;
     let (mean, std) = (description.mean, description.std);
     println!(
         "{}: {} for pictures of {}, {} classes, {:.1} million MACs; pixels in [0, 1] minus {mean:?}, divided by {std:?}",
@@ -82,7 +82,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn import(arguments: &Arguments) -> anyhow::Result<GraphCheckpoint> {
+fn import(arguments: &Arguments) -> anyhow::Result<Checkpoint> {
     let size = arguments.size.as_ref().map(|it| [it[0], it[1]]);
     let is_onnx = arguments
         .from
@@ -111,7 +111,7 @@ fn import(arguments: &Arguments) -> anyhow::Result<GraphCheckpoint> {
     let classes = classes(arguments, &graph)?;
     let graph = with_classes(graph, classes.len())?;
     // ImageNet's, unless the architecture has others.
-    let mut description = usual_description(
+    let mut description = Description::usual(
         architecture.unwrap_or(Architecture::ResNet18),
         [graph.input().height(), graph.input().width()],
         classes,
@@ -134,7 +134,7 @@ fn import(arguments: &Arguments) -> anyhow::Result<GraphCheckpoint> {
     let valid = description.mean.iter().all(|it| it.is_finite())
         && description.std.iter().all(|it| it.is_finite() && *it > 0.0);
     ensure!(valid, "--mean takes numbers, --std positive ones");
-    GraphCheckpoint::new(description, graph)
+    Checkpoint::new(description, graph)
 }
 
 /// An architecture's network with the weights of a file, as wide as they say.
@@ -153,7 +153,7 @@ fn of_weights(path: &Path, architecture: Architecture, size: [usize; 2]) -> anyh
     let expected: Vec<String> = tensor_names(&nodes);
     weights.strip_prefix(&expected);
     for node in &mut nodes {
-        resize(node, &weights);
+        resize(node, |name| weights.shape(name));
     }
     let expected = tensor_names(&nodes);
     if let Some((name, _)) = weights.shapes().find(|it| !expected.iter().any(|name| name == it.0)) {
@@ -175,31 +175,6 @@ fn tensor_names(nodes: &[Node]) -> Vec<String> {
             .collect::<Vec<_>>()
     });
     names.collect()
-}
-
-/// Takes channels from the file, where a pruned network has fewer, and whether a convolution has a bias.
-fn resize(node: &mut Node, weights: &Weights) {
-    let shape = |tensor: &str| weights.shape(&format!("{}.{tensor}", node.name));
-    match &mut node.op {
-        Op::Convolution(it) => {
-            if let Some(&[outputs, each, ..]) = shape("weight") {
-                let groups = if it.groups > 1 { outputs } else { 1 };
-                (it.outputs, it.inputs, it.groups) = (outputs, each.saturating_mul(groups), groups);
-            }
-            it.bias = shape("bias").is_some().then(Vec::new);
-        }
-        Op::BatchNorm(it) => {
-            if let Some(&[channels]) = shape("weight") {
-                it.channels = channels;
-            }
-        }
-        Op::Linear(it) => {
-            if let Some(&[outputs, inputs]) = shape("weight") {
-                (it.outputs, it.inputs) = (outputs, inputs);
-            }
-        }
-        _ => {}
-    }
 }
 
 /// A bias that a batch norm follows only moves its mean.

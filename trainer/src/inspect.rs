@@ -10,9 +10,9 @@ use split_core::{Shape, top_classes};
 use split_graph::{Graph, Op, Source};
 use split_runtime::Network;
 
+use crate::checkpoint::Checkpoint;
 use crate::decode;
 use crate::files;
-use crate::graph_checkpoint::GraphCheckpoint;
 use crate::series::measure::normalize;
 
 /// What to show.
@@ -55,12 +55,12 @@ impl Command {
     pub fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Describe { file } => {
-                print!("{}", describe(&GraphCheckpoint::load(&file)?));
+                print!("{}", describe(&Checkpoint::load(&file)?));
                 Ok(())
             }
             Self::Predict(it) => it.run(),
             Self::ToOnnx { checkpoint, to } => {
-                let file = split_runtime::write_onnx(&GraphCheckpoint::load(&checkpoint)?.graph);
+                let file = split_runtime::write_onnx(&Checkpoint::load(&checkpoint)?.graph);
                 files::write_whole(&to, &file.bytes).with_context(|| to.display().to_string())
             }
         }
@@ -69,7 +69,7 @@ impl Command {
 
 impl Predict {
     fn run(&self) -> anyhow::Result<()> {
-        let GraphCheckpoint { description, graph } = GraphCheckpoint::load(&self.checkpoint)?;
+        let Checkpoint { description, graph } = Checkpoint::load(&self.checkpoint)?;
         let mut network = Network::of(&graph)?;
         let [_, height, width] = description.input;
         let input = Input {
@@ -103,8 +103,8 @@ impl Predict {
 }
 
 /// A text of three tables.
-fn describe(checkpoint: &GraphCheckpoint) -> String {
-    let GraphCheckpoint { description, graph } = checkpoint;
+fn describe(checkpoint: &Checkpoint) -> String {
+    let Checkpoint { description, graph } = checkpoint;
     let parameters: usize = graph
         .nodes()
         .iter()

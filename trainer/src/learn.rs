@@ -2,42 +2,47 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::{Device, Tensor, TensorData, activation::log_softmax};
+use split_graph::{Graph, Source};
+use split_train::{Momentum, Network, Observer, cross_entropy, smoothed};
 
 use crate::augment::{self, View};
-use crate::checkpoint::NamedTensor;
-use crate::data::{DataError, Dataset};
-use crate::model::{Lifted, Network, values};
-use crate::prune::add_scores;
+use crate::checkpoint::Checkpoint;
+use crate::data::Dataset;
+use crate::inference::Inference;
+use crate::prune::Scores;
 use crate::quantize::Quantizer;
 use crate::settings::Learning;
+use crate::tensors::{NamedTensor, Tensors};
 
 /// Batch size when nothing is learned.
-const EVALUATION_BATCH: usize = 250;
+const EVALUATION_BATCH: usize = 64;
 
 /// Share of what chance leaves that a network must get right to be of any use.
 pub const LEAST_KNOWLEDGE: f64 = 0.15;
 
-/// Nesterov momentum's memory, one tensor a parameter, in the order [`Learner::step`] visits them.
-type Velocity = Vec<Option<Vec<f32>>>;
+/// Name of an optimizer's memory of one parameter, before its number.
+pub const VELOCITY: &str = "velocity.";
 
 /// A network being trained.
 pub struct Learner {
-    /// The network.
-    pub network: Network,
-    /// Number of the first block that learns; those before it stay as they are.
-    pub first: usize,
+    /// The layers that stay as they are; none where all learn.
+    trunk: Option<Trunk>,
+    /// The layers behind them.
+    network: Network,
     /// Quantiser in the loop.
-    pub quantizer: Option<Quantizer>,
-    /// Weight of the mean code in the loss.
-    pub rate_penalty: f64,
-    velocity: Velocity,
+    quantizer: Option<Quantizer>,
+    optimizer: Momentum,
+}
+
+struct Trunk {
+    graph: Graph,
+    inference: Inference,
 }
 
 /// What one batch is learned from.
 pub struct Lesson {
     /// Pictures `[N, H, W, 3]`.
-    pub pictures: Tensor<4>,
+    pub pictures: Vec<f32>,
     /// Classes.
     pub labels: Vec<usize>,
     /// The teacher's logits `[N, classes]`, row by row.
@@ -53,179 +58,156 @@ pub struct Report {
     pub right: usize,
 }
 
-impl Learner {
-    /// A learner without memory of earlier steps.
-    pub fn new(network: Network, first: usize) -> Self {
-        Self {
-            network,
-            first,
-            quantizer: None,
-            rate_penalty: 0.0,
-            velocity: Vec::new(),
+/// Watches features on their way: quantises them, and scores channels.
+struct Watch<'a> {
+    quantizer: Option<&'a Quantizer>,
+    /// Before they were quantised.
+    features: Vec<f32>,
+    rate_loss: f64,
+    scores: Option<&'a mut Scores>,
+}
+
+impl Observer for Watch<'_> {
+    fn forward(&mut self, node: usize, output: &mut [f32]) {
+        if let Some(quantizer) = self.quantizer.filter(|it| it.node == node) {
+            self.features.clear();
+            self.features.extend_from_slice(output);
+            quantizer.apply(output);
         }
     }
 
-    /// Forgets the momentum, as must be after filters were removed.
-    pub fn forget(&mut self) {
-        self.velocity.clear();
+    fn backward(&mut self, node: usize, output: &[f32], slope: &mut [f32]) {
+        if let Some(scores) = &mut self.scores {
+            scores.add(node, output, slope);
+        }
+        if let Some(quantizer) = self.quantizer.filter(|it| it.node == node) {
+            quantizer.stop_where_clipped(&self.features, slope);
+            self.rate_loss = quantizer.add_rate(&self.features, slope);
+        }
+    }
+}
+
+impl Learner {
+    /// A learner without memory of earlier steps. The layers up to the node `frozen`, a cut point, stay as they are.
+    pub fn new(graph: &Graph, frozen: Option<usize>, learning: &Learning) -> anyhow::Result<Self> {
+        let halves = frozen.and_then(|it| graph.split_at(it));
+        let (trunk, learns) = match &halves {
+            Some((trunk, learns)) => (Some(trunk), learns),
+            None => (None, graph),
+        };
+        let trunk = trunk.map(|graph| {
+            let inference = Inference::new(graph)?;
+            anyhow::Ok(Trunk {
+                graph: graph.clone(),
+                inference,
+            })
+        });
+        Ok(Self {
+            trunk: trunk.transpose()?,
+            network: Network::new(learns),
+            quantizer: None,
+            optimizer: Momentum::new(learning.momentum as f32, learning.weight_decay as f32),
+        })
     }
 
-    /// Learns from one batch; adds the filters' scores (one list per block) where they are wanted.
+    /// The network as it is now. Fails where weights are not finite any more.
+    pub fn graph(&self) -> anyhow::Result<Graph> {
+        let learned = self.network.graph()?;
+        Ok(match &self.trunk {
+            Some(trunk) => trunk.graph.clone().then(learned)?,
+            None => learned,
+        })
+    }
+
+    /// Number of nodes that stay as they are, before those that learn.
+    pub fn frozen_nodes(&self) -> usize {
+        self.trunk.as_ref().map_or(0, |it| it.graph.nodes().len())
+    }
+
+    /// The layers that learn, as they are now.
+    pub fn learned(&self) -> anyhow::Result<Graph> {
+        Ok(self.network.graph()?)
+    }
+
+    /// Goes on with other layers in place of those that learn, after channels were removed; the momentum is forgotten.
+    pub fn replace(&mut self, learned: &Graph) {
+        self.network = Network::new(learned);
+        self.optimizer.remember(Vec::new());
+    }
+
+    /// Puts a quantiser into the loop. Its node counts from the first that learns.
+    pub fn set_quantizer(&mut self, quantizer: Quantizer) {
+        self.quantizer = Some(quantizer);
+    }
+
+    /// Learns from one batch; adds the scores of the learning layers' channels where they are wanted.
     pub fn step(
         &mut self,
         lesson: &Lesson,
         learning: &Learning,
         rate: f64,
-        scores: Option<&mut Vec<Vec<f64>>>,
-    ) -> Report {
-        let input = self.network.run_blocks(lesson.pictures.clone(), 0..self.first);
-        let lifted = self.network.lift(self.first);
-        let pass = self.network.train(input, &lifted, self.quantizer.as_ref());
-        let mut loss = loss(&pass.logits, lesson, learning);
-        if let (Some(features), true) = (pass.features, self.rate_penalty > 0.0) {
-            loss = loss + self.rate(features) * self.rate_penalty;
-        }
-        let report = Report {
-            loss: f64::from(values(&loss)[0]),
-            right: right(&pass.logits.clone().inner(), &lesson.labels),
+        scores: Option<&mut Scores>,
+    ) -> anyhow::Result<Report> {
+        let features = self.trunk.as_ref().map(|it| it.inference.run(&lesson.pictures));
+        let features = features.transpose()?;
+        let mut watch = Watch {
+            quantizer: self.quantizer.as_ref(),
+            features: Vec::new(),
+            rate_loss: 0.0,
+            scores,
         };
-        let gradients = loss.backward();
-        if let Some(scores) = scores {
-            self.score(&lifted, &gradients, lesson.labels.len(), scores);
-        }
-        self.descend(&lifted, &gradients, learning, rate);
-        self.network.update_moments(&lifted, lesson.labels.len());
-        report
-    }
-
-    /// Mean of log₂(1 + code), which follows the bits an entropy coder spends more closely than the code itself.
-    fn rate(&self, features: Tensor<4>) -> Tensor<1> {
-        match &self.quantizer {
-            Some(quantizer) => ((quantizer.codes(features) + 1.0).log() * std::f64::consts::LOG2_E).mean(),
-            None => features.mean() * 0.0,
-        }
-    }
-
-    fn score(&self, lifted: &Lifted, gradients: &burn::tensor::Gradients, batch: usize, scores: &mut Vec<Vec<f64>>) {
-        scores.resize(self.network.blocks.len(), Vec::new());
-        let [_, mut height, mut width] = self.network.description().input;
-        for (index, block) in self.network.blocks.iter().enumerate() {
-            if let Some((_, scale, shift)) = index.checked_sub(self.first).and_then(|at| lifted.blocks.get(at)) {
-                let slopes = [scale, shift].map(|leaf| leaf.grad(gradients).map(|it| values(&it)).unwrap_or_default());
-                scores[index].resize(block.moments.mean.len(), 0.0);
-                let (scale, shift) = (values(&block.scale), values(&block.shift));
-                add_scores(
-                    &mut scores[index],
-                    &scale,
-                    &shift,
-                    (&slopes[0], &slopes[1]),
-                    batch * height * width,
-                );
-            }
-            if block.pool {
-                (height, width) = (height / 2, width / 2);
-            }
-        }
-    }
-
-    fn descend(&mut self, lifted: &Lifted, gradients: &burn::tensor::Gradients, learning: &Learning, rate: f64) {
-        let mut descent = Descent {
-            velocity: &mut self.velocity,
-            at: 0,
-            learning,
-            rate,
-        };
-        for (block, (weight, scale, shift)) in self.network.blocks[self.first..].iter_mut().zip(&lifted.blocks) {
-            descent.update(&mut block.weight, weight, gradients);
-            descent.update(&mut block.scale, scale, gradients);
-            descent.update(&mut block.shift, shift, gradients);
-        }
-        descent.update(&mut self.network.classifier, &lifted.classifier.0, gradients);
-        descent.update(&mut self.network.bias, &lifted.classifier.1, gradients);
+        let pass = self
+            .network
+            .pass(features.as_ref().unwrap_or(&lesson.pictures), &mut watch);
+        let right = right(pass.output(), &lesson.labels);
+        let (loss, slope) = loss(pass.output(), lesson, learning);
+        self.network.update_moments(&pass);
+        let gradients = self.network.backward(pass, slope, &mut watch);
+        let loss = loss + watch.rate_loss;
+        self.optimizer.step(&mut self.network, &gradients, rate as f32);
+        Ok(Report { loss, right })
     }
 
     /// The momentum as tensors to save.
-    pub fn memory(&self) -> BTreeMap<String, NamedTensor> {
-        let tensors = self.velocity.iter().enumerate().filter_map(|(at, values)| {
-            let values = values.clone()?;
-            Some((
-                format!("velocity.{at:03}"),
-                NamedTensor {
-                    shape: vec![values.len()],
-                    values,
-                },
-            ))
+    pub fn memory(&self) -> Tensors {
+        let velocity = self.optimizer.velocity().iter().enumerate();
+        let tensors = velocity.map(|(at, values)| {
+            let shape = vec![values.len()];
+            let values = values.clone();
+            (format!("{VELOCITY}{at:04}"), NamedTensor { shape, values })
         });
-        tensors.collect()
+        tensors.collect::<BTreeMap<_, _>>()
     }
 
     /// Takes up saved momentum.
-    pub fn remember(&mut self, memory: BTreeMap<String, NamedTensor>) {
-        self.velocity = memory.into_values().map(|tensor| Some(tensor.values)).collect();
+    pub fn remember(&mut self, memory: Tensors) {
+        self.optimizer
+            .remember(memory.into_values().map(|tensor| tensor.values).collect());
     }
 }
 
-/// Goes through the parameters of one step.
-struct Descent<'a> {
-    velocity: &'a mut Velocity,
-    at: usize,
-    learning: &'a Learning,
-    rate: f64,
-}
-
-impl Descent<'_> {
-    fn update<const D: usize>(
-        &mut self,
-        parameter: &mut Tensor<D>,
-        leaf: &Tensor<D>,
-        gradients: &burn::tensor::Gradients,
-    ) {
-        if self.velocity.len() <= self.at {
-            self.velocity.push(None);
-        }
-        if let Some(gradient) = leaf.grad(gradients) {
-            let (mut weights, slopes) = (values(parameter), values(&gradient));
-            let velocity = self.velocity[self.at].get_or_insert_with(|| vec![0.0; weights.len()]);
-            let (momentum, rate) = (self.learning.momentum as f32, self.rate as f32);
-            // Batch norm's parameters and biases are not decayed.
-            let decay = if D > 1 { self.learning.weight_decay as f32 } else { 0.0 };
-            for ((weight, slope), velocity) in weights.iter_mut().zip(&slopes).zip(velocity) {
-                let slope = slope + decay * *weight;
-                *velocity = momentum * *velocity + slope;
-                *weight -= rate * (slope + momentum * *velocity);
-            }
-            *parameter = Tensor::from_data(TensorData::new(weights, parameter.dims()), &parameter.device());
-        }
-        self.at += 1;
-    }
-}
-
-/// Cross entropy with smoothed labels, and with the teacher's softened probabilities.
-fn loss(logits: &Tensor<2>, lesson: &Lesson, learning: &Learning) -> Tensor<1> {
-    let [batch, classes] = logits.dims();
-    let device = logits.device().inner();
-    let constant = |values: Vec<f32>| {
-        Tensor::<2>::from_inner(Tensor::from_data(TensorData::new(values, [batch, classes]), &device))
-    };
-    let smoothing = learning.label_smoothing as f32;
-    let mut target = vec![smoothing / classes as f32; batch * classes];
-    for (row, label) in lesson.labels.iter().enumerate() {
-        target[row * classes + label] += 1.0 - smoothing;
-    }
-    let cross_entropy =
-        |logits: Tensor<2>, target: Vec<f32>| (log_softmax(logits, 1) * constant(target)).sum() * (-1.0 / batch as f64);
-    let by_label = cross_entropy(logits.clone(), target);
+/// Cross entropy with smoothed labels, and with the teacher's softened probabilities; and its slope by the logits.
+fn loss(logits: &[f32], lesson: &Lesson, learning: &Learning) -> (f64, Vec<f32>) {
+    let classes = logits.len() / lesson.labels.len().max(1);
+    let targets = smoothed(&lesson.labels, classes, learning.label_smoothing as f32);
+    let (by_label, mut slope) = cross_entropy(logits, &targets, classes);
     let Some(teacher) = &lesson.teacher else {
-        return by_label;
+        return (by_label, slope);
     };
-    let softened = teacher
+    let temperature = learning.temperature;
+    let softened: Vec<f32> = teacher
         .chunks_exact(classes)
-        .flat_map(|row| softmax(row, learning.temperature))
+        .flat_map(|row| softmax(row, temperature))
         .collect();
-    let by_teacher = cross_entropy(logits.clone() * (1.0 / learning.temperature), softened);
+    let cooled: Vec<f32> = logits.iter().map(|it| it / temperature as f32).collect();
+    let (by_teacher, by_teacher_slope) = cross_entropy(&cooled, &softened, classes);
     // The softened loss's gradient shrinks with the square of the temperature (Hinton et al. 2015).
-    let weight = learning.teacher_share * learning.temperature * learning.temperature;
-    by_label * (1.0 - learning.teacher_share) + by_teacher * weight
+    let share = learning.teacher_share;
+    let weight = share * temperature * temperature;
+    for (slope, by_teacher) in slope.iter_mut().zip(by_teacher_slope) {
+        *slope = *slope * (1.0 - share) as f32 + by_teacher * (weight / temperature) as f32;
+    }
+    (by_label * (1.0 - share) + by_teacher * weight, slope)
 }
 
 fn softmax(row: &[f32], temperature: f64) -> Vec<f32> {
@@ -239,13 +221,10 @@ fn softmax(row: &[f32], temperature: f64) -> Vec<f32> {
 }
 
 /// Rows of `logits` whose largest entry is the label's.
-fn right(logits: &Tensor<2>, labels: &[usize]) -> usize {
-    let classes = logits.dims()[1];
-    let all = values(logits);
-    all.chunks_exact(classes)
-        .zip(labels)
-        .filter(|(row, label)| largest(row) == **label)
-        .count()
+fn right(logits: &[f32], labels: &[usize]) -> usize {
+    let classes = logits.len() / labels.len().max(1);
+    let rows = logits.chunks_exact(classes.max(1)).zip(labels);
+    rows.filter(|(row, label)| largest(row) == **label).count()
 }
 
 /// Place of the largest logit, the first of equal ones: the class that the edge worker puts first too.
@@ -253,16 +232,91 @@ pub fn largest(logits: &[f32]) -> usize {
     (1..logits.len()).fold(0, |best, at| if logits[at] > logits[best] { at } else { best })
 }
 
-/// Logits `[pictures, classes]` of all pictures, batch norm in evaluation mode; `done` hears how many are ready.
+/// A network's answers, through its quantiser if it was trained with one.
+struct Answers {
+    head: Inference,
+    quantizer: Option<(Quantizer, Inference)>,
+}
+
+impl Answers {
+    fn of(checkpoint: &Checkpoint) -> anyhow::Result<Self> {
+        let graph = &checkpoint.graph;
+        let cut = checkpoint.description.quantizer.as_ref().and_then(|it| {
+            let node = graph.cut_point(&it.split)?.node;
+            Some((Quantizer::new(it, node, 0.0), graph.split_at(node)?))
+        });
+        Ok(match cut {
+            Some((quantizer, (head, tail))) => Self {
+                head: Inference::new(&head)?,
+                quantizer: Some((quantizer, Inference::new(&tail)?)),
+            },
+            None => Self {
+                head: Inference::new(graph)?,
+                quantizer: None,
+            },
+        })
+    }
+
+    fn to(&self, pictures: &[f32]) -> anyhow::Result<Vec<f32>> {
+        let mut features = self.head.run(pictures)?;
+        match &self.quantizer {
+            Some((quantizer, tail)) => {
+                quantizer.apply(&mut features);
+                tail.run(&features)
+            }
+            None => Ok(features),
+        }
+    }
+}
+
+/// Logits `[pictures, classes]` of all pictures, as they are served; `done` hears how many are ready.
 pub fn logits(
-    network: &Network,
-    quantizer: Option<&Quantizer>,
+    checkpoint: &Checkpoint,
     data: &Dataset,
     mirrored: bool,
     mut done: impl FnMut(usize),
-) -> Result<Vec<f32>, DataError> {
-    let device: Device = network.bias.device();
-    let normalization = (network.description().mean, network.description().std);
+) -> anyhow::Result<Vec<f32>> {
+    let answers = Answers::of(checkpoint)?;
+    let description = &checkpoint.description;
+    let mut all = Vec::with_capacity(data.len() * description.classes.len());
+    let mut count = 0;
+    each_batch(
+        data,
+        mirrored,
+        (description.mean, description.std),
+        |pictures, values| {
+            all.extend(answers.to(&values)?);
+            count += pictures;
+            done(count);
+            Ok(())
+        },
+    )?;
+    Ok(all)
+}
+
+/// Features `[pictures, H, W, C]` that a network has at a node.
+pub fn features(checkpoint: &Checkpoint, node: usize, data: &Dataset) -> anyhow::Result<Vec<f32>> {
+    let graph = &checkpoint.graph;
+    let head = match graph.split_at(node) {
+        Some((head, _)) => Inference::new(&head)?,
+        None => Inference::new(graph)?,
+    };
+    let normalization = (checkpoint.description.mean, checkpoint.description.std);
+    let mut all = Vec::with_capacity(data.len() * graph.shape(Source::Node(node)).values());
+    each_batch(data, false, normalization, |_, values| {
+        all.extend(head.run(&values)?);
+        Ok(())
+    })?;
+    Ok(all)
+}
+
+/// Calls `each` with the number and the values of a few pictures at a time, until it had all.
+fn each_batch(
+    data: &Dataset,
+    mirrored: bool,
+    normalization: augment::Normalization,
+    mut each: impl FnMut(usize, Vec<f32>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let view = View {
         mirrored,
         ..View::PLAIN
@@ -271,21 +325,15 @@ pub fn logits(
         let end = data.len().min(start + EVALUATION_BATCH);
         (start..end).map(|index| (index, view)).collect()
     });
-    let mut all = Vec::with_capacity(data.len() * network.description().classes.len());
-    let mut count = 0;
-    augment::batches(data, batches, normalization, &device, |pictures, batch| {
-        all.extend(values(&network.evaluate(batch, 0, quantizer)));
-        count += pictures.len();
-        done(count);
-        Ok::<(), DataError>(())
-    })?;
-    Ok(all)
+    augment::batches(data, batches, normalization, |pictures, values| {
+        each(pictures.len(), values)
+    })
 }
 
-/// How many of each class's pictures a network gets right, batch norm in evaluation mode.
-pub fn measure(network: &Network, quantizer: Option<&Quantizer>, data: &Dataset) -> Result<Score, DataError> {
-    let classes = network.description().classes.len();
-    let all = logits(network, quantizer, data, false, |_| ())?;
+/// How many of each class's pictures a network gets right, as it is served.
+pub fn measure(checkpoint: &Checkpoint, data: &Dataset) -> anyhow::Result<Score> {
+    let classes = checkpoint.description.classes.len();
+    let all = logits(checkpoint, data, false, |_| ())?;
     let mut score = Score::none_of(data.counts());
     for (index, row) in all.chunks_exact(classes).enumerate() {
         let label = data.label(index);
@@ -347,7 +395,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_equal_logits_the_first_is_the_answer_as_in_what_the_edge_worker_says() {
+    fn argmax_breaks_ties_like_the_edge_worker() {
         for logits in [&[1.0, 3.0, 3.0][..], &[2.0, 2.0], &[-1.0, -3.0, -1.0]] {
             let said = split_core::top_classes(logits)[0].class;
             assert_eq!(largest(logits), usize::from(said), "{logits:?}");

@@ -1,138 +1,255 @@
-//! Which filters to remove, and removing them.
+//! Which channels to remove, and removing them.
 //!
-//! Ranking is the first-order Taylor criterion (Molchanov et al. 2017): a filter's score is |mean over batch and positions of
-//! activation × gradient|, summed over batches. With batch norm before the ReLU that mean needs no activations: where the ReLU is
-//! open its output is `scale · x̂ + shift`, so Σ output · gradient = scale · ∂scale + shift · ∂shift.
+//! Ranking is the first-order Taylor criterion (Molchanov et al. 2017): a channel's score is |mean over batch and positions of
+//! activation × gradient|, added up over batches, and over all layers that make channels which have to go together.
 
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 
-use crate::checkpoint::{Checkpoint, CheckpointError, NamedTensor};
-use crate::network::LayerSpec;
+use anyhow::{Context, bail};
+use nalgebra::{DMatrix, DVector, SymmetricEigen};
+use split_graph::{Activation, Bottleneck, Channels, Convolution, Graph, Group, Op, RemoveError, Source, Window};
 
-/// How step 1 chooses.
+/// Pixels of features that a bottleneck is made for, spread evenly.
+const COMPONENT_PIXELS: usize = 100_000;
+
+/// How channels are chosen.
 #[derive(Clone, Copy, Debug)]
 pub struct Choice {
     /// Widths stay multiples of this.
     pub multiple: usize,
-    /// Exponent of a filter's own multiply–accumulates in its price: 0 ranks by score alone.
+    /// Exponent of the multiply–accumulates that a channel costs in its price: 0 ranks by score alone.
     pub work_exponent: f64,
-    /// No layer gets narrower.
-    pub least: usize,
 }
 
-/// Adds one batch's scores of a layer: `scale`, `shift` and their gradients, over `positions` outputs of each filter.
-pub fn add_scores(scores: &mut [f64], scale: &[f32], shift: &[f32], slopes: (&[f32], &[f32]), positions: usize) {
-    for (filter, score) in scores.iter_mut().enumerate() {
-        let sum = f64::from(scale[filter]) * f64::from(slopes.0[filter])
-            + f64::from(shift[filter]) * f64::from(slopes.1[filter]);
-        *score += (sum / positions as f64).abs();
+/// Part of a network in which channels may be removed: its first nodes.
+#[derive(Clone, Debug)]
+pub struct Region {
+    /// How many nodes lie in it.
+    nodes: usize,
+    /// Units that lie outside, too.
+    fixed: HashSet<usize>,
+}
+
+impl Region {
+    /// All layers.
+    pub fn all(graph: &Graph) -> Self {
+        Self {
+            nodes: graph.nodes().len(),
+            fixed: HashSet::new(),
+        }
+    }
+
+    /// The layers before a cut point; what crosses there keeps its channels.
+    pub fn head(graph: &Graph, split: &str) -> anyhow::Result<Self> {
+        let node = cut_node(graph, split)?;
+        let channels = graph.channel_groups();
+        Ok(Self {
+            nodes: node + 1,
+            fixed: channels.of(Source::Node(node)).iter().copied().collect(),
+        })
+    }
+
+    /// Multiply–accumulates of its layers.
+    pub fn macs(&self, graph: &Graph) -> u64 {
+        (0..self.nodes).map(|it| graph.macs_of(it)).sum()
+    }
+
+    fn has(&self, group: &Group) -> bool {
+        group.producers.iter().all(|it| *it < self.nodes) && !group.units.iter().any(|it| self.fixed.contains(it))
     }
 }
 
-/// Divides by the layer's L2 norm, which makes layers comparable.
-pub fn normalize(scores: &[f64]) -> Vec<f64> {
-    let norm = scores.iter().map(|score| score * score).sum::<f64>().sqrt();
-    scores
-        .iter()
-        .map(|score| if norm > 0.0 { score / norm } else { 0.0 })
-        .collect()
+/// The node of a cut point. Names the first that there are if there is none.
+pub fn cut_node(graph: &Graph, split: &str) -> anyhow::Result<usize> {
+    match graph.cut_point(split) {
+        Some(point) => Ok(point.node),
+        None => {
+            let known: Vec<String> = graph.cut_points().into_iter().map(|it| it.name).collect();
+            bail!("the network cannot be cut at `{split}`; it can at {}", known.join(", "))
+        }
+    }
 }
 
-/// Filters to keep in each layer so that the network has at most `target` multiply–accumulates, least valuable first out.
-pub fn choose(
-    checkpoint: &Checkpoint,
-    scores: &[Vec<f64>],
+/// Scores of all units of a network, added up batch by batch.
+#[derive(Clone, Debug)]
+pub struct Scores {
+    channels: Channels,
+    /// For each node whether its output counts: where a layer that makes channels has its batch norm and activation behind it.
+    counts: Vec<bool>,
+    sums: Vec<f64>,
+}
+
+impl Scores {
+    /// None yet.
+    pub fn none(graph: &Graph) -> Self {
+        let channels = graph.channel_groups();
+        let mut counts = vec![false; graph.nodes().len()];
+        let consumers = graph.consumers();
+        for mut node in channels.groups().iter().flat_map(|it| it.producers.clone()) {
+            while let [next] = consumers[node][..]
+                && graph.nodes()[next].op.is_pointwise()
+            {
+                node = next;
+            }
+            counts[node] = true;
+        }
+        Self {
+            sums: vec![0.0; channels.units()],
+            channels,
+            counts,
+        }
+    }
+
+    /// Adds what one batch says of a node's channels: its output, and the slope of the mean loss by it, `[N, H, W, C]`.
+    pub fn add(&mut self, node: usize, output: &[f32], slope: &[f32]) {
+        if !self.counts[node] {
+            return;
+        }
+        let units = self.channels.of(Source::Node(node));
+        let mut sums = vec![0.0; units.len()];
+        for (output, slope) in output.chunks_exact(units.len()).zip(slope.chunks_exact(units.len())) {
+            for ((sum, output), slope) in sums.iter_mut().zip(output).zip(slope) {
+                *sum += f64::from(output * slope);
+            }
+        }
+        let positions = (output.len() / units.len().max(1)) as f64;
+        // A flattened map has each unit several times.
+        let mut by_unit: Vec<(usize, f64)> = units.iter().copied().zip(sums).collect();
+        by_unit.sort_by_key(|it| it.0);
+        for same in by_unit.chunk_by(|a, b| a.0 == b.0) {
+            self.sums[same[0].0] += (same.iter().map(|it| it.1).sum::<f64>() / positions).abs();
+        }
+    }
+
+    /// Scores of a group's units, divided by their L2 norm, which makes groups comparable.
+    fn normalized(&self, group: &Group) -> Vec<f64> {
+        let scores = group.units.iter().map(|it| self.sums[*it]);
+        let norm = scores.clone().map(|it| it * it).sum::<f64>().sqrt();
+        scores.map(|it| if norm > 0.0 { it / norm } else { 0.0 }).collect()
+    }
+
+    /// A group's units, the most valuable first.
+    fn ranked(&self, group: &Group) -> Vec<(usize, f64)> {
+        let mut ranked: Vec<(usize, f64)> = group.units.iter().copied().zip(self.normalized(group)).collect();
+        ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+        ranked
+    }
+}
+
+/// The network with as few channels in a region as leave at most `target` multiply–accumulates there, the least valuable first out.
+pub fn prune(
+    graph: &Graph,
+    scores: &Scores,
+    region: &Region,
     target: u64,
     choice: Choice,
-) -> Result<Vec<Vec<usize>>, CheckpointError> {
-    let mut order: Vec<Vec<(usize, f64)>> = scores
-        .iter()
-        .map(|scores| {
-            let mut order: Vec<(usize, f64)> = normalize(scores).into_iter().enumerate().collect();
-            order.sort_by(|a, b| b.1.total_cmp(&a.1));
-            order
-        })
-        .collect();
-    let mut description = checkpoint.description().clone();
+) -> Result<Graph, RemoveError> {
+    let channels = &scores.channels;
+    let groups = channels.groups().iter().filter(|it| region.has(it));
+    let mut ranked: Vec<Vec<(usize, f64)>> = groups.map(|it| scores.ranked(it)).collect();
+    let mut kept = vec![true; channels.units()];
+    let macs = |kept: &[bool]| graph.macs_with(channels, region.nodes, |it| kept[it]);
     loop {
-        let work = description.macs()?;
-        if work.iter().sum::<u64>() <= target {
+        let now = macs(&kept);
+        if now <= target {
             break;
         }
-        let cheapest = (0..order.len())
-            .filter_map(|layer| {
-                let width = order[layer].len();
-                let group = if width.is_multiple_of(choice.multiple) {
-                    choice.multiple
-                } else {
-                    width % choice.multiple
+        let cheapest = ranked
+            .iter()
+            .enumerate()
+            .filter_map(|(group, units)| {
+                let width = units.len();
+                let count = match width % choice.multiple {
+                    0 => choice.multiple,
+                    more => more,
                 };
-                let left = width.checked_sub(group).filter(|left| *left >= choice.least)?;
-                let value = order[layer][left..].iter().map(|it| it.1).sum::<f64>() / group as f64;
-                // Removing a filter saves its own work and its share of the next layer's.
-                let saved = (work[layer] + work[layer + 1]) as f64 / width as f64;
-                Some((value / saved.powf(choice.work_exponent), layer, left))
+                let left = width.checked_sub(count).filter(|left| *left >= choice.multiple)?;
+                let value = units[left..].iter().map(|it| it.1).sum::<f64>() / count as f64;
+                units[left..].iter().for_each(|it| kept[it.0] = false);
+                let saved = now.saturating_sub(macs(&kept)) as f64 / count as f64;
+                units[left..].iter().for_each(|it| kept[it.0] = true);
+                Some((value / saved.max(1.0).powf(choice.work_exponent), group, left))
             })
             .min_by(|a, b| a.0.total_cmp(&b.0));
-        let Some((_, layer, left)) = cheapest else { break };
-        order[layer].truncate(left);
-        description.widths[layer] = left;
+        let Some((_, group, left)) = cheapest else { break };
+        for (unit, _) in ranked[group].split_off(left) {
+            kept[unit] = false;
+        }
     }
-    let kept = order.into_iter().map(|order| {
-        let mut kept: Vec<usize> = order.into_iter().map(|it| it.0).collect();
-        kept.sort_unstable();
-        kept
-    });
-    Ok(kept.collect())
+    graph.with_units(channels, |it| kept[it])
 }
 
-/// The checkpoint with only the filters `kept` of convolution `index` (from 0), its batch norm, and what the next layer reads.
-pub fn keep_filters(checkpoint: &Checkpoint, index: usize, kept: &[usize]) -> Result<Checkpoint, CheckpointError> {
-    let mut description = checkpoint.description().clone();
-    let mut convolutions: Vec<usize> = Vec::new();
-    let mut area = 1;
-    for layer in description.layers()? {
-        match layer {
-            LayerSpec::Convolution { position, .. } => convolutions.push(position),
-            LayerSpec::Pool {
-                output: [_, height, width],
-                ..
-            } => area = height * width,
-            LayerSpec::Linear { .. } => {}
+/// The network with only the `width` most valuable channels of what one layer makes at a split point, see [`layer_at`].
+pub fn narrow(graph: &Graph, scores: &Scores, node: usize, width: usize) -> anyhow::Result<Graph> {
+    let group = layer_at(graph, &scores.channels, node).context("no layer that can be pruned alone")?;
+    let gone: HashSet<usize> = scores.ranked(group).into_iter().skip(width).map(|it| it.0).collect();
+    Ok(graph.with_units(&scores.channels, |it| !gone.contains(&it))?)
+}
+
+/// The channels that cross at a node, where one layer alone makes them, so that step 2 can prune that layer: one with an activation that leaves
+/// nothing negative, or the first convolution of a bottleneck.
+///
+/// Everywhere else, in a residual stream or behind a linear layer, a bottleneck has to be put there first.
+pub fn layer_at<'a>(graph: &Graph, channels: &'a Channels, node: usize) -> Option<&'a Group> {
+    let group = channels.group_of(Source::Node(node))?;
+    let is_narrowed = is_bottleneck(graph, node) || is_non_negative(graph, node);
+    (group.producers.len() == 1 && is_narrowed).then_some(group)
+}
+
+/// Whether a node is the first convolution of a bottleneck that [`Graph::with_bottleneck`] made.
+pub fn is_bottleneck(graph: &Graph, node: usize) -> bool {
+    let it = &graph.nodes()[node];
+    it.name.ends_with(".encode")
+        && matches!(&it.op, Op::Convolution(Convolution { window, groups: 1, .. }) if *window == Window::point())
+}
+
+/// Whether an activation leaves nothing negative that pools could change before the node's output.
+fn is_non_negative(graph: &Graph, mut node: usize) -> bool {
+    loop {
+        let it = &graph.nodes()[node];
+        match (&it.op, &it.inputs[..]) {
+            (Op::Activation(it), _) => return it.is_non_negative() && *it != Activation::Sigmoid,
+            (Op::MaxPool(_) | Op::AveragePool { .. } | Op::GlobalAveragePool, [Source::Node(before)]) => node = *before,
+            _ => return false,
         }
     }
-    let position = convolutions[index];
-    let mut tensors: BTreeMap<String, NamedTensor> = checkpoint.tensors().clone();
-    let mut keep = |name: String, along: usize, block: usize| {
-        if let Some(tensor) = tensors.get_mut(&name) {
-            *tensor = select(tensor, along, kept, block);
-        }
+}
+
+/// The bottleneck of `width` channels that loses least of features `[N, H, W, C]`, by their squared error: their principal components.
+pub fn bottleneck(features: &[f32], channels: usize, width: usize) -> Bottleneck {
+    let pixels = || {
+        let stride = (features.len() / channels).div_ceil(COMPONENT_PIXELS).max(1);
+        features.chunks_exact(channels).step_by(stride)
     };
-    keep(format!("features.{position}.weight"), 0, 1);
-    for part in ["weight", "bias", "running_mean", "running_var"] {
-        keep(format!("features.{}.{part}", position + 1), 0, 1);
-    }
-    match convolutions.get(index + 1) {
-        Some(next) => keep(format!("features.{next}.weight"), 1, 1),
-        None => keep("classifier.weight".to_owned(), 1, area),
-    }
-    description.widths[index] = kept.len();
-    Checkpoint::new(description, tensors)
-}
-
-/// The entries `kept` along a dimension whose entries are runs of `block` indices.
-fn select(tensor: &NamedTensor, along: usize, kept: &[usize], block: usize) -> NamedTensor {
-    let inner = tensor.shape[along + 1..].iter().product::<usize>() * block;
-    let row = tensor.shape[along] / block * inner;
-    let mut shape = tensor.shape.clone();
-    shape[along] = kept.len() * block;
-    let values = tensor
-        .values
-        .chunks_exact(row)
-        .flat_map(|row| kept.iter().flat_map(move |index| &row[index * inner..][..inner]))
-        .copied()
+    let count = pixels().count().max(1) as f64;
+    let mut mean = DVector::<f64>::zeros(channels);
+    pixels().for_each(|pixel| {
+        mean.iter_mut()
+            .zip(pixel)
+            .for_each(|(sum, it)| *sum += f64::from(*it) / count)
+    });
+    let centred = DMatrix::from_iterator(
+        channels,
+        pixels().count(),
+        pixels().flat_map(|pixel| pixel.iter().zip(&mean).map(|(it, mean)| f64::from(*it) - mean)),
+    );
+    let found = SymmetricEigen::new(&centred * centred.transpose());
+    let mut order: Vec<usize> = (0..channels).collect();
+    order.sort_by(|a, b| found.eigenvalues[*b].total_cmp(&found.eigenvalues[*a]));
+    order.truncate(width);
+    let components: Vec<Vec<f64>> = order
+        .iter()
+        .map(|it| found.eigenvectors.column(*it).iter().copied().collect())
         .collect();
-    NamedTensor { shape, values }
+    let along = |component: &Vec<f64>| -component.iter().zip(&mean).map(|(a, b)| a * b).sum::<f64>();
+    let weights = |values: &mut dyn Iterator<Item = f64>| values.map(|it| it as f32).collect::<Vec<f32>>();
+    Bottleneck {
+        width: components.len(),
+        encode: weights(&mut components.iter().flatten().copied()),
+        encode_bias: weights(&mut components.iter().map(along)),
+        decode: weights(&mut (0..channels).flat_map(|channel| components.iter().map(move |it| it[channel]))),
+        decode_bias: weights(&mut mean.iter().copied()),
+    }
 }
 
 #[cfg(test)]

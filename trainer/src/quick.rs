@@ -9,15 +9,16 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 use split_core::{Digest, Preparation};
+use split_graph::Source;
 
 use crate::benchmark;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Description, architecture};
 use crate::command::use_threads;
 use crate::data::{self, DataSource};
 use crate::files;
-use crate::network::Description;
+use crate::prune::cut_node;
 use crate::run;
-use crate::series::{calibrate, evaluate, export};
+use crate::series::{calibrate, cut, evaluate, export};
 use crate::settings::{Learning, Settings, Step1, Step2, Task};
 
 /// Stages that are announced.
@@ -129,7 +130,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut plan = plan(
         overview.pictures,
         overview.side,
-        from.as_ref().map(Checkpoint::description),
+        from.as_ref().map(|it| &it.description),
     );
     if let Some(epochs) = arguments.epochs {
         plan.epochs = epochs;
@@ -170,8 +171,7 @@ impl Work<'_> {
         if run::is_finished(&self.run("unpruned"), &self.training()) {
             return Ok(());
         }
-        let description = Description::unpruned(architecture, self.plan.input, self.classes.clone())?;
-        let seconds = benchmark::seconds_per_picture(description, TRIAL_PICTURES)?;
+        let seconds = benchmark::seconds_per_picture(&self.begun()?.graph, TRIAL_PICTURES)?;
         // Pruned networks take about two thirds and a third of the time; two of them are made of the latter.
         let epochs = pictures as f64 * *epochs as f64 * (1.0 + 0.67 + 2.0 * 0.33);
         // Before, each learns from some batches for every removal of filters: step 1 six times, step 2 about four times.
@@ -243,9 +243,23 @@ impl Work<'_> {
         Ok(to)
     }
 
+    /// What training begins with.
+    fn begun(&self) -> anyhow::Result<Checkpoint> {
+        match &self.arguments.from {
+            Some(path) => Checkpoint::load(path),
+            None => {
+                let [_, height, width] = self.plan.input;
+                let architecture = architecture(&self.plan.architecture)?;
+                Checkpoint::random(
+                    Description::usual(architecture, [height, width], self.classes.clone()),
+                    1,
+                )
+            }
+        }
+    }
+
     fn splits(&self) -> anyhow::Result<Vec<(String, usize)>> {
-        let description = Description::unpruned(&self.plan.architecture, self.plan.input, self.classes.clone())?;
-        let splits = description.splits()?;
+        let splits = cut::usual_splits(&self.begun()?.unpruned());
         // Not the first, whose features are larger than the picture.
         let names = splits.into_iter().skip(1).take(CHANNELS.len());
         Ok(names.zip(CHANNELS).collect())
@@ -266,9 +280,10 @@ impl Work<'_> {
             ..Step1::usual()
         };
         let small = self.finish("small", &self.pruning(&unpruned, Task::Step1(step1)))?;
-        let widths = Checkpoint::load(&small)?.description().clone();
+        let graph = Checkpoint::load(&small)?.graph;
         for (at, (split, channels)) in self.splits()?.into_iter().enumerate() {
-            let width = widths.widths[widths.convolution_before(&split)?].min(channels);
+            let crossing = graph.shape(Source::Node(cut_node(&graph, &split)?)).channels();
+            let width = channels.min(crossing);
             self.stage(3 + at, &format!("leaving {width} channels to send at {split}"));
             let step2 = Step2 {
                 split: split.clone(),
@@ -343,6 +358,8 @@ fn digest(files: &[PathBuf]) -> anyhow::Result<Digest> {
 
 #[cfg(test)]
 mod tests {
+    use split_graph::Architecture;
+
     use super::*;
 
     #[test]
@@ -352,7 +369,7 @@ mod tests {
         let many = plan(50_000, 32, None);
         assert_eq!((many.epochs, many.batch, many.input), (8, 128, [3, 32, 32]));
         assert!(few.learning_rate < many.learning_rate);
-        let known = Description::unpruned("vgg16", [3, 32, 32], vec!["cat".into()]).unwrap();
+        let known = Description::usual(Architecture::Vgg16, [32; 2], vec!["cat".into()]);
         let fine_tuned = plan(400, 3024, Some(&known));
         assert_eq!((fine_tuned.architecture.as_str(), fine_tuned.epochs), ("vgg16", 15));
         assert!(fine_tuned.learning_rate < few.learning_rate);

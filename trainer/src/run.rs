@@ -5,29 +5,28 @@
 //!
 //! The state names the pictures that were learned from by their digest: a run never goes on with others.
 
-use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
-use burn::tensor::Device;
 use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 use split_core::Digest;
+use split_graph::{Graph, Source};
 
 use crate::augment::{self, View};
-use crate::checkpoint::{self, Checkpoint, NamedTensor};
+use crate::checkpoint::{Checkpoint, Description, FeatureQuantizer, architecture};
 use crate::data::{Dataset, Reader, Subset};
 use crate::files;
-use crate::learn::{self, Learner, Lesson};
-use crate::model::{Network, values};
-use crate::network::{Description, FeatureQuantizer};
+use crate::learn::{self, Learner, Lesson, VELOCITY};
 use crate::progress;
-use crate::prune::{self, Choice};
+use crate::prune::{self, Choice, Region, Scores, cut_node};
 use crate::quantize::{self, Quantizer};
-use crate::settings::{Settings, Task};
-use crate::teacher;
+use crate::series::cut;
+use crate::settings::{RegionName, Settings, Step1, Step2, Task};
+use crate::teacher::Teacher;
+use crate::tensors;
 
 /// Training pictures whose features set the quantiser's steps.
 const CALIBRATION_PICTURES: usize = 1000;
@@ -74,11 +73,12 @@ pub struct Run {
     /// What settings are chosen with.
     validation: Dataset,
     test: Dataset,
-    /// The teacher's logits for the pictures as they are, and mirrored.
-    teacher: Option<[Vec<f32>; 2]>,
+    teacher: Option<Teacher>,
+    /// Its quantiser is that in the loop.
+    description: Description,
     learner: Learner,
-    quantizer: Option<FeatureQuantizer>,
     progress: Progress,
+    /// Multiply–accumulates of what step 1 prunes, in the unpruned network and in the parent.
     unpruned_macs: u64,
     parent_macs: u64,
 }
@@ -135,16 +135,17 @@ fn read_settings(folder: &Path) -> anyhow::Result<Settings> {
     serde_json::from_str(&text).with_context(|| path.display().to_string())
 }
 
-/// What a run starts from: its parent, with a new classifier if that has other classes or another input, or random weights.
+/// What a run starts from: its parent, with what does not fit other classes or another input made anew, or random weights.
 fn parent(settings: &Settings) -> anyhow::Result<Checkpoint> {
     let seed = settings.learning.seed;
-    let mut description = Description::unpruned(&settings.architecture, settings.input, settings.classes.clone())?;
-    description.preparation = settings.preparation;
+    let size = [settings.input[1], settings.input[2]];
     let Some(path) = &settings.parent else {
-        return Ok(Checkpoint::random(description, seed)?);
+        let mut description = Description::usual(architecture(&settings.architecture)?, size, settings.classes.clone());
+        description.preparation = settings.preparation;
+        return Checkpoint::random(description, seed);
     };
     let parent = Checkpoint::load(path)?;
-    let of = parent.description();
+    let of = &parent.description;
     if (&of.classes, of.input, of.preparation) == (&settings.classes, settings.input, settings.preparation) {
         return Ok(parent);
     }
@@ -154,36 +155,56 @@ fn parent(settings: &Settings) -> anyhow::Result<Checkpoint> {
         path.display()
     );
     let description = Description {
-        architecture: description.architecture,
-        input: description.input,
-        classes: description.classes,
-        preparation: description.preparation,
+        input: settings.input,
+        classes: settings.classes.clone(),
+        preparation: settings.preparation,
         quantizer: None,
         ..of.clone()
     };
-    let is_new = of.classes != settings.classes;
-    let mut tensors = Checkpoint::random(description.clone(), seed)?.tensors().clone();
-    for (name, tensor) in &mut tensors {
-        let old = parent.tensors().get(name).filter(|it| it.shape == tensor.shape);
-        match old {
-            Some(old) if !(is_new && name.starts_with("classifier")) => *tensor = old.clone(),
-            _ => eprintln!(
-                "{name} begins anew: {} was trained for other classes or another input",
-                path.display()
-            ),
-        }
+    let (adapted, anew) = parent.adapted(description, seed)?;
+    for name in anew {
+        eprintln!(
+            "{name} begins anew: {} was trained for other classes or another input",
+            path.display()
+        );
     }
-    Ok(Checkpoint::new(description, tensors)?)
+    Ok(adapted)
+}
+
+/// Multiply–accumulates of what a task prunes.
+fn macs(task: &Task, graph: &Graph) -> anyhow::Result<u64> {
+    Ok(match task {
+        Task::Step1(step) => region(step, graph)?.macs(graph),
+        Task::Train | Task::Step2(_) => graph.macs(),
+    })
+}
+
+/// The layers that step 1 prunes.
+fn region(step: &Step1, graph: &Graph) -> anyhow::Result<Region> {
+    match (step.region, &step.split) {
+        (RegionName::Head, Some(split)) => Region::head(graph, split),
+        _ => Ok(Region::all(graph)),
+    }
+}
+
+/// The last node that stays as it is while step 2 learns.
+fn frozen(step: &Step2, graph: &Graph) -> anyhow::Result<Option<usize>> {
+    let node = cut_node(graph, &step.split)?;
+    Ok(match graph.nodes()[node].inputs[..] {
+        _ if step.unfreeze => None,
+        [Source::Node(before)] if prune::is_bottleneck(graph, node) => Some(before),
+        _ => cut::before_last_layer(graph, node),
+    })
 }
 
 impl Run {
     fn open(folder: &Path) -> anyhow::Result<Self> {
         let settings = read_settings(folder)?;
         settings.check()?;
-        let device = Device::flex();
-        let description = Description::unpruned(&settings.architecture, settings.input, settings.classes.clone())?;
-        let unpruned_macs = description.macs()?.iter().sum();
         let parent = parent(&settings)?;
+        if let Task::Step2(step) = &settings.task {
+            check_width(step, &parent.graph)?;
+        }
         let learning = &settings.learning;
         let size = [settings.input[1], settings.input[2]];
         let reader = Reader::new(&learning.source, size, settings.preparation, folder);
@@ -196,27 +217,27 @@ impl Run {
                 "warning: {shared} test pictures are training pictures too: accuracies will be better than the truth"
             );
         }
-        let teacher = learning.teacher.as_ref().map(|path| {
-            let own = folder.join("teacher-logits.safetensors");
-            teacher::logits(path, learning.teacher_logits.as_ref().unwrap_or(&own), &train)
-        });
-        let parent_macs = parent.description().macs()?.iter().sum();
-        let first = first_block(&settings, parent.description())?;
-        let learner = Learner::new(Network::from_checkpoint(&parent, &device)?, first);
+        let teacher = learning
+            .teacher
+            .as_ref()
+            .map(|path| Teacher::load(path, learning.teacher_logits.as_deref(), &parent.description, &train));
         let mut run = Self {
             folder: folder.to_owned(),
+            teacher: teacher.transpose()?,
+            unpruned_macs: macs(&settings.task, &parent.unpruned())?,
+            parent_macs: macs(&settings.task, &parent.graph)?,
+            learner: Learner::new(&parent.graph, None, learning)?,
+            description: Description {
+                quantizer: None,
+                ..parent.description.clone()
+            },
             train,
             validation,
             test,
-            teacher: teacher.transpose()?,
             settings,
-            learner,
-            quantizer: None,
             progress: Progress::default(),
-            unpruned_macs,
-            parent_macs,
         };
-        run.restore()?;
+        run.restore(parent)?;
         Ok(run)
     }
 
@@ -252,46 +273,63 @@ impl Run {
         )
     }
 
-    fn restore(&mut self) -> anyhow::Result<()> {
+    /// Goes on with the saved state, or begins with the parent.
+    fn restore(&mut self, parent: Checkpoint) -> anyhow::Result<()> {
         let path = self.folder.join(STATE);
         if !path.exists() {
-            return Ok(());
+            return self.begin(parent);
         }
-        let (mut tensors, metadata) = checkpoint::load_tensors(&path)?;
-        let field = |name: &str| {
-            metadata
-                .get(name)
-                .with_context(|| format!("{} lacks `{name}`", path.display()))
-        };
+        let (mut tensors, metadata) = tensors::load(&path)?;
         let damaged = || format!("{} is damaged", path.display());
-        let description: Description = serde_json::from_str(field("description")?).with_context(damaged)?;
+        let field = |name: &str| metadata.get(name).context("a field is missing").with_context(damaged);
         self.progress = serde_json::from_str(field("progress")?).with_context(damaged)?;
         // States of earlier releases do not say.
         if let Some(pictures) = metadata.get("pictures") {
             self.check_pictures(&serde_json::from_str(pictures).with_context(damaged)?)?;
         }
-        let memory = tensors.split_off("velocity.");
-        let checkpoint = Checkpoint::new(description, tensors).with_context(|| path.display().to_string())?;
-        self.quantizer = checkpoint.description().quantizer.clone();
-        self.learner.network = Network::from_checkpoint(&checkpoint, &Device::flex())?;
+        let memory = tensors.split_off(VELOCITY);
+        let saved = Checkpoint::of_tensors(tensors, &metadata).with_context(damaged)?;
+        self.take(&saved)?;
         self.learner.remember(memory);
-        self.install_quantizer()
+        self.set_quantizer(saved.description.quantizer)
     }
 
-    fn save(&self) -> anyhow::Result<()> {
-        let checkpoint = self.learner.network.to_checkpoint()?;
-        let mut tensors: BTreeMap<String, NamedTensor> = checkpoint.tensors().clone();
+    /// Takes a network to learn.
+    fn take(&mut self, checkpoint: &Checkpoint) -> anyhow::Result<()> {
+        let frozen = match &self.settings.task {
+            Task::Step2(step) => frozen(step, &checkpoint.graph)?,
+            Task::Train | Task::Step1(_) => None,
+        };
+        self.learner = Learner::new(&checkpoint.graph, frozen, &self.settings.learning)?;
+        Ok(())
+    }
+
+    /// Begins with the parent; where step 2 needs a bottleneck, it is put there.
+    fn begin(&mut self, mut parent: Checkpoint) -> anyhow::Result<()> {
+        if let Task::Step2(step) = &self.settings.task {
+            let node = cut_node(&parent.graph, &step.split)?;
+            if prune::layer_at(&parent.graph, &parent.graph.channel_groups(), node).is_none() {
+                let features = learn::features(&parent, node, &self.train.thinned(CALIBRATION_PICTURES))?;
+                let channels = parent.graph.shape(Source::Node(node)).channels();
+                let bottleneck = prune::bottleneck(&features, channels, step.width);
+                parent.graph = parent.graph.with_bottleneck(node, &bottleneck)?;
+            }
+        }
+        self.take(&parent)
+    }
+
+    /// The network as it is now.
+    fn checkpoint(&self) -> anyhow::Result<Checkpoint> {
+        Checkpoint::new(self.description.clone(), self.learner.graph()?)
+    }
+
+    fn save(&self, checkpoint: &Checkpoint) -> anyhow::Result<()> {
+        let (mut tensors, mut metadata) = checkpoint.to_tensors()?;
         tensors.extend(self.learner.memory());
-        let metadata = HashMap::from([
-            (
-                "description".to_owned(),
-                serde_json::to_string(checkpoint.description())?,
-            ),
-            ("progress".to_owned(), serde_json::to_string(&self.progress)?),
-            ("pictures".to_owned(), serde_json::to_string(&self.learned())?),
-        ]);
+        metadata.insert("progress".to_owned(), serde_json::to_string(&self.progress)?);
+        metadata.insert("pictures".to_owned(), serde_json::to_string(&self.learned())?);
         checkpoint.save(&self.folder.join(LAST))?;
-        Ok(checkpoint::save_tensors(&self.folder.join(STATE), &tensors, metadata)?)
+        Ok(tensors::save(&self.folder.join(STATE), &tensors, metadata)?)
     }
 
     fn finish(mut self) -> anyhow::Result<()> {
@@ -304,8 +342,9 @@ impl Run {
         bar.finish_and_clear();
         self.warn_of_goal()?;
         let path = self.folder.join(FINAL);
-        self.learner.network.to_checkpoint()?.save(&path)?;
-        self.measure()?;
+        let checkpoint = self.checkpoint()?;
+        checkpoint.save(&path)?;
+        self.measure(&checkpoint)?;
         println!("{}", path.display());
         Ok(())
     }
@@ -320,8 +359,7 @@ impl Run {
                 step.rounds.saturating_sub(round) * (step.round_batches * learning.batch as u64).min(pictures)
             }
             Task::Step2(step) => {
-                let description = self.learner.network.description();
-                let width = description.widths[description.convolution_before(&step.split)?];
+                let width = self.width(step)?;
                 let halvings = (width as f64 / step.width as f64).log2().ceil() as u64;
                 halvings * (step.round_batches * learning.batch as u64).min(pictures)
             }
@@ -332,11 +370,11 @@ impl Run {
     /// Says so if step 1 could not do what it was asked.
     fn warn_of_goal(&self) -> anyhow::Result<()> {
         if let Task::Step1(step) = &self.settings.task {
-            let macs: u64 = self.learner.network.description().macs()?.iter().sum();
+            let macs = macs(&self.settings.task, &self.learner.graph()?)?;
             let reached = self.unpruned_macs as f64 / macs as f64;
             if reached < 0.95 * step.fewer_macs {
                 eprintln!(
-                    "warning: the network has {reached:.1} times fewer MACs, not {}: no layer gets narrower than --multiple {}",
+                    "warning: what was pruned has {reached:.1} times fewer MACs, not {}: no layer gets narrower than --multiple {}",
                     step.fewer_macs, step.multiple
                 );
             }
@@ -345,8 +383,8 @@ impl Run {
     }
 
     /// What the finished network is worth, on pictures that nothing was chosen with.
-    fn measure(&self) -> anyhow::Result<()> {
-        let score = learn::measure(&self.learner.network, self.learner.quantizer.as_ref(), &self.test)?;
+    fn measure(&self, checkpoint: &Checkpoint) -> anyhow::Result<()> {
+        let score = learn::measure(checkpoint, &self.test)?;
         eprintln!(
             "test: {:.2} % of {} pictures are recognised; always giving the same answer would be right for {:.2} %",
             score.accuracy(),
@@ -378,10 +416,8 @@ impl Run {
         if let Some((rate, batches)) = self.next_round()? {
             let (scores, totals) = self.learn_round(rate, batches, bar)?;
             self.remove(&scores)?;
-            self.learner.forget();
             self.progress.round += 1;
-            self.report("round", self.progress.round, rate, totals, bar)?;
-            self.save()?;
+            self.end_part("round", self.progress.round, rate, totals, bar)?;
         } else if self.progress.epoch < self.settings.learning.epochs {
             self.calibrate()?;
             self.epoch(bar)?;
@@ -393,20 +429,23 @@ impl Run {
 
     /// What the run does, and where it goes on.
     fn plan(&self) -> anyhow::Result<String> {
-        let description = self.learner.network.description();
+        let description = &self.description;
         let what = match &self.settings.task {
             Task::Train => format!("training {}", description.architecture),
             Task::Step1(step) => format!(
-                "step 1: filters of every layer go in {} rounds, until {:.1} of {:.1} million MACs are left",
+                "step 1: filters of {} go in {} rounds, until {:.1} of {:.1} million MACs are left there",
+                match &step.split {
+                    Some(split) => format!("the layers before {split}"),
+                    None => "every layer".to_owned(),
+                },
                 step.rounds,
                 self.unpruned_macs as f64 / step.fewer_macs / 1e6,
                 self.unpruned_macs as f64 / 1e6,
             ),
             Task::Step2(step) => format!(
-                "step 2: the layer before {} is halved until {} of its {} filters are left; the layers before it {}",
-                step.split,
+                "step 2: {} channels are left to send at {}; the layers before {}",
                 step.width,
-                description.widths[description.convolution_before(&step.split)?],
+                step.split,
                 if step.unfreeze { "learn too" } else { "stay as they are" },
             ),
         };
@@ -414,8 +453,8 @@ impl Run {
             Task::Step1(step) if self.parent_macs as f64 <= self.unpruned_macs as f64 / step.fewer_macs => {
                 "\nwarning: the parent has no more MACs than that already: nothing is removed"
             }
-            Task::Step2(step) if description.widths[description.convolution_before(&step.split)?] == step.width => {
-                "\nnothing is removed: the layer has so many filters already; the layers behind it learn to work with its quantised features"
+            Task::Step2(step) if self.width(step)? == step.width && self.description.quantizer.is_none() => {
+                "\nnothing has to be removed there: the layers behind learn to work with quantised features"
             }
             _ => "",
         };
@@ -456,29 +495,34 @@ impl Run {
             }
             Task::Step1(_) => None,
             Task::Step2(step) => {
-                let block = self.learner.network.description().convolution_before(&step.split)?;
-                let width = self.learner.network.description().widths[block];
-                (width > step.width).then_some((step.round_learning_rate, step.round_batches))
+                (self.width(step)? > step.width).then_some((step.round_learning_rate, step.round_batches))
             }
         })
     }
 
-    /// Learns from some batches; returns each block's scores, and how it went.
-    fn learn_round(&mut self, rate: f64, batches: u64, bar: &ProgressBar) -> anyhow::Result<(Vec<Vec<f64>>, Totals)> {
+    /// Channels that cross at step 2's split point.
+    fn width(&self, step: &Step2) -> anyhow::Result<usize> {
+        let graph = self.learner.graph()?;
+        Ok(graph.shape(Source::Node(cut_node(&graph, &step.split)?)).channels())
+    }
+
+    /// Learns from some batches; returns the channels' scores, and how it went.
+    fn learn_round(&mut self, rate: f64, batches: u64, bar: &ProgressBar) -> anyhow::Result<(Scores, Totals)> {
         // Rounds draw their pictures from epochs of their own, far from those of the fine-tuning.
         let epoch = u64::MAX / 2 + self.progress.round;
         let learning = &self.settings.learning;
         let mut order = augment::order(learning.seed, epoch, self.train.len());
         order.truncate(learning.batch.saturating_mul(batches as usize));
-        let (mut scores, title) = (Vec::new(), format!("round {}", self.progress.round + 1));
+        let mut scores = Scores::none(&self.learner.learned()?);
+        let title = format!("round {}", self.progress.round + 1);
         let totals = self.learn(&order, epoch, |_| rate, Some(&mut scores), (bar, &title))?;
         Ok((scores, totals))
     }
 
-    fn remove(&mut self, scores: &[Vec<f64>]) -> anyhow::Result<()> {
-        let checkpoint = self.learner.network.to_checkpoint()?;
-        match &self.settings.task {
-            Task::Train => {}
+    fn remove(&mut self, scores: &Scores) -> anyhow::Result<()> {
+        let graph = self.learner.learned()?;
+        let smaller = match &self.settings.task {
+            Task::Train => return Ok(()),
             Task::Step1(step) => {
                 let goal = self.unpruned_macs as f64 / step.fewer_macs;
                 let left = (step.rounds - self.progress.round - 1) as f64 / step.rounds as f64;
@@ -486,32 +530,16 @@ impl Run {
                 let choice = Choice {
                     multiple: step.multiple,
                     work_exponent: step.work_exponent,
-                    least: step.multiple,
                 };
-                for (block, kept) in prune::choose(&checkpoint, scores, target, choice)?
-                    .into_iter()
-                    .enumerate()
-                {
-                    self.keep(block, &kept)?;
-                }
+                prune::prune(&graph, scores, &region(step, &graph)?, target, choice)?
             }
             Task::Step2(step) => {
-                let block = checkpoint.description().convolution_before(&step.split)?;
-                let width = (checkpoint.description().widths[block] / 2).max(step.width);
-                let mut order: Vec<usize> = (0..scores[block].len()).collect();
-                order.sort_by(|a, b| scores[block][*b].total_cmp(&scores[block][*a]));
-                order.truncate(width);
-                order.sort_unstable();
-                self.keep(block, &order)?;
+                let node = cut_node(&graph, &step.split)?;
+                let width = graph.shape(Source::Node(node)).channels();
+                prune::narrow(&graph, scores, node, (width / 2).max(step.width))?
             }
-        }
-        Ok(())
-    }
-
-    fn keep(&mut self, block: usize, kept: &[usize]) -> anyhow::Result<()> {
-        if kept.len() < self.learner.network.description().widths[block] {
-            self.learner.network.keep_filters(block, kept)?;
-        }
+        };
+        self.learner.replace(&smaller);
         Ok(())
     }
 
@@ -520,36 +548,24 @@ impl Run {
         let Task::Step2(step) = &self.settings.task else {
             return Ok(());
         };
-        if self.quantizer.is_some() && self.progress.epoch * 2 >= self.settings.learning.epochs {
+        if self.description.quantizer.is_some() && self.progress.epoch * 2 >= self.settings.learning.epochs {
             return Ok(());
         }
-        let network = &self.learner.network;
-        let block = network.description().convolution_before(&step.split)?;
-        let data = self.train.thinned(CALIBRATION_PICTURES);
-        let pictures: Vec<(usize, View)> = (0..data.len()).map(|index| (index, View::PLAIN)).collect();
-        let (mean, std) = (network.description().mean, network.description().std);
-        let input = augment::batch(&data, &pictures, (mean, std), &Device::flex())?;
-        let features = values(&network.run_blocks(input, 0..block + 1));
-        let steps = quantize::calibrate(&features, network.description().widths[block], step.bits);
-        self.quantizer = Some(FeatureQuantizer {
-            split: step.split.clone(),
-            bits: step.bits,
-            steps,
-        });
-        self.install_quantizer()
+        let checkpoint = self.checkpoint()?;
+        let node = cut_node(&checkpoint.graph, &step.split)?;
+        let shape = checkpoint.graph.shape(Source::Node(node));
+        let features = learn::features(&checkpoint, node, &self.train.thinned(CALIBRATION_PICTURES))?;
+        let quantizer = quantize::calibrate(&step.split, &features, shape.channels(), shape.positions(), step.bits);
+        self.set_quantizer(Some(quantizer))
     }
 
-    fn install_quantizer(&mut self) -> anyhow::Result<()> {
-        if let (Some(quantizer), Task::Step2(step)) = (&self.quantizer, &self.settings.task) {
-            let block = self
-                .learner
-                .network
-                .description()
-                .convolution_before(&quantizer.split)?;
-            self.learner.quantizer = Some(Quantizer::new(quantizer, block, &Device::flex()));
-            self.learner.rate_penalty = step.rate_penalty;
+    fn set_quantizer(&mut self, quantizer: Option<FeatureQuantizer>) -> anyhow::Result<()> {
+        if let (Some(quantizer), Task::Step2(step)) = (&quantizer, &self.settings.task) {
+            let node = cut_node(&self.learner.graph()?, &quantizer.split)? - self.learner.frozen_nodes();
+            self.learner
+                .set_quantizer(Quantizer::new(quantizer, node, step.rate_penalty));
         }
-        self.learner.network.set_quantizer(self.quantizer.clone());
+        self.description.quantizer = quantizer;
         Ok(())
     }
 
@@ -560,8 +576,7 @@ impl Run {
         let title = format!("epoch {}/{}", epoch + 1, learning.epochs);
         let totals = self.learn(&order, epoch, rate, None, (bar, &title))?;
         self.progress.epoch += 1;
-        self.report("epoch", self.progress.epoch, rate(1.0), totals, bar)?;
-        self.save()
+        self.end_part("epoch", self.progress.epoch, rate(1.0), totals, bar)
     }
 
     /// Learns from pictures in batches; `rate` is the learning rate after a share of them.
@@ -570,7 +585,7 @@ impl Run {
         order: &[usize],
         epoch: u64,
         rate: impl Fn(f64) -> f64,
-        mut scores: Option<&mut Vec<Vec<f64>>>,
+        mut scores: Option<&mut Scores>,
         (bar, title): (&ProgressBar, &str),
     ) -> anyhow::Result<Totals> {
         let learning = self.settings.learning.clone();
@@ -581,9 +596,8 @@ impl Run {
         };
         let batches = order.chunks(learning.batch).map(|it| it.iter().map(view).collect());
         let (mut totals, start) = (Totals::default(), Instant::now());
-        let description = self.learner.network.description();
-        let classes = description.classes.len();
-        let normalization = (description.mean, description.std);
+        let classes = self.description.classes.len();
+        let normalization = (self.description.mean, self.description.std);
         let limit = DIVERGED * (1.0 + (classes as f64).ln());
         let Self {
             train,
@@ -591,19 +605,15 @@ impl Run {
             learner,
             ..
         } = self;
-        augment::batches(train, batches, normalization, &Device::flex(), |pictures, batch| {
-            let rows = |teacher: &[Vec<f32>; 2]| {
-                let row =
-                    |(index, view): &(usize, View)| &teacher[usize::from(view.mirrored)][index * classes..][..classes];
-                pictures.iter().flat_map(row).copied().collect()
-            };
+        augment::batches(train, batches, normalization, |pictures, values| {
+            let answers = teacher.as_ref().map(|it| it.answers(pictures, &values, classes));
             let lesson = Lesson {
-                pictures: batch,
+                pictures: values,
                 labels: pictures.iter().map(|it| train.label(it.0)).collect(),
-                teacher: teacher.as_ref().map(rows),
+                teacher: answers.transpose()?,
             };
             let rate = rate(totals.pictures as f64 / order.len() as f64);
-            let report = learner.step(&lesson, &learning, rate, scores.as_deref_mut());
+            let report = learner.step(&lesson, &learning, rate, scores.as_deref_mut())?;
             // NaN is no less than the limit.
             let is_sane = report.loss < limit;
             ensure!(
@@ -621,7 +631,8 @@ impl Run {
         Ok(totals)
     }
 
-    fn report(
+    /// Measures and saves what a part has learned.
+    fn end_part(
         &self,
         part: &str,
         number: u64,
@@ -629,17 +640,17 @@ impl Run {
         totals: Totals,
         bar: &ProgressBar,
     ) -> anyhow::Result<()> {
-        let network = &self.learner.network;
+        let checkpoint = self.checkpoint()?;
         let line = Line {
             part,
             number,
             learning_rate,
             loss: totals.mean_loss(),
             train_accuracy: totals.accuracy(),
-            validation_accuracy: learn::measure(network, self.learner.quantizer.as_ref(), &self.validation)?.accuracy(),
+            validation_accuracy: learn::measure(&checkpoint, &self.validation)?.accuracy(),
             images_per_second: totals.images_per_second,
-            macs: network.description().macs()?.iter().sum(),
-            widths: &network.description().widths,
+            macs: checkpoint.graph.macs(),
+            widths: &checkpoint.description.widths,
         };
         let text = serde_json::to_string(&line)?;
         bar.suspend(|| {
@@ -652,7 +663,8 @@ impl Run {
             );
         });
         let path = self.folder.join("log.jsonl");
-        files::append_line(&path, &text).with_context(|| path.display().to_string())
+        files::append_line(&path, &text).with_context(|| path.display().to_string())?;
+        self.save(&checkpoint)
     }
 }
 
@@ -690,24 +702,17 @@ impl Totals {
     }
 }
 
-/// Number of the first block that learns.
-fn first_block(settings: &Settings, parent: &Description) -> anyhow::Result<usize> {
-    let Task::Step2(step) = &settings.task else {
-        return Ok(0);
-    };
-    let block = parent.convolution_before(&step.split)?;
-    if step.width == 0 || step.width > parent.widths[block] {
-        bail!(
-            "the layer before {} has {} filters, {} cannot be left",
-            step.split,
-            parent.widths[block],
-            step.width
-        );
-    }
-    if !(1..=8).contains(&step.bits) {
-        bail!("a feature's code has 1 to 8 bits, not {}", step.bits);
-    }
-    Ok(if step.unfreeze { 0 } else { block })
+/// Refuses a width that step 2 cannot leave at its split point.
+fn check_width(step: &Step2, graph: &Graph) -> anyhow::Result<()> {
+    let channels = graph.shape(Source::Node(cut_node(graph, &step.split)?)).channels();
+    ensure!(
+        (1..=channels).contains(&step.width),
+        "{} channels cross at {}, {} cannot be left",
+        channels,
+        step.split,
+        step.width
+    );
+    Ok(())
 }
 
 #[cfg(test)]

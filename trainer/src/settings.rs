@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::ensure;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use split_core::Preparation;
@@ -41,7 +41,8 @@ pub struct Learning {
     /// Checkpoint to learn from besides the labels, usually the unpruned network's.
     #[arg(long)]
     pub teacher: Option<PathBuf>,
-    /// Where the teacher's logits are kept, so that runs can share them; in the run folder if not given.
+    /// Ask the teacher once about every picture, as it is and mirrored, and keep the answers in this file, which runs can share. If not given, it
+    /// is asked about every view that is learned from, which takes longer and teaches better.
     #[arg(long)]
     pub teacher_logits: Option<PathBuf>,
     /// Share of the teacher in the loss.
@@ -62,10 +63,29 @@ pub struct Learning {
     pub no_flip: bool,
 }
 
-/// Step 1: filters removed from the whole network.
+/// Where step 1 removes filters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RegionName {
+    /// Everywhere: less to compute in all.
+    #[default]
+    All,
+    /// Before a split point: less to compute on the device, with an accurate tail.
+    Head,
+}
+
+/// Step 1: filters removed from many layers.
 #[derive(Args, Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step1 {
-    /// How many times fewer multiply–accumulates than the unpruned network.
+    /// Where filters are removed.
+    #[arg(long, value_enum, default_value = "all")]
+    #[serde(default)]
+    pub region: RegionName,
+    /// With --region head, the split point that it ends at; what crosses there keeps its channels.
+    #[arg(long, required_if_eq("region", "head"))]
+    #[serde(default)]
+    pub split: Option<String>,
+    /// How many times fewer multiply–accumulates than the unpruned network; with --region head, than its head.
     #[arg(long, default_value_t = 6.3)]
     pub fewer_macs: f64,
     /// Times that filters are removed, equal factors of work each.
@@ -85,13 +105,14 @@ pub struct Step1 {
     pub work_exponent: f64,
 }
 
-/// Step 2: the one layer before a split point.
+/// Step 2: what crosses at one split point.
 #[derive(Args, Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step2 {
-    /// Split point, such as pool3.
+    /// Split point, such as pool3 (`trainer describe` lists the cut points).
     #[arg(long)]
     pub split: String,
-    /// Filters to leave in the layer before it.
+    /// Channels to leave there: filters of the layer before it, or, in a residual stream and behind a linear layer, those of a bottleneck of
+    /// two 1×1 convolutions.
     #[arg(long)]
     pub width: usize,
     /// Bits of a feature's code, 1 to 8.
@@ -186,6 +207,10 @@ impl Settings {
                 check_round_batches(step.round_batches)?;
                 check_rate("--round-learning-rate", step.round_learning_rate)?;
                 ensure!(
+                    step.split.is_none() || step.region == RegionName::Head,
+                    "--split goes with --region head"
+                );
+                ensure!(
                     step.work_exponent.is_finite(),
                     "--work-exponent must be a number, not {}",
                     step.work_exponent
@@ -199,6 +224,11 @@ impl Settings {
             Task::Step2(step) => {
                 // Without an epoch there would be no quantiser, and nothing to split at.
                 ensure!(learning.epochs > 0, "step 2 needs at least one of --epochs");
+                ensure!(
+                    (1..=8).contains(&step.bits),
+                    "a feature's code has 1 to 8 bits, not {}",
+                    step.bits
+                );
                 check_round_batches(step.round_batches)?;
                 check_rate("--round-learning-rate", step.round_learning_rate)?;
                 ensure!(

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use split_graph::{Activation, reference, sample};
 
 use super::*;
-use crate::checkpoint::{NamedTensor, save_tensors};
+use crate::tensors::{self, NamedTensor};
 
 fn assert_close(got: &[f32], expected: &[f32]) {
     assert_eq!(got.len(), expected.len());
@@ -208,7 +208,7 @@ fn saved(path: &Path, change: impl FnOnce(&mut BTreeMap<String, NamedTensor>)) {
     })
     .unwrap();
     change(&mut tensors);
-    save_tensors(path, &tensors, Default::default()).unwrap();
+    tensors::save(path, &tensors, Default::default()).unwrap();
 }
 
 fn alexnet(change: impl FnOnce(&mut BTreeMap<String, NamedTensor>)) -> anyhow::Result<Graph> {

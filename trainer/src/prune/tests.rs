@@ -1,134 +1,106 @@
-//! Removing filters, and the order in which they go.
+//! Removing channels, and the order in which they go.
 
-use burn::tensor::{Device, Tensor};
+use std::convert::Infallible;
+
+use split_core::Shape;
+use split_graph::{Architecture, fill, sample};
+use split_train::{Network, cross_entropy, smoothed};
 
 use super::*;
-use crate::augment::{self, View};
+use crate::checkpoint::Checkpoint;
 use crate::data::Dataset;
 use crate::learn::{self, Learner, Lesson};
-use crate::model::{Network, values};
-use crate::network::Description;
 use crate::settings::Learning;
-
-fn logits(checkpoint: &Checkpoint) -> Vec<f32> {
-    let network = Network::from_checkpoint(checkpoint, &Device::flex()).unwrap();
-    learn::logits(&network, None, &Dataset::toy(12), false, |_| ()).unwrap()
-}
-
-/// Largest difference, against the largest value.
-fn difference(a: &[f32], b: &[f32]) -> f32 {
-    assert_eq!(a.len(), b.len());
-    let greatest = |values: &mut dyn Iterator<Item = f32>| values.fold(0.0, |a: f32, b| a.max(b.abs()));
-    greatest(&mut a.iter().zip(b).map(|(a, b)| a - b)) / greatest(&mut a.iter().copied())
-}
-
-/// The checkpoint with the weights of some filters at zero, and the batch norm that such filters have.
-fn silence(checkpoint: &Checkpoint, block: usize, filters: &[usize]) -> Checkpoint {
-    let mut convolutions = checkpoint
-        .description()
-        .layers()
-        .unwrap()
-        .into_iter()
-        .filter_map(|it| match it {
-            LayerSpec::Convolution { position, .. } => Some(position),
-            _ => None,
-        });
-    let position = convolutions.nth(block).unwrap();
-    let mut tensors = checkpoint.tensors().clone();
-    for name in [
-        format!("features.{position}.weight"),
-        format!("features.{}.bias", position + 1),
-        format!("features.{}.running_mean", position + 1),
-    ] {
-        let tensor = tensors.get_mut(&name).unwrap();
-        let per_filter = tensor.values.len() / tensor.shape[0];
-        for filter in filters {
-            tensor.values[filter * per_filter..][..per_filter].fill(0.0);
-        }
-    }
-    Checkpoint::new(checkpoint.description().clone(), tensors).unwrap()
-}
-
-#[test]
-fn removing_filters_whose_weights_are_zero_changes_no_output() {
-    let full = Checkpoint::toy([6; 5]);
-    for block in 0..5 {
-        let silenced = silence(&full, block, &[1, 4]);
-        let pruned = keep_filters(&silenced, block, &[0, 2, 3, 5]).unwrap();
-        assert_eq!(pruned.description().widths[block], 4);
-        assert!(difference(&logits(&silenced), &logits(&pruned)) < 1e-5, "block {block}");
-        let others = keep_filters(&silenced, block, &[1, 2, 3, 4]).unwrap();
-        assert!(difference(&logits(&silenced), &logits(&others)) > 1e-3, "block {block}");
-    }
-}
+use crate::{augment, augment::View};
 
 /// A network on one batch: what scores and ablation see.
 struct Scene {
-    learner: Learner,
     lesson: Lesson,
-    learning: Learning,
 }
 
 impl Scene {
     fn new(checkpoint: &Checkpoint) -> Self {
         let data = Dataset::toy(48);
         let views: Vec<(usize, View)> = (0..data.len()).map(|it| (it, View::PLAIN)).collect();
-        let Description { mean, std, .. } = checkpoint.description();
+        let normalization = (checkpoint.description.mean, checkpoint.description.std);
         Self {
-            learner: Learner::new(Network::from_checkpoint(checkpoint, &Device::flex()).unwrap(), 0),
             lesson: Lesson {
-                pictures: augment::batch(&data, &views, (*mean, *std), &Device::flex()).unwrap(),
+                pictures: augment::batch(&data, &views, normalization).unwrap(),
                 labels: (0..data.len()).map(|it| data.label(it)).collect(),
                 teacher: None,
             },
-            learning: Learning::default(),
         }
     }
 
     /// One step that changes no weight.
-    fn scores(&mut self) -> Vec<Vec<f64>> {
-        let mut scores = Vec::new();
-        self.learner.step(&self.lesson, &self.learning, 0.0, Some(&mut scores));
+    fn scores(&self, graph: &Graph) -> Scores {
+        let (mut scores, learning) = (Scores::none(graph), Learning::default());
+        let mut learner = Learner::new(graph, None, &learning).unwrap();
+        learner.step(&self.lesson, &learning, 0.0, Some(&mut scores)).unwrap();
         scores
     }
 
-    /// Loss with the output of one filter multiplied by `factor`: what a filter gives is the positive part of `scale · x̂ + shift`.
-    fn loss(&mut self, block: usize, filter: usize, factor: f32) -> f64 {
-        let blocks = &mut self.learner.network.blocks[block];
-        let before = (blocks.scale.clone(), blocks.shift.clone());
-        for parameter in [&mut blocks.scale, &mut blocks.shift] {
-            let mut changed = values(parameter);
-            changed[filter] *= factor;
-            *parameter = Tensor::from_data(changed.as_slice(), &parameter.device());
+    /// Loss with the output of one channel of a node multiplied by `factor`.
+    fn loss(&self, graph: &Graph, node: usize, channel: usize, factor: f32) -> f64 {
+        struct Scale(usize, usize, usize, f32);
+        impl split_train::Observer for Scale {
+            fn forward(&mut self, node: usize, output: &mut [f32]) {
+                let Self(at, channel, channels, factor) = *self;
+                if node == at {
+                    output
+                        .iter_mut()
+                        .skip(channel)
+                        .step_by(channels)
+                        .for_each(|it| *it *= factor);
+                }
+            }
         }
-        let loss = self.learner.step(&self.lesson, &self.learning, 0.0, None).loss;
-        let blocks = &mut self.learner.network.blocks[block];
-        (blocks.scale, blocks.shift) = before;
-        loss
+        let channels = graph.shape(Source::Node(node)).channels();
+        let mut scale = Scale(node, channel, channels, factor);
+        let pass = Network::new(graph).pass(&self.lesson.pictures, &mut scale);
+        let classes = graph.output().channels();
+        let smoothing = Learning::default().label_smoothing as f32;
+        cross_entropy(
+            pass.output(),
+            &smoothed(&self.lesson.labels, classes, smoothing),
+            classes,
+        )
+        .0
     }
 }
 
+/// The activations of a chain, in order.
+fn activations(graph: &Graph) -> Vec<usize> {
+    let nodes = graph.nodes().iter().enumerate();
+    nodes
+        .filter(|it| matches!(it.1.op, Op::Activation(_)))
+        .map(|it| it.0)
+        .collect()
+}
+
 #[test]
-fn a_score_is_the_slope_of_the_loss_as_the_filter_closes() {
+fn a_score_is_the_slope_of_the_loss_as_the_channel_closes() {
     let checkpoint = Checkpoint::toy([5; 5]);
-    let mut scene = Scene::new(&checkpoint);
-    let scores = scene.scores();
-    let areas = [256.0, 64.0, 16.0, 16.0, 16.0];
-    for (block, area) in areas.into_iter().enumerate() {
+    let graph = &checkpoint.graph;
+    let scene = Scene::new(&checkpoint);
+    let scores = scene.scores(graph);
+    for (node, group) in activations(graph).into_iter().zip(scores.channels.groups()) {
         let slopes: Vec<f64> = (0..5)
-            .map(|filter| {
+            .map(|channel| {
                 // Wider steps reach the bends that ReLUs and pools put into the loss.
                 let step = 0.001_f32;
-                let loss = |scene: &mut Scene, sign| scene.loss(block, filter, 1.0 + sign * step);
-                ((loss(&mut scene, 1.0) - loss(&mut scene, -1.0)) / f64::from(2.0 * step)).abs()
+                let loss = |sign: f32| scene.loss(graph, node, channel, 1.0 + sign * step);
+                ((loss(1.0) - loss(-1.0)) / f64::from(2.0 * step)).abs()
             })
             .collect();
-        let by_score: Vec<f64> = scores[block].iter().map(|it| it * 48.0 * area).collect();
+        let positions = (48 * graph.shape(Source::Node(node)).positions()) as f64;
+        let by_score: Vec<f64> = group.units.iter().map(|it| scores.sums[*it] * positions).collect();
         let greatest = slopes.iter().copied().fold(0.0, f64::max);
         for (slope, score) in slopes.iter().zip(&by_score) {
             assert!(
                 (slope - score).abs() < 0.05 * greatest,
-                "block {block}: {slopes:?}, {by_score:?}"
+                "{}: {slopes:?}, {by_score:?}",
+                group.name
             );
         }
     }
@@ -137,34 +109,30 @@ fn a_score_is_the_slope_of_the_loss_as_the_filter_closes() {
 /// The criterion is of first order, so the network is one whose loss hardly bends: its classifier's weights are small.
 #[test]
 fn the_ranking_is_the_order_of_a_brute_force_ablation() {
-    let checkpoint = Checkpoint::toy([4, 4, 4, 4, 10]);
-    let mut tensors = checkpoint.tensors().clone();
-    let classifier = tensors.get_mut("classifier.weight").unwrap();
-    classifier.values.iter_mut().for_each(|it| *it *= 0.05);
-    let checkpoint = Checkpoint::new(checkpoint.description().clone(), tensors).unwrap();
-    let mut scene = Scene::new(&checkpoint);
-    let scores = scene.scores();
-    let whole = scene.loss(4, 0, 1.0);
+    let mut nodes = Checkpoint::toy([4, 4, 4, 4, 10]).graph.into_nodes();
+    if let Some(Op::Linear(classifier)) = nodes.last_mut().map(|it| &mut it.op) {
+        classifier.weight.iter_mut().for_each(|it| *it *= 0.05);
+    }
+    let graph = Graph::new(Shape::new(3, 16, 16).unwrap(), nodes).unwrap();
+    let scene = Scene::new(&Checkpoint::toy([4; 5]));
+    let scores = scene.scores(&graph);
+    let last = activations(&graph)[4];
+    let whole = scene.loss(&graph, last, 0, 1.0);
     let damage: Vec<f64> = (0..10)
-        .map(|filter| (scene.loss(4, filter, 0.0) - whole).abs())
+        .map(|it| (scene.loss(&graph, last, it, 0.0) - whole).abs())
         .collect();
-    assert_eq!(order(&scores[4]), order(&damage), "{:?}, {damage:?}", scores[4]);
+    let group = &scores.channels.groups()[4];
+    let by_score: Vec<f64> = group.units.iter().map(|it| scores.sums[*it]).collect();
+    assert_eq!(order(&by_score), order(&damage), "{by_score:?}, {damage:?}");
 
-    // No other layer may get narrower, so the choice takes the least damaging filters of the last.
-    for left in 4..10 {
-        let mut description = checkpoint.description().clone();
-        description.widths[4] = left;
-        let target = description.macs().unwrap().iter().sum();
-        let choice = Choice {
-            multiple: 1,
-            work_exponent: 0.25,
-            least: 4,
-        };
-        let mut best = order(&damage)[..left].to_vec();
+    // Step 2 keeps the most valuable channels, in their order.
+    for width in 1..10 {
+        let mut best = order(&damage)[..width].to_vec();
         best.sort_unstable();
-        let kept = choose(&checkpoint, &scores, target, choice).unwrap();
-        assert_eq!(kept[4], best);
-        assert_eq!(kept[0], [0, 1, 2, 3]);
+        let narrowed = narrow(&graph, &scores, last, width).unwrap();
+        let kept: Vec<usize> = best.iter().map(|it| group.units[*it]).collect();
+        let expected = graph.with_units(&scores.channels, |it| !group.units.contains(&it) || kept.contains(&it));
+        assert_eq!(narrowed, expected.unwrap());
     }
 }
 
@@ -175,32 +143,125 @@ fn order(values: &[f64]) -> Vec<usize> {
     order
 }
 
+fn network(architecture: Architecture, side: usize) -> Graph {
+    let input = Shape::new(3, side, side).unwrap();
+    let mut nodes = architecture.nodes(input, 3).unwrap();
+    let mut noise = sample::Noise::new(1);
+    fill(&mut nodes, |name, shape| {
+        Ok::<_, Infallible>(sample::values(&mut noise, name, shape))
+    })
+    .unwrap();
+    Graph::new(input, nodes).unwrap()
+}
+
+fn random_scores(graph: &Graph) -> Scores {
+    let mut scores = Scores::none(graph);
+    let noise = sample::Noise::new(3).values(scores.sums.len());
+    scores.sums = noise.into_iter().map(|it| f64::from(it).abs()).collect();
+    scores
+}
+
 #[test]
 fn the_choice_meets_its_target_in_whole_tiles() {
-    let checkpoint = Checkpoint::toy([20, 24, 17, 16, 32]);
-    let widths = &checkpoint.description().widths;
-    let score = |layer: usize, filter: usize| (augment::mix((layer * 100 + filter) as u64) >> 40) as f64;
-    let scores: Vec<Vec<f64>> = widths
-        .iter()
-        .enumerate()
-        .map(|(layer, width)| (0..*width).map(|filter| score(layer, filter)).collect())
-        .collect();
-    let work: u64 = checkpoint.description().macs().unwrap().iter().sum();
-    let choice = Choice {
-        multiple: 8,
-        work_exponent: 0.25,
-        least: 8,
-    };
-    let kept = choose(&checkpoint, &scores, work / 2, choice).unwrap();
-    let mut description = checkpoint.description().clone();
-    description.widths = kept.iter().map(Vec::len).collect();
-    assert!(description.macs().unwrap().iter().sum::<u64>() <= work / 2);
-    for (left, before) in description.widths.iter().zip(widths) {
-        assert!(left % 8 == 0 || left == before, "{:?}", description.widths);
+    for architecture in [Architecture::AlexNet, Architecture::ResNet18, Architecture::MobileNetV2] {
+        let graph = network(architecture, 32);
+        let scores = random_scores(&graph);
+        let (region, target) = (Region::all(&graph), graph.macs() / 3);
+        let choice = Choice {
+            multiple: 8,
+            work_exponent: 0.25,
+        };
+        let pruned = prune(&graph, &scores, &region, target, choice).unwrap();
+        assert!(
+            pruned.macs() <= target && pruned.macs() > target / 2,
+            "{} of {target}",
+            pruned.macs()
+        );
+        let widths = |graph: &Graph| -> Vec<usize> {
+            graph
+                .channel_groups()
+                .groups()
+                .iter()
+                .map(|it| it.units.len())
+                .collect()
+        };
+        for (left, before) in widths(&pruned).into_iter().zip(widths(&graph)) {
+            assert!(left % 8 == 0 || left == before, "{left} of {before}");
+        }
     }
-    for (kept, scores) in kept.iter().zip(&scores) {
-        let mut best = order(scores)[..kept.len()].to_vec();
-        best.sort_unstable();
-        assert_eq!(*kept, best);
+}
+
+#[test]
+fn a_heads_pruning_leaves_the_tail_and_what_crosses() {
+    for (architecture, split) in [
+        (Architecture::ResNet18, "layer2.0"),
+        (Architecture::EfficientNetLite0, "blocks.2.1"),
+    ] {
+        let graph = network(architecture, 32);
+        let region = Region::head(&graph, split).unwrap();
+        let (before, target) = (region.macs(&graph), region.macs(&graph) / 2);
+        let choice = Choice {
+            multiple: 4,
+            work_exponent: 0.25,
+        };
+        let pruned = prune(&graph, &random_scores(&graph), &region, target, choice).unwrap();
+        let [old, new] = [&graph, &pruned].map(|it| it.split_at(it.cut_point(split).unwrap().node).unwrap());
+        assert!(new.0.macs() <= target && old.0.macs() == before);
+        assert_eq!(new.1, old.1);
+    }
+}
+
+#[test]
+fn bottlenecks_go_where_no_layer_can_be_pruned_alone() {
+    let check = |architecture, split: &str, expected: Option<&str>| {
+        let graph = network(architecture, 32);
+        let node = cut_node(&graph, split).unwrap();
+        let channels = graph.channel_groups();
+        let layer = layer_at(&graph, &channels, node).map(|it| it.name.as_str());
+        assert_eq!(layer, expected, "{split}");
+    };
+    check(Architecture::Vgg16, "pool3", Some("features.20"));
+    // A residual stream, a linear bottleneck, and the last features, before and behind the pool.
+    check(Architecture::ResNet18, "layer2.0", None);
+    check(Architecture::MobileNetV2, "features.2", None);
+    check(Architecture::EfficientNetLite0, "act2", Some("conv_head"));
+    check(Architecture::EfficientNetLite0, "global_pool", Some("conv_head"));
+}
+
+#[test]
+fn a_bottleneck_keeps_the_directions_that_carry_most() {
+    // Three channels, of which the third is the sum of the others, around means of 1, 2 and 3.
+    let noise = sample::Noise::new(1).values(2000);
+    let features: Vec<f32> = noise
+        .chunks_exact(2)
+        .flat_map(|it| [1.0 + it[0], 2.0 + it[1], 3.0 + it[0] + it[1]])
+        .collect();
+    let made = bottleneck(&features, 3, 2);
+    assert_eq!((made.width, made.encode.len(), made.decode.len()), (2, 6, 6));
+    for pixel in features.chunks_exact(3) {
+        let row = |weights: &[f32], values: &[f32], bias: f32| -> f32 {
+            weights.iter().zip(values).map(|(a, b)| a * b).sum::<f32>() + bias
+        };
+        let narrow: Vec<f32> = (0..2)
+            .map(|it| row(&made.encode[it * 3..][..3], pixel, made.encode_bias[it]))
+            .collect();
+        for (at, expected) in pixel.iter().enumerate() {
+            let back = row(&made.decode[at * 2..][..2], &narrow, made.decode_bias[at]);
+            assert!((back - expected).abs() < 1e-4, "{back} is not {expected}");
+        }
+    }
+}
+
+#[test]
+fn what_is_served_is_what_was_measured_in_training() {
+    let checkpoint = Checkpoint::toy([6; 5]);
+    let data = Dataset::toy(12);
+    let got = learn::logits(&checkpoint, &data, false, |_| ()).unwrap();
+    let views: Vec<(usize, View)> = (0..12).map(|it| (it, View::PLAIN)).collect();
+    let normalization = (checkpoint.description.mean, checkpoint.description.std);
+    let pictures = augment::batch(&data, &views, normalization).unwrap();
+    let expected = Network::new(&checkpoint.graph).evaluate(&pictures, &mut ());
+    for (got, expected) in got.iter().zip(&expected) {
+        assert!((got - expected).abs() < 1e-4, "{got} is not {expected}");
     }
 }

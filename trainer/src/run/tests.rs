@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::data::DataSource;
-use crate::settings::{Learning, Step1, Step2};
+use crate::settings::Learning;
+use crate::tensors::NamedTensor;
 
 /// Toy pictures as an image folder, and a toy checkpoint beside them.
 fn scene() -> tempfile::TempDir {
@@ -24,7 +25,7 @@ fn scene() -> tempfile::TempDir {
 
 fn settings(scene: &Path, task: Task) -> Settings {
     let parent = scene.join("parent");
-    let description = Description::toy([8; 5]);
+    let Checkpoint { description, .. } = Checkpoint::toy([8; 5]);
     Settings {
         architecture: description.architecture,
         input: description.input,
@@ -48,6 +49,8 @@ fn settings(scene: &Path, task: Task) -> Settings {
 
 fn step1() -> Task {
     Task::Step1(Step1 {
+        region: RegionName::All,
+        split: None,
         fewer_macs: 800.0,
         rounds: 3,
         round_batches: 2,
@@ -110,14 +113,14 @@ fn step_2_touches_no_layer_before_the_pruned_one() {
         let folder = scene.path().join(format!("{unfreeze}"));
         run(&folder, &settings(scene.path(), step2(unfreeze))).unwrap();
         let pruned = Checkpoint::load(&folder.join("final.safetensors")).unwrap();
-        assert_eq!(pruned.description().widths, [8, 2, 8, 8, 8]);
+        assert_eq!(pruned.description.widths, [8, 2, 8, 8, 8]);
+        let [parent, pruned] = [&parent, &pruned].map(|it| it.to_tensors().unwrap().0);
         // The first convolution and its batch norm; pool1 follows, and then the pruned layer.
         let (before, after): (Vec<_>, Vec<_>) = pruned
-            .tensors()
             .iter()
             .partition(|(name, _)| name.starts_with("features.0.") || name.starts_with("features.1."));
         assert_eq!(before.len(), 5);
-        let changed = |(name, tensor): &(&String, &NamedTensor)| parent.tensors()[*name] != **tensor;
+        let changed = |(name, tensor): &(&String, &NamedTensor)| parent[*name] != **tensor;
         assert_eq!(before.iter().any(changed), unfreeze);
         assert!(after.iter().all(changed));
     }
@@ -154,10 +157,7 @@ fn what_was_learned_is_kept_from_other_settings() {
         step.split = "pool7".into();
     }
     let message = run(&folder, &wrong).unwrap_err().to_string();
-    assert!(
-        message.contains("`pool7`") && message.contains("pool1, pool2, pool3"),
-        "{message}"
-    );
+    assert!(message.contains("`pool7`") && message.contains("pool1, "), "{message}");
     // Nothing was learned, so the right name may follow in the same folder.
     let right = settings(scene.path(), step2(false));
     run(&folder, &right).unwrap();
@@ -173,10 +173,7 @@ fn a_teachers_logits_are_not_taken_for_anothers() {
     settings.learning.teacher_logits = Some(scene.path().join("logits"));
     run(&scene.path().join("one"), &settings).unwrap();
     run(&scene.path().join("two"), &settings).unwrap();
-    Checkpoint::random(Description::toy([4; 5]), 2)
-        .unwrap()
-        .save(&scene.path().join("other"))
-        .unwrap();
+    Checkpoint::toy([4; 5]).save(&scene.path().join("other")).unwrap();
     settings.learning.teacher = Some(scene.path().join("other"));
     let message = run(&scene.path().join("three"), &settings).unwrap_err().to_string();
     assert!(
@@ -210,17 +207,17 @@ fn logits_that_do_not_say_whose_they_are_are_computed_anew() {
     let path = scene.path().join("logits");
     settings.learning.teacher_logits = Some(path.clone());
     run(&scene.path().join("run"), &settings).unwrap();
-    let (tensors, metadata) = checkpoint::load_tensors(&path).unwrap();
+    let (tensors, metadata) = tensors::load(&path).unwrap();
     let mut wrong = tensors.clone();
     wrong.values_mut().for_each(|it| it.values.fill(0.0));
     for missing in ["teacher", "pictures"] {
         let mut metadata = metadata.clone();
         metadata.remove(missing).unwrap();
-        checkpoint::save_tensors(&path, &wrong, metadata).unwrap();
+        tensors::save(&path, &wrong, metadata).unwrap();
         run(&scene.path().join(missing), &settings).unwrap();
-        assert!(checkpoint::load_tensors(&path).unwrap().0 == tensors, "{missing}");
+        assert!(tensors::load(&path).unwrap().0 == tensors, "{missing}");
     }
-    assert_eq!(checkpoint::load_tensors(&path).unwrap().1, metadata);
+    assert_eq!(tensors::load(&path).unwrap().1, metadata);
 }
 
 #[test]

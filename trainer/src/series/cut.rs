@@ -79,14 +79,17 @@ pub fn cut(graph: &Graph, splits: &[String]) -> anyhow::Result<Pieces> {
 
 /// The node before the layer whose channels cross at a cut point, where the network can be cut as well. `None` where the tensor there is made by
 /// several layers, as a residual stream is, or by the first one.
-fn before_last_layer(graph: &Graph, cut: usize) -> Option<usize> {
+pub fn before_last_layer(graph: &Graph, cut: usize) -> Option<usize> {
     let input = |node: usize| match graph.nodes()[node].inputs[..] {
         [Source::Node(it)] => Some(it),
         _ => None,
     };
     let mut node = cut;
     while graph.nodes()[node].op.is_pointwise()
-        || matches!(graph.nodes()[node].op, Op::MaxPool(_) | Op::AveragePool { .. })
+        || matches!(
+            graph.nodes()[node].op,
+            Op::MaxPool(_) | Op::AveragePool { .. } | Op::GlobalAveragePool
+        )
     {
         node = input(node)?;
     }

@@ -1,6 +1,5 @@
 //! `trainer export`: checkpoints to a series.
 
-use std::convert::Infallible;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -12,15 +11,14 @@ use split_core::manifest::{
     Input, MANIFEST_FORMAT, Manifest, MeasuredOn, OperatingPoint, Source, Split, Unpruned, Variant, check_series_name,
 };
 
-use split_graph::{Architecture, Graph, Op, fill};
+use split_graph::{Graph, Op};
 
 use super::cut;
 use super::measure::{Coding, Setting, measure, uncut_accuracy};
 use super::store::{Series, shared_trunk, store_segments};
 use super::timing;
+use crate::checkpoint::{Checkpoint, Description, FeatureQuantizer};
 use crate::data::{DataSource, Dataset, Reader, Subset};
-use crate::graph_checkpoint::GraphCheckpoint;
-use crate::network::{Description, FeatureQuantizer};
 use crate::progress::bar;
 
 /// What to export, and where to.
@@ -88,7 +86,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     };
     let description = &checkpoints[0].checkpoint.description;
     let mut splits = match arguments.splits.is_empty() {
-        true => usual_splits(&unpruned.checkpoint),
+        true => cut::usual_splits(&unpruned.checkpoint.unpruned()),
         false => arguments.splits.clone(),
     };
     // In the order of the network, whatever order they were given in.
@@ -138,12 +136,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 struct Named {
     name: String,
     path: PathBuf,
-    checkpoint: GraphCheckpoint,
+    checkpoint: Checkpoint,
 }
 
 fn load(path: &Path) -> anyhow::Result<Named> {
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let checkpoint = GraphCheckpoint::load(path)?;
+    let checkpoint = Checkpoint::load(path)?;
     Ok(Named {
         name,
         path: path.to_owned(),
@@ -176,18 +174,6 @@ fn check_same_network(a: &Named, b: &Named) -> anyhow::Result<()> {
         );
     }
     Ok(())
-}
-
-/// The split points of a network when none are asked for: those of its architecture before pruning, if that is known.
-fn usual_splits(checkpoint: &GraphCheckpoint) -> Vec<String> {
-    let GraphCheckpoint { description, graph } = checkpoint;
-    let unpruned = Architecture::of(&description.architecture).and_then(|it| {
-        let mut nodes = it.nodes(graph.input(), description.classes.len()).ok()?;
-        let zeros = |_: &str, shape: &[usize]| Ok::<_, Infallible>(vec![0.0; shape.iter().product()]);
-        fill(&mut nodes, zeros).ok()?;
-        Graph::new(graph.input(), nodes).ok()
-    });
-    cut::usual_splits(unpruned.as_ref().unwrap_or(graph))
 }
 
 /// The name of a folder.
@@ -250,7 +236,7 @@ fn stored(dir: &Path, named: &Named, splits: &[String]) -> anyhow::Result<(Varia
 
 /// The variant from which one that was pruned for a split point came: of those with the same widths before the pruned layer,
 /// the one that shares the most segments.
-fn parent(checkpoint: &GraphCheckpoint, variant: &Variant, earlier: &[Variant]) -> anyhow::Result<Option<String>> {
+fn parent(checkpoint: &Checkpoint, variant: &Variant, earlier: &[Variant]) -> anyhow::Result<Option<String>> {
     let Some(FeatureQuantizer { split, .. }) = &checkpoint.description.quantizer else {
         return Ok(None);
     };
@@ -329,7 +315,7 @@ fn plain_codec(quantizer: &FeatureQuantizer) -> anyhow::Result<FeatureCodecSpec>
     Ok(FeatureCodecSpec {
         bits,
         steps: quantizer.steps.clone(),
-        centres: Vec::new(),
+        centres: quantizer.centres.clone(),
         tables: Tables::uniform(bits),
     })
 }

@@ -2,9 +2,10 @@
 
 use std::fs;
 
-use trainer::{checkpoint::Checkpoint, network::Description};
+use split_graph::{Graph, Op};
+use trainer::checkpoint::{Checkpoint, Description, architecture};
 
-use crate::support::{Scene, bytes};
+use crate::support::{Scene, bytes, small_alexnet};
 
 const STEP2: &str = "prune step2 --data pictures --parent parent.safetensors --run run --epochs 1 --round-batches 1";
 const TRAIN: &str = "train --data pictures --architecture alexnet --size 16 16 --run run --epochs 1";
@@ -15,9 +16,9 @@ fn split_points_and_widths_that_do_not_exist_are_named() {
     let check = |flags: &str, words: &[&str]| scene.fails(&format!("{STEP2} {flags}"), words);
     check(
         "--split pool9 --width 2",
-        &["`pool9`", "alexnet has pool1, pool2, pool3"],
+        &["cut at `pool9`", "it can at", "pool1, ", "pool3"],
     );
-    check("--split pool3 --width 17", &["pool3", "16 filters", "17"]);
+    check("--split pool3 --width 17", &["16 channels cross at pool3", "17"]);
     check("--split pool3 --width 0", &["pool3", "0 cannot be left"]);
     check("--split pool3 --width 2 --bits 9", &["1 to 8 bits, not 9"]);
     check("--split pool3 --width 2 --epochs 0", &["--epochs"]);
@@ -62,7 +63,7 @@ fn numbers_that_no_run_can_be_made_with_are_named_by_their_flags() {
     }
     scene.fails(
         "train --data pictures --architecture resnet --run run",
-        &["`resnet`", "vgg16"],
+        &["`resnet`", "vgg16", "resnet18"],
     );
 }
 
@@ -147,17 +148,13 @@ fn what_diverges_is_stopped_and_the_state_before_kept() {
     scene.run(TRAIN);
     let state = bytes(&scene.path("run/state.safetensors"));
     // From a network whose weights are too large already, with the highest rate that is allowed.
-    let mut parent = Checkpoint::load(&scene.path("parent.safetensors")).unwrap();
-    let description = parent.description().clone();
-    let mut tensors = parent.tensors().clone();
-    tensors
-        .get_mut("classifier.weight")
-        .unwrap()
-        .values
-        .iter_mut()
-        .for_each(|it| *it *= 1e6);
-    parent = Checkpoint::new(description, tensors).unwrap();
-    parent.save(&scene.path("wild.safetensors")).unwrap();
+    let Checkpoint { description, graph } = Checkpoint::load(&scene.path("parent.safetensors")).unwrap();
+    let (input, mut nodes) = (graph.input(), graph.into_nodes());
+    if let Some(Op::Linear(classifier)) = nodes.last_mut().map(|it| &mut it.op) {
+        classifier.weight.iter_mut().for_each(|it| *it *= 1e6);
+    }
+    let wild = Checkpoint::new(description, Graph::new(input, nodes).unwrap()).unwrap();
+    wild.save(&scene.path("wild.safetensors")).unwrap();
     let train = TRAIN.replace(
         "--run run",
         "--run wild --parent wild.safetensors --learning-rate 10 --warm-up 0",
@@ -179,24 +176,19 @@ fn goals_that_cannot_be_met_or_are_met_already_are_said() {
         "{beyond}"
     );
     let present = scene.says(&format!("{STEP2} --split pool1 --width 8"));
-    assert!(present.contains("so many filters already"), "{present}");
+    assert!(present.contains("nothing has to be removed"), "{present}");
 }
 
 #[test]
 fn a_network_that_knows_other_classes_learns_these() {
     let scene = Scene::new();
     let classes = ["ant", "bee"].map(String::from).into();
-    let mut description = Description::unpruned("alexnet", [3, 16, 16], classes).unwrap();
-    description.widths = vec![8, 8, 8, 8, 16];
-    Checkpoint::random(description, 1)
-        .unwrap()
-        .save(&scene.path("other.safetensors"))
-        .unwrap();
+    small_alexnet(classes).save(&scene.path("other.safetensors")).unwrap();
     let said = scene.says("train --data pictures --parent other.safetensors --run run --epochs 1");
-    assert!(said.contains("classifier.weight begins anew"), "{said}");
+    assert!(said.contains("classifier begins anew"), "{said}");
     let learned = Checkpoint::load(&scene.path("run/final.safetensors")).unwrap();
-    assert_eq!(learned.description().classes, ["cat", "dog", "owl"]);
-    assert_eq!(learned.description().widths, [8, 8, 8, 8, 16]);
+    assert_eq!(learned.description.classes, ["cat", "dog", "owl"]);
+    assert_eq!(learned.description.widths, [8, 8, 8, 8, 16]);
     for words in [
         "test: ",
         "always giving the same answer would be right for 33.33 %",
@@ -258,7 +250,8 @@ fn checkpoints_that_do_not_fit_are_named() {
 fn a_series_of_different_networks_is_refused() {
     let scene = Scene::new();
     let classes = ["ant", "bee"].map(String::from).into();
-    let other = Checkpoint::random(Description::unpruned("alexnet", [3, 8, 8], classes).unwrap(), 1).unwrap();
+    let other = Description::usual(architecture("alexnet").unwrap(), [8; 2], classes);
+    let other = Checkpoint::random(other, 1).unwrap();
     other.save(&scene.path("other.safetensors")).unwrap();
     scene.fails(
         "export --data pictures --series series --checkpoint parent.safetensors --checkpoint other.safetensors",

@@ -157,3 +157,78 @@ fn a_residual_network_from_an_onnx_file_becomes_a_series() {
         &["cannot be cut at `blocks.0.conv1`; it can at", "stem.2", "blocks.1"],
     );
 }
+
+/// Trains the residual network, prunes it in all three regions, and makes a series of the results.
+#[test]
+fn a_residual_network_is_pruned_in_all_regions_and_served() {
+    let scene = Scene::new();
+    fs::write(scene.path("residual.onnx"), write_onnx(&network()).bytes).unwrap();
+    scene.run("import --from residual.onnx --classes cat,dog,owl --mean 0.5 0.5 0.5 --std 0.25 0.25 0.25 --to residual.safetensors");
+    let learn = "--data pictures --batch 24 --warm-up 0.3 --learning-rate 0.02";
+    let run = |command: &str, name: &str| {
+        scene.run(&format!("{command} {learn} --run runs/{name}"));
+        let to = scene.path(&format!("{name}.safetensors"));
+        fs::copy(scene.path(&format!("runs/{name}/final.safetensors")), to).unwrap();
+    };
+    run("train --parent residual.safetensors --epochs 10", "unpruned");
+    let prune = "--teacher unpruned.safetensors --multiple 2 --rounds 2 --round-batches 3 --epochs 2";
+    run(
+        &format!("prune step1 --parent unpruned.safetensors --fewer-macs 2 {prune}"),
+        "all",
+    );
+    run(
+        &format!("prune step1 --parent unpruned.safetensors --region head --split blocks.0 --fewer-macs 1.3 {prune}"),
+        "head",
+    );
+    // A residual stream, whose features may be negative, and features behind an activation.
+    let narrow = "--teacher unpruned.safetensors --round-batches 3 --epochs 4";
+    run(
+        &format!(
+            "prune step2 --parent head.safetensors --split blocks.0 --width 3 --bits 3 {narrow} --rate-penalty 0.01"
+        ),
+        "stream",
+    );
+    run(
+        &format!("prune step2 --parent stream.safetensors --split blocks.0 --width 2 --bits 2 {narrow}"),
+        "narrower",
+    );
+    let checkpoints = ["unpruned", "all", "head", "stream", "narrower"];
+    let flags: String = checkpoints
+        .iter()
+        .map(|it| format!(" --checkpoint {it}.safetensors"))
+        .collect();
+    scene.run(&format!(
+        "export --data pictures --series series{flags} --split blocks.0 --split blocks.1"
+    ));
+    scene.run("calibrate --data pictures --series series");
+    scene.run("report --series series --run runs/all --to report");
+
+    let manifest = Manifest::parse(&bytes(&scene.path("series/manifest.json"))).unwrap();
+    assert!(manifest.unpruned.accuracy > 60.0, "{}", manifest.unpruned.accuracy);
+    let [unpruned, all, head, stream, narrower] = &manifest.variants[..] else {
+        panic!("{:?}", manifest.variants)
+    };
+    assert!(all.macs() * 2 <= unpruned.macs());
+    let split = Split::At("blocks.0".into());
+    let macs = |variant| -> u64 {
+        manifest
+            .cut_at(variant, &split)
+            .unwrap()
+            .head
+            .iter()
+            .map(|it| it.macs)
+            .sum()
+    };
+    let crossing = |variant| manifest.cut_at(variant, &split).unwrap().features.channels();
+    assert!(macs(head) * 13 <= macs(unpruned) * 10);
+    assert_eq!([unpruned, head, stream, narrower].map(crossing), [8, 8, 3, 2]);
+    // Behind the split the head's pruning has left every width, and the bottleneck shares its parent's trunk.
+    assert_eq!(head.widths[3..], unpruned.widths[3..]);
+    assert_eq!(stream.parent.as_deref(), Some("head"));
+    for point in manifest.operating_points.iter().filter(|it| it.variant == "stream") {
+        assert!(
+            matches!(point.codec, Codec::Features(_)) && point.split == split,
+            "{point:?}"
+        );
+    }
+}

@@ -7,7 +7,7 @@ use std::{
 };
 
 use tempfile::TempDir;
-use trainer::{checkpoint::Checkpoint, network::Description};
+use trainer::checkpoint::{Checkpoint, Description, architecture};
 
 /// Classes, and the colour that tells each.
 const CLASSES: [(&str, [u8; 3]); 3] = [("cat", [150, 60, 60]), ("dog", [60, 150, 60]), ("owl", [60, 60, 150])];
@@ -33,10 +33,7 @@ impl Scene {
             }
         }
         let classes = CLASSES.map(|it| it.0.to_owned()).into();
-        let mut description = Description::unpruned("alexnet", [3, SIDE as usize, SIDE as usize], classes).unwrap();
-        description.widths = vec![8, 8, 8, 8, 16];
-        let parent = Checkpoint::random(description, 1).unwrap();
-        parent.save(&scene.path("parent.safetensors")).unwrap();
+        small_alexnet(classes).save(&scene.path("parent.safetensors")).unwrap();
         scene
     }
 
@@ -78,6 +75,15 @@ impl Scene {
             assert!(text.contains(word), "{arguments}: `{word}` in {text}");
         }
     }
+}
+
+/// A narrow AlexNet with random weights, for pictures of 16×16.
+pub fn small_alexnet(classes: Vec<String>) -> Checkpoint {
+    let description = Description::usual(architecture("alexnet").unwrap(), [SIDE as usize; 2], classes);
+    Checkpoint::random(description, 1)
+        .unwrap()
+        .narrowed(&[8, 8, 8, 8, 16])
+        .unwrap()
 }
 
 fn text(output: &Output) -> String {

@@ -3,30 +3,23 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use burn::tensor::Device;
 use split_runtime::Network;
 
 use super::*;
-use crate::checkpoint::Checkpoint;
 use crate::learn;
-use crate::model;
-use crate::prune::keep_filters;
 use crate::series::measure::normalize;
 
 const PICTURES: usize = 6;
 
 /// A network pruned at its second, fourth and last layer.
 fn pruned() -> Checkpoint {
-    let full = Checkpoint::toy([6; 5]);
-    let kept: [(usize, &[usize]); 3] = [(1, &[0, 2, 3, 5]), (3, &[1, 2, 3]), (4, &[0, 1, 2, 4, 5])];
-    kept.into_iter()
-        .fold(full, |it, (block, kept)| keep_filters(&it, block, kept).unwrap())
+    Checkpoint::toy([6, 4, 6, 3, 5])
 }
 
-/// The pictures as the network takes them, `[C, H, W]` each, and burn's answers.
+/// The pictures as the network takes them, `[C, H, W]` each, and its answers in training.
 fn lesson(checkpoint: &Checkpoint) -> (Vec<f32>, Vec<f32>) {
     let data = Dataset::toy(PICTURES);
-    let description = checkpoint.description();
+    let description = &checkpoint.description;
     let input = Input {
         shape: Shape::try_from(description.input).unwrap(),
         preparation: split_core::Preparation::default(),
@@ -38,8 +31,7 @@ fn lesson(checkpoint: &Checkpoint) -> (Vec<f32>, Vec<f32>) {
         normalize(&input, &data.pixels(index).unwrap(), &mut values).unwrap();
         all.extend_from_slice(&values);
     }
-    let network = model::Network::from_checkpoint(checkpoint, &Device::flex()).unwrap();
-    (all, learn::logits(&network, None, &data, false, |_| ()).unwrap())
+    (all, learn::logits(checkpoint, &data, false, |_| ()).unwrap())
 }
 
 fn close(what: &str, got: &[f32], expected: &[f32], tolerance: f32) {
@@ -54,11 +46,10 @@ fn close(what: &str, got: &[f32], expected: &[f32], tolerance: f32) {
 }
 
 #[test]
-fn pruned_exported_and_reloaded_in_tract_the_answers_are_burns() {
+fn exported_and_reloaded_a_pruned_network_answers_as_in_training() {
     let checkpoint = pruned();
     let (pictures, expected) = lesson(&checkpoint);
-    let graph = GraphCheckpoint::of_chain(&checkpoint).unwrap().graph;
-    let (files, split_points) = cut::write(&graph, &cut::usual_splits(&graph)).unwrap();
+    let (files, split_points) = cut::write(&checkpoint.graph, &cut::usual_splits(&checkpoint.graph)).unwrap();
     assert_eq!(split_points.len(), 3);
     let run = |input: Shape, files: &[split_runtime::SegmentFile], values: &[f32]| {
         let mut network = Network::load(input, files.iter().map(|it| it.bytes.as_slice())).unwrap();
@@ -66,7 +57,7 @@ fn pruned_exported_and_reloaded_in_tract_the_answers_are_burns() {
         network.run(PICTURES, values, &mut output).unwrap();
         (network.output(), output)
     };
-    let input = Shape::try_from(checkpoint.description().input).unwrap();
+    let input = Shape::try_from(checkpoint.description.input).unwrap();
     // Segments hold 16-bit weights: 11 bits of precision each, over five layers.
     close("whole", &run(input, &files, &pictures).1, &expected, 5e-3);
     for (split, segments) in split_points {
@@ -78,14 +69,14 @@ fn pruned_exported_and_reloaded_in_tract_the_answers_are_burns() {
 
 #[test]
 #[ignore = "needs Python with onnxruntime, named in PYTHON"]
-fn onnxruntime_answers_as_burn_does() {
+fn onnxruntime_answers_as_in_training() {
     let checkpoint = pruned();
     let (pictures, expected) = lesson(&checkpoint);
     let dir = tempfile::tempdir().unwrap();
     let toy = Named {
         name: "toy".into(),
         path: "toy.safetensors".into(),
-        checkpoint: GraphCheckpoint::of_chain(&checkpoint).unwrap(),
+        checkpoint,
     };
     let splits = ["pool1", "pool2", "pool3"].map(String::from);
     write_onnx(dir.path(), &toy, &splits).unwrap();

@@ -1,10 +1,10 @@
 //! The numbers behind the page: which operating point stands for a split point, and how many elements cross there.
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use split_core::Manifest;
 use split_core::manifest::{Codec, ImageFormat, OperatingPoint, Split, Variant};
 
-use crate::network::{self, Description, LayerSpec};
+use crate::checkpoint;
 
 /// Points of accuracy that the table lets a split point lose against the unpruned network.
 pub const ALLOWED_LOSS: f64 = 1.5;
@@ -38,34 +38,27 @@ pub fn ours<'a>(manifest: &'a Manifest, split: &str) -> anyhow::Result<Option<Ou
     let parent = variant.parent.as_deref().and_then(|it| manifest.variant(it));
     Ok(Some(Ours {
         point,
-        unpruned: elements(manifest, &manifest.unpruned.widths, split)?,
-        step1: elements(manifest, &parent.unwrap_or(variant).widths, split)?,
-        elements: elements(manifest, &variant.widths, split)?,
+        unpruned: unpruned_elements(manifest, split)?,
+        step1: elements(manifest, parent.unwrap_or(variant), split)?,
+        elements: elements(manifest, variant, split)?,
     }))
 }
 
-/// Elements that cross at a split point in a network of these widths.
-fn elements(manifest: &Manifest, widths: &[usize], split: &str) -> anyhow::Result<usize> {
-    let Some(architecture) = network::architecture_of(widths.len()) else {
-        bail!(
-            "the series {} has {} convolutions, as no known architecture",
-            manifest.series,
-            widths.len()
-        );
-    };
-    let shape = manifest.input.shape;
-    let input = [shape.channels(), shape.height(), shape.width()];
-    let mut description = Description::unpruned(architecture, input, manifest.classes.clone())?;
-    description.widths = widths.to_vec();
-    let pools = description.layers()?.into_iter().filter_map(|it| match it {
-        LayerSpec::Pool { split, output } => Some((split, output)),
-        _ => None,
-    });
-    let mut at = pools.filter(|(name, _)| name == split);
-    let (_, output) = at
-        .next()
-        .with_context(|| format!("{architecture} has no split point {split}"))?;
-    Ok(output.iter().product())
+/// Elements that cross at a split point in a variant.
+fn elements(manifest: &Manifest, variant: &Variant, split: &str) -> anyhow::Result<usize> {
+    let cut = manifest.cut_at(variant, &Split::At(split.to_owned()));
+    let cut = cut.with_context(|| format!("{} is not cut at {split}", variant.name))?;
+    Ok(cut.features.values())
+}
+
+/// Elements that cross at a split point in the unpruned network; where its architecture is not known by name, in the widest variant.
+fn unpruned_elements(manifest: &Manifest, split: &str) -> anyhow::Result<usize> {
+    let network = checkpoint::unpruned(&manifest.source.network, manifest.input.shape, manifest.classes.len());
+    if let Some(point) = network.and_then(|it| it.cut_point(split)) {
+        return Ok(point.shape.values());
+    }
+    let known = step1(manifest).filter_map(|it| elements(manifest, it, split).ok());
+    known.max().with_context(|| format!("no variant is cut at {split}"))
 }
 
 /// Variants that step 1 made: the others have a parent.
