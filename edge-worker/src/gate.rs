@@ -46,6 +46,8 @@ pub(crate) enum Refusal {
     TooLong { limit: usize },
     /// Far more frames or bytes than the announced rates.
     Flood,
+    /// A control frame that RFC 6455, section 5.5, does not allow. No room is made for it, and it is not waited for.
+    Control,
 }
 
 /// What has come since this was last asked.
@@ -80,6 +82,8 @@ const CONTINUATION: u8 = 0;
 const CLOSE: u8 = 8;
 /// From this code on, a frame is of the WebSocket itself and stands between the pieces of a message.
 const CONTROL: u8 = 8;
+/// The most bytes of such a frame.
+const MAX_CONTROL_BYTES: u64 = 125;
 
 /// A frame's header, read.
 struct Header {
@@ -192,6 +196,8 @@ impl<S: AsyncRead + Unpin> Gate<S> {
             if before.saturating_add(header.bytes) > limit as u64 {
                 return Verdict::Refuse(Refusal::TooLong { limit });
             }
+        } else if !header.last || header.bytes > MAX_CONTROL_BYTES {
+            return Verdict::Refuse(Refusal::Control);
         }
         // At most the longest message, so it fits.
         let bytes = usize::try_from(header.bytes).unwrap_or(usize::MAX);

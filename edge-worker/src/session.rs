@@ -6,6 +6,7 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
+    io,
     pin::pin,
     sync::{
         Arc,
@@ -18,7 +19,7 @@ use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use split_core::wire::{CLOSE_MOVED, ClientMessage, ErrorCode, Hello, PROTOCOL_VERSION, ServerMessage, Welcome};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     sync::mpsc,
     task::yield_now,
     time::{interval, sleep, timeout},
@@ -27,6 +28,7 @@ use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
         Error as SocketError, Message,
+        error::ProtocolError,
         protocol::{CloseFrame, frame::coding::CloseCode},
     },
 };
@@ -81,8 +83,10 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
 /// Why a connection ends.
 #[derive(Debug)]
 enum Ending {
-    /// The peer is gone, or closed properly.
+    /// The peer is gone, or said goodbye.
     Gone,
+    /// The peer closes the WebSocket: its Close is to be answered.
+    Closed,
     /// The peer broke a rule: it is told which, and the connection is closed with this code.
     Refused(CloseCode, ErrorCode, String),
     /// Nothing was asked for a long time.
@@ -222,7 +226,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 let text = "messages are binary".to_owned();
                 Err(Ending::Refused(CloseCode::Unsupported, ErrorCode::BadMessage, text))
             }
-            Message::Close(_) => Err(Ending::Gone),
+            Message::Close(_) => Err(Ending::Closed),
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => Ok(None),
         }
     }
@@ -230,6 +234,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Why nothing more can be read.
     fn failed(&self, error: &SocketError) -> Ending {
         let exceeded = |close, text| Ending::Refused(close, ErrorCode::LimitExceeded, text);
+        let broken = |close, text| Ending::Refused(close, ErrorCode::BadMessage, text);
         match (self.socket.get_ref().refusal(), error) {
             (Some(Refusal::TooLong { limit }), _) => {
                 exceeded(CloseCode::Size, format!("a message of more than {limit} bytes"))
@@ -238,7 +243,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 let text = "many times more messages or bytes a second than the Welcome announces";
                 exceeded(CloseCode::Policy, text.into())
             }
+            (Some(Refusal::Control), _) => {
+                let text = "a control frame is whole and has at most 125 bytes";
+                broken(CloseCode::Protocol, text.into())
+            }
             (None, SocketError::Capacity(error)) => exceeded(CloseCode::Size, error.to_string()),
+            (None, SocketError::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => Ending::Gone,
+            // RFC 6455, section 7.4.1.
+            (None, SocketError::Protocol(error)) => broken(CloseCode::Protocol, error.to_string()),
+            (None, SocketError::Utf8(error)) => broken(CloseCode::Invalid, error.clone()),
             (None, error) => {
                 tracing::debug!(%error, "a WebSocket failed");
                 Ending::Gone
@@ -421,6 +434,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Says why, and closes.
     async fn end(mut self, ending: Ending) {
         let (code, reason) = match ending {
+            Ending::Closed => return self.agree().await,
             Ending::Gone => (CloseCode::Normal, ""),
             Ending::Idle => (CloseCode::Away, "idle"),
             Ending::Draining => (CloseCode::Away, "the server is going away: connect again"),
@@ -444,6 +458,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             while let Some(Ok(_)) = self.socket.next().await {}
             self.socket.get_mut().discard().await;
             Ok::<_, SocketError>(())
+        };
+        let _ = timeout(CLOSE_TIMEOUT, close).await;
+    }
+
+    /// Answers the peer's Close (RFC 6455, section 5.5.1) and ends the connection.
+    async fn agree(&mut self) {
+        let close = async {
+            // tungstenite has the answer ready; reading on sends it.
+            while let Some(Ok(_)) = self.socket.next().await {}
+            let stream = self.socket.get_mut();
+            stream.shutdown().await?;
+            // What came behind the Close would reset the socket and take the answer along.
+            stream.discard().await;
+            Ok::<_, io::Error>(())
         };
         let _ = timeout(CLOSE_TIMEOUT, close).await;
     }

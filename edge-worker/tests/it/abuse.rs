@@ -260,6 +260,86 @@ async fn text_is_refused() {
     check_refused(Message::text("hello"), CloseCode::Unsupported).await;
 }
 
+/// A WebSocket frame as a client sends it, masked with zeros: its first byte, and its payload.
+fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+    let length = match u8::try_from(payload.len()) {
+        Ok(short @ ..126) => vec![0x80 | short],
+        _ => [&[0x80 | 126], &(payload.len() as u16).to_be_bytes()[..]].concat(),
+    };
+    [&[first][..], &length, &[0; 4], payload].concat()
+}
+
+#[tokio::test]
+async fn frames_that_rfc_6455_forbids_are_refused() {
+    let edge = edge(|_| {}).await;
+    let probe = [2, 7, 0];
+    for (frame, expected) in [
+        ([&[0x82, 3], &probe[..]].concat(), CloseCode::Protocol),
+        (masked(0xc2, &probe), CloseCode::Protocol),
+        (masked(0x83, &probe), CloseCode::Protocol),
+        (masked(0x8b, b""), CloseCode::Protocol),
+        (masked(0x80, &probe), CloseCode::Protocol),
+        (
+            [masked(0x02, &probe), masked(0x82, &probe)].concat(),
+            CloseCode::Protocol,
+        ),
+        (masked(0x09, b"a piece of a Ping"), CloseCode::Protocol),
+        (masked(0x89, &[0; 126]), CloseCode::Protocol),
+        // Refused by its header: what it announces never comes.
+        (
+            [&[0x89, 0x80 | 127][..], &[0xff; 8], &[0; 4]].concat(),
+            CloseCode::Protocol,
+        ),
+        (masked(0x88, &[3]), CloseCode::Protocol),
+        (masked(0x81, &[0xff, 0xfe]), CloseCode::Invalid),
+        (masked(0x88, &[3, 0xe8, 0xff, 0xfe]), CloseCode::Invalid),
+    ] {
+        for greeted in [false, true] {
+            let mut socket = match greeted {
+                true => edge.client().await.socket,
+                false => edge.socket().await,
+            };
+            socket.get_mut().write_all(&frame).await.unwrap();
+            let got = refusal(&mut socket).await;
+            assert_eq!(got, (Some(ErrorCode::BadMessage), expected), "{frame:?}");
+        }
+    }
+    edge.assert_serves().await;
+}
+
+#[tokio::test]
+async fn a_close_is_answered() {
+    let edge = edge(|_| {}).await;
+    for (sent, answer) in [
+        (&[][..], &[0x88, 0][..]),
+        (&[0x03, 0xe8], &[0x88, 2, 0x03, 0xe8]),
+        (
+            &[0x03, 0xe9, b'b', b'y', b'e'],
+            &[0x88, 5, 0x03, 0xe9, b'b', b'y', b'e'],
+        ),
+        // A code that must not be sent.
+        (
+            &[0x03, 0xed],
+            &[&[0x88, 20, 0x03, 0xea][..], b"Protocol violation"].concat(),
+        ),
+    ] {
+        for greeted in [false, true] {
+            let mut socket = match greeted {
+                true => edge.client().await.socket,
+                false => edge.socket().await,
+            };
+            let stream = socket.get_mut();
+            // What comes behind a Close is not looked at.
+            let frames = [masked(0x88, sent), masked(0x82, &[2, 7, 0])].concat();
+            stream.write_all(&frames).await.unwrap();
+            let mut said = Vec::new();
+            within(stream.read_to_end(&mut said)).await.unwrap();
+            assert_eq!(said, answer, "{sent:?}");
+        }
+    }
+    edge.assert_serves().await;
+}
+
 #[tokio::test]
 async fn bytes_that_are_no_message_are_refused() {
     check_refused(Message::binary(vec![77; 10]), CloseCode::Protocol).await;
