@@ -189,9 +189,9 @@ fn series_folders(models: &Path) -> Result<Vec<Folder>, SeriesError> {
         let path = models.into();
         return Ok(vec![Folder { path, is_link: false }]);
     }
-    let read = |source: io::Error| SeriesError::Read {
+    let read = |cause: io::Error| SeriesError::Read {
         path: models.into(),
-        source,
+        cause,
     };
     let mut folders = Vec::new();
     for entry in fs::read_dir(models).map_err(read)? {

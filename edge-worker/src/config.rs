@@ -93,12 +93,28 @@ pub struct Limits {
     pub grace: Duration,
 }
 
-/// A setting with which nobody could be served.
+/// A setting with which nobody could be served. Settings are named as flags.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{setting} is 0, which would refuse every client: it must be at least 1")]
-pub struct SettingError {
-    /// Its name, as a flag.
-    setting: &'static str,
+#[non_exhaustive]
+pub enum SettingError {
+    /// A limit of zero.
+    #[error("{setting} is 0, which would refuse every client: it must be at least 1")]
+    Zero {
+        /// The setting.
+        setting: &'static str,
+    },
+    /// The longest message would take more than may be sent at once.
+    #[error(
+        "--bytes-per-second is {got}, too little for a message of {longest_bytes} bytes, the longest that clients may send: it must be at least {least}"
+    )]
+    Bytes {
+        /// The rate.
+        got: u32,
+        /// The least that it can be.
+        least: usize,
+        /// The longest message.
+        longest_bytes: usize,
+    },
 }
 
 impl Limits {
@@ -118,9 +134,23 @@ impl Limits {
             ("--max-age-seconds", self.max_age.is_zero()),
         ];
         match settings.into_iter().find(|it| it.1) {
-            Some((setting, _)) => Err(SettingError { setting }),
+            Some((setting, _)) => Err(SettingError::Zero { setting }),
             None => Ok(()),
         }
+    }
+
+    /// Fails where the longest message is one that nobody could send within the limits.
+    pub(crate) fn check_message(&self, longest_bytes: usize) -> Result<(), SettingError> {
+        // A client may send two seconds' worth at once.
+        let (got, least) = (self.bytes_per_second, longest_bytes.div_ceil(2));
+        if usize::try_from(got).is_ok_and(|it| it < least) {
+            return Err(SettingError::Bytes {
+                got,
+                least,
+                longest_bytes,
+            });
+        }
+        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@ mod options;
 
 use std::{
     io::{self, IsTerminal, Write},
+    net::SocketAddr,
     process::ExitCode,
 };
 
@@ -30,10 +31,11 @@ fn main() -> ExitCode {
 
 fn start(options: Options) -> anyhow::Result<()> {
     let check = options.check_config;
-    let settings = Settings::resolve(options)?;
+    let mut settings = Settings::resolve(options)?;
     init_log(&settings)?;
     check_threads(settings.config.threads.get())?;
-    check_file_limit(settings.config.limits.connections)?;
+    check_addresses(settings.listen, settings.admin)?;
+    fit_connections(&mut settings)?;
     let server = Server::new(settings.config.clone())?;
     if check {
         say("the configuration is sound, and everything that it names can be loaded");
@@ -85,7 +87,7 @@ async fn reload(server: &Server) {
     }
 }
 
-async fn bind(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     let error = match TcpListener::bind(address).await {
         Ok(listener) => return Ok(listener),
         Err(error) => error,
@@ -108,21 +110,46 @@ fn say(line: &str) {
 /// while they are read.
 const OTHER_FILES: u64 = 256;
 
-/// Each connection is an open file: more connections than files may be open would be refused without a word.
-fn check_file_limit(connections: usize) -> anyhow::Result<()> {
-    let needed = u64::try_from(connections)
+/// Each connection is an open file: more connections than files may be open would be refused without a word. As many as fit are taken, unless a
+/// number was asked for.
+fn fit_connections(settings: &mut Settings) -> anyhow::Result<()> {
+    let connections = &mut settings.config.limits.connections;
+    let needed = u64::try_from(*connections)
         .unwrap_or(u64::MAX)
         .saturating_add(OTHER_FILES);
     let Some(maximum) = getrlimit(Resource::Nofile).maximum.filter(|it| *it < needed) else {
         return Ok(());
     };
-    let lower = match maximum.checked_sub(OTHER_FILES) {
-        None | Some(0) => String::new(),
-        Some(fit) => format!(", or lower --connections to {fit}"),
+    let Some(fit) = maximum.checked_sub(OTHER_FILES).filter(|it| *it > 0) else {
+        bail!(
+            "this system allows {maximum} open files, and {OTHER_FILES} are needed beside connections: {RAISE} to {needed}"
+        );
     };
-    bail!(
-        "{connections} connections need {needed} open files, and this system allows {maximum}: raise its hard limit (ulimit -Hn){lower}"
+    if settings.connections_given {
+        bail!(
+            "{connections} connections need {needed} open files, and this system allows {maximum}: {RAISE} to {needed}, or lower --connections to {fit}"
+        );
+    }
+    tracing::warn!(
+        "{fit} connections are taken instead of {connections}, because this system allows {maximum} open files: {RAISE} to {needed}, or set --connections {fit}"
     );
+    *connections = usize::try_from(fit).unwrap_or(usize::MAX);
+    Ok(())
+}
+
+/// What to do about too few open files.
+const RAISE: &str = "raise the hard limit (ulimit -Hn, LimitNOFILE= of systemd, --ulimit nofile= of docker)";
+
+/// Two listeners cannot have one port.
+fn check_addresses(listen: SocketAddr, admin: Option<SocketAddr>) -> anyhow::Result<()> {
+    let is_same = |admin: SocketAddr| {
+        let is_shared = listen.ip() == admin.ip() || listen.ip().is_unspecified() || admin.ip().is_unspecified();
+        listen.port() != 0 && listen.port() == admin.port() && is_shared
+    };
+    match admin.filter(|it| is_same(*it)) {
+        Some(admin) => bail!("--admin {admin} would take the port of --listen {listen}: name another port"),
+        None => Ok(()),
+    }
 }
 
 /// More threads than this are a slip of the keyboard, and the system would refuse them.

@@ -73,7 +73,7 @@ struct Given {
     /// Longest predicted wait of a request, in milliseconds; beyond it the answer is Busy [default: 200].
     #[arg(long, env = "EDGE_WORKER_DEADLINE_MS")]
     deadline_ms: Option<u64>,
-    /// Open connections, in all [default: 10000].
+    /// Open connections, in all [default: 10000, or as many as open files allow].
     #[arg(long, env = "EDGE_WORKER_CONNECTIONS")]
     connections: Option<usize>,
     /// Open connections of one address [default: 512, at most half of all].
@@ -157,6 +157,8 @@ pub(crate) struct Settings {
     pub(crate) admin: Option<SocketAddr>,
     pub(crate) log: LogFormat,
     pub(crate) log_filter: String,
+    /// Whether the number of connections was asked for.
+    pub(crate) connections_given: bool,
 }
 
 impl Settings {
@@ -238,6 +240,7 @@ impl From<Given> for Settings {
     fn from(given: Given) -> Self {
         let config = Config::default();
         Self {
+            connections_given: given.connections.is_some(),
             config: Config {
                 limits: given.limits(),
                 models: given.models.unwrap_or(config.models),
@@ -306,7 +309,6 @@ mod tests {
         for default in [
             limits.credit.to_string(),
             limits.deadline.as_millis().to_string(),
-            limits.connections.to_string(),
             limits.sockets_per_address.to_string(),
             limits.new_sockets_per_second.to_string(),
             limits.messages_per_second.to_string(),

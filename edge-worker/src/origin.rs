@@ -2,7 +2,11 @@
 //!
 //! Origins are compared as scheme, host and port after parsing, so that upper case, default ports and a trailing slash make no difference.
 
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+    str::FromStr,
+};
 
 use serde::Deserialize;
 use warp::http::{HeaderMap, Uri, header, uri::Authority};
@@ -58,6 +62,8 @@ const SANDBOXED: &str =
 const MORE: &str = "has more than a scheme, a host and a port, and browsers send nothing more: leave the rest out";
 const WILDCARD: &str = "has a wildcard, which only stands alone: name each origin, or allow any with '*'";
 const NO_NAME: &str = "is not the name of a host: write it like edge.example.org, without scheme, port and path";
+const NO_ASCII: &str =
+    "is not in ASCII, as browsers send names: write it in Punycode, like xn--bcher-kva.example for b\u{fc}cher.example";
 
 impl FromStr for AllowedOrigin {
     type Err = NameError;
@@ -71,6 +77,7 @@ impl FromStr for AllowedOrigin {
             _ if text == "*" => Ok(Self::Any),
             _ if text == "null" => refused(SANDBOXED),
             _ if text.contains('*') => refused(WILDCARD),
+            _ if !text.is_ascii() => refused(NO_ASCII),
             Ok(origin) => Ok(Self::Exactly(origin)),
             Err(reason) => refused(reason),
         }
@@ -81,14 +88,14 @@ impl FromStr for ServerName {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
-        let authority = Authority::from_str(text).ok();
-        // Only a host: the same text, without user and port.
-        let host = authority
-            .filter(|it| it.host() == text)
-            .and_then(|it| Host::parse(it.host()));
+        // Without brackets, too: there is no port that they would have to keep apart.
+        let host = match text.parse() {
+            Ok(address) => Some(Host::Address(address)),
+            Err(_) => Host::parse(text),
+        };
         host.map(Self).ok_or_else(|| NameError {
             given: text.into(),
-            reason: NO_NAME,
+            reason: if text.is_ascii() { NO_NAME } else { NO_ASCII },
         })
     }
 }
@@ -140,7 +147,9 @@ impl Origin {
         };
         let after_host = authority.as_str().strip_prefix(authority.host())?;
         let port = match after_host.strip_prefix(':') {
-            Some(port) => port.parse().ok()?,
+            // Nothing can be reached at port 0.
+            Some(port) if port.bytes().all(|it| it.is_ascii_digit()) => port.parse().ok().filter(|it| *it > 0)?,
+            Some(_) => return None,
             None => default,
         };
         let host = Host::parse(authority.host())?;
@@ -149,15 +158,36 @@ impl Origin {
 }
 
 impl Host {
-    /// None for what cannot be the name of a host.
+    /// None for what a browser never takes for a host. Addresses of IPv6 stand in brackets.
     fn parse(text: &str) -> Option<Self> {
-        if let Ok(address) = text.trim_start_matches('[').trim_end_matches(']').parse() {
-            return Some(Self::Address(address));
+        if let Some(address) = text.strip_prefix('[').and_then(|it| it.strip_suffix(']')) {
+            return address.parse::<Ipv6Addr>().ok().map(|it| Self::Address(it.into()));
         }
-        let allowed = |it: u8| it.is_ascii_alphanumeric() || b"-_.".contains(&it);
-        let is_name = !text.is_empty() && text.bytes().all(allowed);
+        if let Ok(address) = text.parse() {
+            return Some(Self::Address(IpAddr::V4(address)));
+        }
+        // A dot at the end stands for the root, and makes another name.
+        let name = text.strip_suffix('.').unwrap_or(text);
+        let is_name = name.len() <= MAX_NAME_BYTES && name.split('.').all(is_label) && !ends_in_number(name);
         is_name.then(|| Self::Name(text.to_ascii_lowercase()))
     }
+}
+
+/// Of a name in DNS, and of each of its labels: RFC 1035, section 2.3.4.
+const MAX_NAME_BYTES: usize = 253;
+const MAX_LABEL_BYTES: usize = 63;
+
+fn is_label(text: &str) -> bool {
+    let allowed = |it: u8| it.is_ascii_alphanumeric() || b"-_".contains(&it);
+    (1..=MAX_LABEL_BYTES).contains(&text.len()) && text.bytes().all(allowed)
+}
+
+/// Whether browsers take it for an address (WHATWG URL, "ends in a number"), which they then send in its usual form or refuse.
+fn ends_in_number(name: &str) -> bool {
+    let last = name.rsplit('.').next().unwrap_or_default();
+    let hexadecimal = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));
+    let is_hexadecimal = hexadecimal.is_some_and(|it| it.bytes().all(|it| it.is_ascii_hexdigit()));
+    is_hexadecimal || last.bytes().all(|it| it.is_ascii_digit())
 }
 
 /// Whether a request for this server may have come by another name than the listed ones; none listed allows all.
@@ -276,7 +306,28 @@ mod tests {
             ("https://page.example/?a", "leave the rest out"),
             ("https://user@page.example", "leave the rest out"),
             ("https://page.example:99999", "write it like"),
-            ("https://b\u{fc}cher.example", "write it like"),
+            ("https://.", "write it like"),
+            ("https://..", "write it like"),
+            ("https://.example", "write it like"),
+            ("https://a..b", "write it like"),
+            ("https://page.example..", "write it like"),
+            ("https://page.example:0", "write it like"),
+            ("https://page.example:", "write it like"),
+            ("https://page.example:+443", "write it like"),
+            ("https://1.2.3", "write it like"),
+            ("https://1.2.3.4.5", "write it like"),
+            ("https://256.1.1.1", "write it like"),
+            ("https://01.2.3.4", "write it like"),
+            ("https://127.0.0.1.", "write it like"),
+            ("https://page.0x7f", "write it like"),
+            ("https://2130706433", "write it like"),
+            ("https://[127.0.0.1]", "write it like"),
+            ("https://[::1%25eth0]", "write it like"),
+            ("https://[::1", "write it like"),
+            ("https://page%2eexample", "write it like"),
+            (&format!("https://{}.example", "a".repeat(64)), "write it like"),
+            (&format!("https://{}example", "a.".repeat(130)), "write it like"),
+            ("https://b\u{fc}cher.example", "xn--"),
             ("https://*.page.example", "wildcard"),
             ("null", "sandboxed"),
         ] {
@@ -286,7 +337,30 @@ mod tests {
     }
 
     #[test]
+    fn origins_that_browsers_send_are_taken() {
+        for origin in [
+            "https://page.example",
+            "https://page.example.",
+            "http://localhost:3000",
+            "http://a_b.page-1.example",
+            "https://xn--bcher-kva.example",
+            "https://3com.example",
+            "https://page.0xg",
+            "http://127.0.0.1:1",
+            "http://[::1]:65535",
+            "https://[::ffff:1.2.3.4]",
+            &format!("https://{}.example", "a".repeat(63)),
+        ] {
+            let allowed = [origin.parse().unwrap()];
+            assert!(is_listed(&headers(&[("origin", origin)]), &allowed), "{origin}");
+        }
+    }
+
+    #[test]
     fn only_listed_names_and_addresses_name_the_server() {
+        for address in ["127.0.0.1", "::1", "[::1]"] {
+            address.parse::<ServerName>().unwrap();
+        }
         let names: [ServerName; 1] = ["Edge.example".parse().unwrap()];
         for (host, expected) in [
             ("edge.example", true),
@@ -309,6 +383,11 @@ mod tests {
             "edge.example:443",
             "edge.example/",
             "*.example",
+            ".",
+            "a..b",
+            "1.2.3",
+            "[127.0.0.1]",
+            "b\u{fc}cher.example",
         ] {
             assert!(wrong.parse::<ServerName>().is_err(), "{wrong}");
         }

@@ -27,12 +27,12 @@ pub(crate) struct Page {
 #[non_exhaustive]
 pub enum PageError {
     /// The folder, or something in it, cannot be read.
-    #[error("cannot read the page's file '{}': {source}", .path.display())]
+    #[error("cannot read the page's file '{}': {cause}", .path.display())]
     Read {
         /// Which one.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The folder holds no page.
     #[error("'{}' holds no index.html: build the page first (`npm run build` in web), or name its folder with --web", .folder.display())]
@@ -70,9 +70,9 @@ impl Page {
         let mut contents = HashMap::new();
         let mut bytes = 0;
         for path in files(folder)? {
-            let read = |source| PageError::Read {
+            let read = |cause| PageError::Read {
                 path: path.clone(),
-                source,
+                cause,
             };
             bytes += fs::metadata(&path).map_err(read)?.len();
             if bytes > MAX_PAGE_BYTES {
@@ -116,9 +116,9 @@ impl Page {
 
 /// Every file of a folder that is not hidden, as a path below it.
 fn files(folder: &Path) -> Result<Vec<PathBuf>, PageError> {
-    let root = fs::canonicalize(folder).map_err(|source| PageError::Read {
+    let root = fs::canonicalize(folder).map_err(|cause| PageError::Read {
         path: folder.into(),
-        source,
+        cause,
     })?;
     let mut found = Vec::new();
     walk(folder, &root, &mut vec![root.clone()], &mut found)?;
@@ -127,9 +127,9 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, PageError> {
 
 /// Collects the files of a folder. `root` and `above`, the folders that lead to it, are without symbolic links.
 fn walk(folder: &Path, root: &Path, above: &mut Vec<PathBuf>, found: &mut Vec<PathBuf>) -> Result<(), PageError> {
-    let read = |path: &Path, source| PageError::Read {
+    let read = |path: &Path, cause| PageError::Read {
         path: path.into(),
-        source,
+        cause,
     };
     for entry in fs::read_dir(folder).map_err(|it| read(folder, it))? {
         let entry = entry.map_err(|it| read(folder, it))?;

@@ -25,10 +25,10 @@ pub(crate) enum PayloadError {
     #[error(transparent)]
     Features(#[from] DecodeError),
     /// Not an image of this format.
-    #[error("the payload is not a {format} image: {source}")]
+    #[error("the payload is not a {format} image: {cause}")]
     Image {
         format: ImageFormat,
-        source: image::ImageError,
+        cause: image::ImageError,
     },
     /// A WebP file that is not a single picture.
     #[error("the payload is not a WebP image: {0}")]
@@ -75,7 +75,7 @@ impl Decoder {
 
 /// Decodes an image file of exactly the network's size to `[C, H, W]`. Nothing is decoded of a file that holds a picture of another size.
 fn decode_image(format: ImageFormat, input: &Input, payload: &[u8], values: &mut Vec<f32>) -> Result<(), PayloadError> {
-    let refused = |source| PayloadError::Image { format, source };
+    let refused = |cause| PayloadError::Image { format, cause };
     let (width, height) = (input.shape.width(), input.shape.height());
     if format == ImageFormat::Webp {
         let expected = webp::Size {

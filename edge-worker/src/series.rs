@@ -65,20 +65,20 @@ pub enum SeriesError {
         folder: PathBuf,
     },
     /// A file or folder cannot be read.
-    #[error("cannot read '{}': {source}; the series is incomplete or --models names the wrong folder", .path.display())]
+    #[error("cannot read '{}': {cause}; the series is incomplete or --models names the wrong folder", .path.display())]
     Read {
         /// Which one.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The manifest is damaged or of another release.
-    #[error("'{}': {source}", .path.display())]
+    #[error("'{}': {cause}", .path.display())]
     Manifest {
         /// The manifest file.
         path: PathBuf,
         /// What is wrong.
-        source: ManifestError,
+        cause: ManifestError,
     },
     /// The bytes of a segment or a codec are not those that the manifest names.
     #[error("'{}' is damaged: its SHA-256 is {got}; copy the series again", .path.display())]
@@ -89,14 +89,14 @@ pub enum SeriesError {
         got: Digest,
     },
     /// Sound files that do not make a network.
-    #[error("'{}': variant '{variant}' cannot be loaded: {source}; write the series again with a trainer of this release", .path.display())]
+    #[error("'{}': variant '{variant}' cannot be loaded: {cause}; write the series again with a trainer of this release", .path.display())]
     Network {
         /// The manifest file.
         path: PathBuf,
         /// Name of the variant.
         variant: String,
         /// What is wrong.
-        source: LoadError,
+        cause: LoadError,
     },
     /// A network that loads but does not run, or gives other logits than the manifest says.
     #[error("'{}': variant '{variant}' does not run: {reason}; write the series again with a trainer of this release", .path.display())]
@@ -109,14 +109,14 @@ pub enum SeriesError {
         reason: String,
     },
     /// A sound file that is no codec of its operating point.
-    #[error("'{}': the codec of operating point {point} cannot be built: {source}; write the series again with a trainer of this release", .path.display())]
+    #[error("'{}': the codec of operating point {point} cannot be built: {cause}; write the series again with a trainer of this release", .path.display())]
     Codec {
         /// The codec's file.
         path: PathBuf,
         /// Place of the operating point in the manifest.
         point: usize,
         /// What is wrong.
-        source: SpecError,
+        cause: SpecError,
     },
     /// No series for clients that name none.
     #[error("{}: name one of these with --default-series: {names}", .set.as_ref().map_or("there are several series".into(), |it| format!("there is no series '{it}'")))]
@@ -202,18 +202,18 @@ impl Series {
 const MAX_HEADER_BYTES: usize = 5;
 
 fn read(path: &Path) -> Result<Vec<u8>, SeriesError> {
-    fs::read(path).map_err(|source| SeriesError::Read {
+    fs::read(path).map_err(|cause| SeriesError::Read {
         path: path.into(),
-        source,
+        cause,
     })
 }
 
 /// The manifest file and what it says.
 fn read_manifest(path: &Path) -> Result<(Bytes, Manifest), SeriesError> {
     let json: Bytes = read(path)?.into();
-    let manifest = Manifest::parse(&json).map_err(|source| SeriesError::Manifest {
+    let manifest = Manifest::parse(&json).map_err(|cause| SeriesError::Manifest {
         path: path.into(),
-        source,
+        cause,
     })?;
     Ok((json, manifest))
 }
@@ -298,10 +298,10 @@ impl<'a> Points<'a> {
         let json = self.files.get(&codec.sha256).map_or(&[][..], |it| it);
         match codec.open(cut.features, json) {
             Ok(codec) => Ok(Decoder::Features(Box::new(codec))),
-            Err(source) => Err(SeriesError::Codec {
+            Err(cause) => Err(SeriesError::Codec {
                 path: self.folder.join(codec.file().path()),
                 point,
-                source,
+                cause,
             }),
         }
     }
@@ -314,10 +314,10 @@ impl<'a> Points<'a> {
         let input = self.manifest.input_of(variant).shape;
         let path = || self.folder.join("manifest.json");
         let tail = self.builder.tail(input, &variant.segments, from, &cuts, self.files);
-        let tail = tail.map_err(|source| SeriesError::Network {
+        let tail = tail.map_err(|cause| SeriesError::Network {
             path: path(),
             variant: variant.name.clone(),
-            source,
+            cause,
         })?;
         let fails = |reason: String| SeriesError::Run {
             path: path(),

@@ -74,12 +74,12 @@ pub enum StartError {
     #[error(transparent)]
     Page(#[from] PageError),
     /// The token cannot be read.
-    #[error("cannot read the token from '{}': {source}", .path.display())]
+    #[error("cannot read the token from '{}': {cause}", .path.display())]
     Token {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The token is not one.
     #[error("the token in '{}' must have 1 to 1024 bytes", .path.display())]
@@ -91,7 +91,7 @@ pub enum StartError {
     #[error(transparent)]
     Setting(#[from] SettingError),
     /// The counters contradict each other.
-    #[error("cannot set up the metrics: {0}")]
+    #[error(transparent)]
     Metrics(#[from] prometheus::Error),
 }
 
@@ -234,22 +234,21 @@ impl Loaded {
         };
         let digest = config.token_file.as_deref().map(read_token).transpose()?;
         let default = config.default_series.as_deref();
-        let Some(older) = older else {
-            let catalog = Catalog::load(&config.models, default, page, None)?;
-            let token = Token {
-                digest,
-                lease: Lease::default(),
-            };
-            return Ok(Self {
-                catalog: Arc::new(catalog),
-                token,
-            });
+        let catalog = Catalog::load(&config.models, default, page, older.map(|it| &*it.catalog))?;
+        config.limits.check_message(catalog.max_message_bytes())?;
+        let (catalog, token) = match older {
+            Some(older) => (
+                catalog.succeeding(&older.catalog, config.limits.grace),
+                older.token.succeeded_by(digest),
+            ),
+            None => {
+                let lease = Lease::default();
+                (catalog, Token { digest, lease })
+            }
         };
-        let catalog = Catalog::load(&config.models, default, page, Some(&older.catalog))?;
-        let catalog = catalog.succeeding(&older.catalog, config.limits.grace);
         Ok(Self {
             catalog: Arc::new(catalog),
-            token: older.token.succeeded_by(digest),
+            token,
         })
     }
 }
@@ -271,9 +270,9 @@ impl Token {
 }
 
 fn read_token(path: &Path) -> Result<Digest, StartError> {
-    let text = fs::read_to_string(path).map_err(|source| StartError::Token {
+    let text = fs::read_to_string(path).map_err(|cause| StartError::Token {
         path: path.into(),
-        source,
+        cause,
     })?;
     match text.trim() {
         token if (1..=1024).contains(&token.len()) => Ok(Digest::of(token.as_bytes())),

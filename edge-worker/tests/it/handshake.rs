@@ -241,10 +241,14 @@ fn what_can_match_nothing_is_refused() {
         "ws://page.example",
         "null",
         "?",
+        "https://.",
+        "https://a..b",
+        "https://page.example:0",
+        "https://1.2.3",
     ] {
         check_refused(&["--allow-origin", origin], &[origin, "--allow-origin"]);
     }
-    for host in ["https://edge.example", "edge.example:443", "a b"] {
+    for host in ["https://edge.example", "edge.example:443", "a b", ".", "1.2.3"] {
         check_refused(&["--host", host], &[host, "--host"]);
     }
 }

@@ -1,8 +1,10 @@
 //! The program: its exit codes, its messages, its signals.
 
 use std::{
+    collections::HashSet,
     fs::{self, File, OpenOptions},
     net::TcpListener,
+    path::Path,
     process::{Command, Output},
 };
 
@@ -25,6 +27,11 @@ fn check_fails(mut command: Command, expected: &[&str]) {
     assert!(stderr.lines().any(|it| it.starts_with("error: ")), "{stderr}");
     assert!(!stderr.contains("panicked"), "{stderr}");
     assert!(expected.iter().all(|it| stderr.contains(it)), "{stderr}");
+    // Every cause is said once.
+    let error = stderr.lines().find(|it| it.starts_with("error: ")).unwrap();
+    let causes: Vec<&str> = error.split([':', ';']).map(str::trim).collect();
+    let unique: HashSet<&str> = causes.iter().copied().collect();
+    assert_eq!(unique.len(), causes.len(), "{error}");
 }
 
 #[test]
@@ -37,25 +44,51 @@ fn a_taken_port_is_named() {
     check_fails(command, &[&address, "taken by another program", "name another address"]);
 }
 
+/// With so many open files, as the hard limit.
+fn limited(files: u32, models: &Path, arguments: &[&str]) -> Command {
+    let mut limited = Command::new("sh");
+    let run = format!("ulimit -n {files} && exec \"$0\" \"$@\"");
+    limited.args(["-c", &run, env!("CARGO_BIN_EXE_edge-worker"), "--models"]);
+    limited.arg(models).args(["--listen", "127.0.0.1:0"]).args(arguments);
+    limited
+}
+
 #[test]
 fn more_connections_than_open_files_are_refused_at_start() {
     let (_, models) = series();
-    for check in [None, Some("--check-config")] {
-        let mut limited = Command::new("sh");
-        limited.args([
-            "-c",
-            "ulimit -n 1024 && exec \"$0\" \"$@\"",
-            env!("CARGO_BIN_EXE_edge-worker"),
-        ]);
-        limited
-            .arg("--models")
-            .arg(models.path())
-            .args(["--listen", "127.0.0.1:0"])
-            .args(check);
-        check_fails(
-            limited,
-            &["10000 connections", "allows 1024", "lower --connections to 768"],
-        );
+    for check in [&[][..], &["--check-config"]] {
+        for (files, connections, expected) in [
+            (
+                1024,
+                "2000",
+                &[
+                    "2000 connections",
+                    "allows 1024",
+                    "ulimit -Hn",
+                    "to 2256",
+                    "lower --connections to 768",
+                ][..],
+            ),
+            (256, "1", &["allows 256", "ulimit -Hn", "to 257"]),
+        ] {
+            let arguments = [&["--connections", connections], check].concat();
+            check_fails(limited(files, models.path(), &arguments), expected);
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_a_number_as_many_connections_as_fit_are_taken() {
+    let (toy, models) = series();
+    let log = models.path().join("log");
+    let mut command = limited(1024, models.path(), &[]);
+    command.stderr(File::create(&log).unwrap());
+    let program = Program::start(command);
+    let mut client = Client::connect(program.address, toy.digest()).await.unwrap();
+    assert_answers(&toy, &mut client, POOL1, 1).await;
+    let log = fs::read_to_string(log).unwrap();
+    for says in ["WARN", "768 connections", "ulimit -Hn", "to 10256", "--connections 768"] {
+        assert!(log.contains(says), "{log}");
     }
 }
 
@@ -63,11 +96,24 @@ fn more_connections_than_open_files_are_refused_at_start() {
 fn settings_that_cannot_be_kept_are_refused_at_start() {
     let (_, models) = series();
     for (arguments, message) in [
-        (["--threads", "100000"], "at most 1024"),
-        (["--max-age-seconds", "0"], "--max-age-seconds is 0"),
+        (&["--threads", "100000"][..], "at most 1024"),
+        (&["--max-age-seconds", "0"], "--max-age-seconds is 0"),
+        (
+            &["--bytes-per-second", "1"],
+            "--bytes-per-second is 1, too little for a message of 65541 bytes",
+        ),
+        (&["--bytes-per-second", "32770"], "at least 32771"),
+        (
+            &["--listen", "127.0.0.1:9", "--admin", "127.0.0.1:9"],
+            "name another port",
+        ),
+        (
+            &["--listen", "0.0.0.0:9", "--admin", "127.0.0.1:9"],
+            "name another port",
+        ),
     ] {
         let mut command = command(models.path());
-        command.args(arguments);
+        command.arg("--check-config").args(arguments);
         check_fails(command, &[message]);
     }
 }
