@@ -10,63 +10,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use split_core::rates::{self, RateLimit};
+
 use crate::Limits;
 
-/// Token bucket: a number of events a second on average, and a burst of two seconds' worth.
-#[derive(Clone, Debug)]
-pub(crate) struct RateLimit {
-    per_second: f64,
-    tokens: f64,
-    last: Instant,
-}
-
-impl RateLimit {
-    /// A full bucket.
-    pub(crate) fn new(per_second: f64, now: Instant) -> Self {
-        Self {
-            per_second,
-            tokens: 2.0 * per_second,
-            last: now,
-        }
-    }
-
-    /// Whether `count` more events are within the limit; if so, counts them. While anything is left, a larger count is allowed, too.
-    pub(crate) fn allow(&mut self, count: f64, now: Instant) -> bool {
-        let allowed = self.wait(now).is_zero();
-        if allowed {
-            self.tokens -= count;
-        }
-        allowed
-    }
-
-    /// Counts events that have already happened.
-    pub(crate) fn charge(&mut self, count: f64, now: Instant) {
-        self.refill(now);
-        self.tokens -= count;
-    }
-
-    /// How long until more is allowed.
-    pub(crate) fn wait(&mut self, now: Instant) -> Duration {
-        self.refill(now);
-        match self.tokens >= 1.0 {
-            true => Duration::ZERO,
-            false => Duration::try_from_secs_f64((1.0 - self.tokens) / self.per_second).unwrap_or(Duration::MAX),
-        }
-    }
-
-    fn refill(&mut self, now: Instant) {
-        // Monotonic time: a clock that jumps does not matter.
-        let passed = now.saturating_duration_since(self.last).as_secs_f64();
-        self.tokens = (self.tokens + passed * self.per_second).min(2.0 * self.per_second);
-        self.last = self.last.max(now);
-    }
-}
-
-/// Rates of messages and bytes together.
+/// Rates of messages and bytes together, by this machine's clock.
 #[derive(Clone, Debug)]
 pub(crate) struct Meter {
-    messages: RateLimit,
-    bytes: RateLimit,
+    meter: rates::Meter,
+    began: Instant,
 }
 
 /// How many times the announced rate a client has to exceed to be disconnected: no honest client gets there by accident.
@@ -84,22 +36,17 @@ impl Meter {
     }
 
     fn times(factor: f64, limits: &Limits, now: Instant) -> Self {
+        let (messages, bytes) = (limits.messages_per_second, limits.bytes_per_second);
         Self {
-            messages: RateLimit::new(factor * f64::from(limits.messages_per_second), now),
-            bytes: RateLimit::new(factor * f64::from(limits.bytes_per_second), now),
+            meter: rates::Meter::allowing(factor, messages, bytes, Duration::ZERO),
+            began: now,
         }
     }
 
     /// Counts messages and bytes if both rates allow them; otherwise says when they will.
     pub(crate) fn allow(&mut self, messages: u32, bytes: u64, now: Instant) -> Result<(), Duration> {
-        match self.messages.wait(now).max(self.bytes.wait(now)) {
-            Duration::ZERO => {
-                self.messages.charge(f64::from(messages), now);
-                self.bytes.charge(bytes as f64, now);
-                Ok(())
-            }
-            wait => Err(wait),
-        }
+        self.meter
+            .allow(messages, bytes, now.saturating_duration_since(self.began))
     }
 }
 
@@ -128,9 +75,19 @@ struct Usage {
     sockets: u32,
     new_sockets: RateLimit,
     messages: RateLimit,
+    began: Instant,
     seen: Instant,
 }
 
+impl Usage {
+    /// How long this has been counted.
+    fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.began)
+    }
+}
+
+/// What an address may do at once, in seconds' worth of its rates.
+const BURST_SECONDS: f64 = 2.0;
 /// An address that has nothing open is forgotten after this time, when its buckets are full again in any case.
 const FORGET_AFTER: Duration = Duration::from_secs(2);
 /// From this many addresses on, the idle ones are looked for.
@@ -164,7 +121,8 @@ impl Addresses {
     pub(crate) fn open(&self, address: IpAddr, now: Instant) -> Option<OpenSocket> {
         let address = self.address(address, now);
         let mut usage = address.usage();
-        if usage.sockets >= self.limits.sockets_per_address || !usage.new_sockets.allow(1.0, now) {
+        let age = usage.age(now);
+        if usage.sockets >= self.limits.sockets_per_address || !usage.new_sockets.allow(1.0, age) {
             return None;
         }
         usage.sockets += 1;
@@ -182,11 +140,13 @@ impl Addresses {
             entries.retain(|_, it| in_use(it));
         }
         let entry = entries.entry(name).or_insert_with(|| {
+            let rate = |per_second: u32| RateLimit::new(per_second.into(), BURST_SECONDS, Duration::ZERO);
             let usage = Usage {
                 connections: 0,
                 sockets: 0,
-                new_sockets: RateLimit::new(self.limits.new_sockets_per_second.into(), now),
-                messages: RateLimit::new(self.limits.messages_per_address.into(), now),
+                new_sockets: rate(self.limits.new_sockets_per_second),
+                messages: rate(self.limits.messages_per_address),
+                began: now,
                 seen: now,
             };
             Arc::new(Address {
@@ -222,12 +182,16 @@ impl Address {
 
     /// Counts one frame of one of its WebSockets.
     pub(crate) fn count_frame(&self, now: Instant) {
-        self.usage().messages.charge(1.0, now);
+        let mut usage = self.usage();
+        let age = usage.age(now);
+        usage.messages.charge(1.0, age);
     }
 
     /// How long its WebSockets are not to be read, because they have sent more than their share; none if they are.
     pub(crate) fn must_wait(&self, now: Instant) -> Option<Duration> {
-        Some(self.usage().messages.wait(now)).filter(|it| !it.is_zero())
+        let usage = self.usage();
+        let age = usage.age(now);
+        Some(usage.messages.wait(age)).filter(|it| !it.is_zero())
     }
 
     fn usage(&self) -> MutexGuard<'_, Usage> {
@@ -301,37 +265,6 @@ mod tests {
 
     fn ip(last: u8) -> IpAddr {
         [10, 0, 0, last].into()
-    }
-
-    #[test]
-    fn a_rate_allows_a_burst_and_then_the_average() {
-        let start = Instant::now();
-        let mut rate = RateLimit::new(10.0, start);
-        assert_eq!((0..100).filter(|_| rate.allow(1.0, start)).count(), 20);
-        let later = start + Duration::from_millis(500);
-        assert_eq!((0..100).filter(|_| rate.allow(1.0, later)).count(), 5);
-        assert_eq!(rate.wait(later), Duration::from_millis(100));
-        // Time that seems to run backwards gives nothing and breaks nothing.
-        assert!(!rate.allow(1.0, start));
-    }
-
-    #[test]
-    fn both_rates_of_a_meter_bind() {
-        let now = Instant::now();
-        let limits = Limits {
-            messages_per_second: 5,
-            bytes_per_second: 500,
-            ..Limits::default()
-        };
-        let mut meter = Meter::announced(&limits, now);
-        assert_eq!((0..100).filter(|_| meter.allow(1, 1, now).is_ok()).count(), 10);
-        let mut meter = Meter::announced(&limits, now);
-        assert_eq!((0..100).filter(|_| meter.allow(1, 250, now).is_ok()).count(), 4);
-        // What is refused is not counted, or a client that is too fast would never be served again.
-        assert_eq!(meter.allow(1, 250, now), Err(Duration::from_millis(2)));
-        assert!(meter.allow(1, 250, now + Duration::from_millis(2)).is_ok());
-        let mut abuse = Meter::abuse(&limits, now);
-        assert_eq!((0..1000).filter(|_| abuse.allow(1, 1, now).is_ok()).count(), 100);
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub mod codec;
 pub mod manifest;
 mod planar;
 pub mod prepare;
+pub mod rates;
 pub mod selection;
 pub mod session;
 mod shape;

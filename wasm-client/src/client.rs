@@ -214,10 +214,16 @@ impl Client {
         self.shared.engine.borrow().is_connected()
     }
 
-    /// Whether another frame may be sent now.
+    /// Whether another frame may be sent now, or after the pause.
     #[wasm_bindgen(getter, js_name = hasCredit)]
     pub fn has_credit(&self) -> bool {
         self.shared.engine.borrow().has_credit()
+    }
+
+    /// For how many milliseconds the edge worker wants no frame.
+    #[wasm_bindgen(getter, js_name = pauseMs)]
+    pub fn pause_ms(&self) -> f64 {
+        self.shared.engine.borrow().pause().as_secs_f64() * 1e3
     }
 
     /// Runs one frame, RGBA bytes of the network's size, through an operating point.
@@ -252,6 +258,7 @@ impl Client {
                 .ended(CONNECTION_LOST, "the edge worker stopped answering".into());
             return Ok(());
         }
+        self.shared.resend().map_err(thrown)?;
         let mut engine = self.shared.engine.borrow_mut();
         if engine.probe().map_err(thrown)? {
             self.shared.send(engine.message());

@@ -10,6 +10,7 @@ use std::{
 use split_core::{
     Digest, Manifest,
     manifest::{Codec, File, ImageFormat},
+    rates::Meter,
     selection::{Answer, LatencyProfile, LinkEstimate, LinkSample, Selection, Selector, Unanswered},
     session::{Event, SendError, Session},
     wire::{ClassProbability, ClientMessage, InferResult, Welcome},
@@ -24,6 +25,8 @@ use crate::{
 
 /// An answer that takes longer than this will not come: the connection counts as lost.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+/// No edge worker is left alone for longer, whatever it says.
+const BUSY_LIMIT: Duration = Duration::from_secs(5);
 
 /// Everything a client knows and decides.
 #[derive(Debug)]
@@ -48,6 +51,10 @@ struct Connection {
     session: Session,
     waiting: HashMap<u8, Waiting>,
     opened: Duration,
+    /// Counts against the rates that the edge worker announced; none before its `Welcome`.
+    meter: Option<Meter>,
+    /// Until then the edge worker has no capacity, by its own prediction.
+    busy_until: Duration,
 }
 
 /// A request on its way.
@@ -301,6 +308,8 @@ impl Engine {
             session,
             waiting: HashMap::new(),
             opened: (self.clock)(),
+            meter: None,
+            busy_until: Duration::ZERO,
         });
         self.selector.connected();
         hello
@@ -329,7 +338,9 @@ impl Engine {
 
     /// Whether a request of a connection that was moved can be sent again now; if so, [`message`](Self::message) is to be sent.
     pub fn resend(&mut self) -> Result<bool, ClientError> {
-        let Some(connection) = self.connection.as_mut().filter(|it| it.session.has_credit()) else {
+        let now = (self.clock)();
+        let ready = |it: &&mut Connection| it.session.has_credit() && it.pause(now).is_zero();
+        let Some(connection) = self.connection.as_mut().filter(ready) else {
             return Ok(false);
         };
         let Some(waiting) = self.unsent.front() else {
@@ -339,7 +350,7 @@ impl Engine {
             return Ok(false);
         };
         let id = connection.session.infer(point, payload, &mut self.message)?;
-        connection.sent(id, waiting.frame, (self.clock)(), &self.message);
+        connection.sent(id, waiting.frame, now, &self.message);
         self.unsent.pop_front();
         Ok(true)
     }
@@ -351,9 +362,17 @@ impl Engine {
             .is_some_and(|it| it.session.welcome().is_some())
     }
 
-    /// Whether another frame may go out now.
+    /// Whether another frame may go out now, or after the [`pause`](Self::pause).
     pub fn has_credit(&self) -> bool {
         self.unsent.is_empty() && self.connection.as_ref().is_some_and(|it| it.session.has_credit())
+    }
+
+    /// How long no frame is to go out: the edge worker's rates do not allow one before, or it has said that it will be busy until then.
+    pub fn pause(&self) -> Duration {
+        let now = (self.clock)();
+        self.connection.as_ref().map_or(Duration::ZERO, |it| {
+            it.pause(now).max(it.busy_until.saturating_sub(now))
+        })
     }
 
     /// Whether the edge worker has been silent for so long that the connection must be given up.
@@ -432,7 +451,7 @@ impl Engine {
     /// Whether a probe should go out now; if so, [`message`](Self::message) is to be sent. One at a time: on a slow link they would queue.
     pub fn probe(&mut self) -> Result<bool, ClientError> {
         let now = (self.clock)();
-        let Some(connection) = self.connection.as_mut().filter(|it| it.may_probe()) else {
+        let Some(connection) = self.connection.as_mut().filter(|it| it.may_probe(now)) else {
             return Ok(false);
         };
         // The estimator counts a probe as sent, so it is asked only when one can go out.
@@ -467,7 +486,11 @@ impl Engine {
         let event = connection.session.receive(bytes)?;
         let taken = |connection: &mut Connection, id| connection.waiting.remove(&id).ok_or(ClientError::Offline);
         match event {
-            Event::Welcome(welcome) => Ok(Notice::Open(welcome)),
+            Event::Welcome(welcome) => {
+                let meter = Meter::pacing(welcome.messages_per_second, welcome.bytes_per_second, now);
+                connection.meter = Some(meter);
+                Ok(Notice::Open(welcome))
+            }
             Event::ProbeAck { id } => {
                 let waiting = taken(connection, id)?;
                 let sample = LinkSample {
@@ -478,8 +501,9 @@ impl Engine {
                 Ok(Notice::Probed)
             }
             Event::Busy { id, retry_ms } => {
-                self.selector
-                    .record_busy(now, Duration::from_millis(u64::from(retry_ms)));
+                let retry = Duration::from_millis(u64::from(retry_ms)).min(BUSY_LIMIT);
+                self.selector.record_busy(now, retry);
+                connection.busy_until = now + retry;
                 let frame = taken(connection, id)?.number();
                 Ok(Notice::Busy { frame, retry_ms })
             }
@@ -537,11 +561,19 @@ impl Connection {
         })
     }
 
-    fn may_probe(&self) -> bool {
-        self.session.has_credit() && self.waiting.values().all(|it| it.frame.is_some())
+    fn may_probe(&self, now: Duration) -> bool {
+        self.session.has_credit() && self.pause(now).is_zero() && self.waiting.values().all(|it| it.frame.is_some())
+    }
+
+    /// How long until the rates allow another message.
+    fn pause(&self, now: Duration) -> Duration {
+        self.meter.as_ref().map_or(Duration::ZERO, |it| it.wait(now))
     }
 
     fn sent(&mut self, id: u8, frame: Option<Frame>, now: Duration, message: &[u8]) {
+        if let Some(meter) = &mut self.meter {
+            meter.charge(1, message.len() as u64, now);
+        }
         let waiting = Waiting {
             frame,
             sent: now,
@@ -775,6 +807,49 @@ mod tests {
         engine.moved();
         engine.connect(None);
         assert_eq!(engine.disconnect(), [7]);
+    }
+
+    #[test]
+    fn frames_keep_to_the_rates_of_the_welcome() {
+        let series = fixture::series();
+        let mut engine = engine(&series);
+        welcome(&mut engine, 4);
+        let (began, mut sent) = (fixture::clock(), 0);
+        // A page that tries as often as it can: the clock ticks a millisecond with every look.
+        while fixture::clock() < began + Duration::from_secs(10) {
+            if engine.pause().is_zero() {
+                engine.infer_image(sent, INPUT, b"RIFF", Duration::ZERO).unwrap();
+                let id = id_of(engine.message());
+                answer(&mut engine, result(id)).unwrap();
+                sent += 1;
+            }
+        }
+        assert!(
+            (2000..=2640).contains(&sent),
+            "{sent} in 10 s, of 240 a second and a burst"
+        );
+    }
+
+    #[test]
+    fn no_frame_goes_out_before_a_busy_edge_worker_expects_it() {
+        let series = fixture::series();
+        let mut engine = engine(&series);
+        give(&mut engine, &series, POOL1);
+        welcome(&mut engine, 2);
+        engine.infer(1, POOL1, &fixture::frame(0)).unwrap();
+        let id = id_of(engine.message());
+        answer(&mut engine, ServerMessage::Busy { id, retry_ms: 300 }).unwrap();
+        let pause = engine.pause();
+        assert!((290..=300).contains(&pause.as_millis()), "{pause:?}");
+        (0..300).for_each(|_| {
+            fixture::clock();
+        });
+        assert_eq!(engine.pause(), Duration::ZERO);
+        // One that has gone mad is asked again all the same.
+        engine.infer(2, POOL1, &fixture::frame(0)).unwrap();
+        let (id, retry_ms) = (id_of(engine.message()), u32::MAX);
+        answer(&mut engine, ServerMessage::Busy { id, retry_ms }).unwrap();
+        assert!(engine.pause() <= BUSY_LIMIT);
     }
 
     #[test]

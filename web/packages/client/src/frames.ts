@@ -15,6 +15,12 @@ export interface Frame {
   began: number;
 }
 
+/** A frame that was on its way when the connection ended, with the pixels that were sent. */
+interface Lost extends Frame {
+  /** Why its answer will not come. */
+  message: string;
+}
+
 /** What is kept of a frame until its answer comes. */
 interface Asked {
   began: number;
@@ -38,12 +44,15 @@ export interface FrameParts {
   pixels: boolean;
 }
 
-/** Takes frames and answers each exactly once. At most one waits, the latest. */
+/** Takes frames and answers each exactly once. At most one waits, the latest, and those that were lost on their way. */
 export class Frames {
   readonly #parts: FrameParts;
   readonly #asked = new Map<number, Asked>();
   readonly #bell = new MessageChannel();
   #waiting: Frame | undefined;
+  /** To be asked again. */
+  readonly #lost: Lost[] = [];
+  #pausing: ReturnType<typeof setTimeout> | undefined;
   #busy = false;
   /** Whether the page knows that another frame would not have to wait. */
   #offered = true;
@@ -65,19 +74,31 @@ export class Frames {
 
   /** To be called when a frame that waits may go on. Nothing runs before the messages that came meanwhile are read: the latest frame wins. */
   wake(): void {
-    if (this.#waiting) this.#bell.port2.postMessage(null);
+    if (this.#upcoming) this.#bell.port2.postMessage(null);
     else this.#offer();
   }
 
   /** To be called now and then: a frame that waits for the link, or would, may by now be better off on the device. */
   reconsider(): void {
-    if (!this.#waiting && !this.#offered) this.#choice = this.#next();
+    if (!this.#upcoming && !this.#offered) this.#choice = this.#next();
     this.wake();
+  }
+
+  /** A frame whose answer will not come, because the connection has ended: it goes on without one, or over the next. */
+  lose(frame: number, message: string): void {
+    const asked = this.#asked.get(frame);
+    if (asked) {
+      this.#asked.delete(frame);
+      this.#lost.push({ frame, source: asked.pixels, began: asked.began, message });
+      this.wake();
+    } else {
+      this.drop(frame, 'connection-lost', message);
+    }
   }
 
   /** A head is ready, or cannot be loaded. */
   loaded(error?: SplitError): void {
-    if (error && this.#parts.points.isStuck) this.#dropWaiting(error);
+    if (error && this.#parts.points.isStuck) this.#dropUpcoming(error);
     // What could not be downloaded is tried again in a while, not at once; what is of no use is not chosen any more.
     if (error?.code !== 'download-failed') this.wake();
   }
@@ -113,21 +134,29 @@ export class Frames {
     this.wake();
   }
 
-  /** Forgets the frame that waits. */
+  /** Forgets the frames that wait. */
   clear(): void {
     if (this.#waiting) discard(this.#waiting.source);
     this.#waiting = undefined;
+    this.#lost.length = 0;
+    clearTimeout(this.#pausing);
   }
 
-  /** Runs the frame that waits, if it may go on. */
+  /** The frame that is next. */
+  get #upcoming(): Frame | undefined {
+    return this.#lost[0] ?? this.#waiting;
+  }
+
+  /** Runs the frame that is next, if it may go on. */
   async #run(): Promise<void> {
-    if (this.#busy || !this.#waiting) return;
+    if (this.#busy || !this.#upcoming) return;
     this.#busy = true;
     try {
       const choice = this.#choose();
-      const frame = this.#waiting;
+      const frame = this.#upcoming;
       if (!choice || !frame) return;
-      this.#waiting = undefined;
+      if (frame === this.#waiting) this.#waiting = undefined;
+      else this.#lost.shift();
       await this.#infer(frame, choice);
     } finally {
       this.#busy = false;
@@ -158,7 +187,7 @@ export class Frames {
       this.#choice = this.#next();
       return this.#choice && this.#mayGo(this.#choice) ? this.#choice : undefined;
     } catch (thrown) {
-      this.#dropWaiting(asSplitError(thrown));
+      this.#dropUpcoming(asSplitError(thrown));
       return undefined;
     }
   }
@@ -166,7 +195,15 @@ export class Frames {
   #mayGo({ point, selection }: Choice): boolean {
     if (isLocal(point)) return true;
     const predicted = point.index === selection.point ? selection.predicted : null;
-    return this.#parts.client.hasCredit && this.#asked.size < depth(predicted);
+    const { hasCredit, pauseMs } = this.#parts.client;
+    if (!hasCredit || this.#asked.size >= depth(predicted)) return false;
+    if (pauseMs > 0) this.#wakeIn(pauseMs);
+    return pauseMs === 0;
+  }
+
+  #wakeIn(milliseconds: number): void {
+    clearTimeout(this.#pausing);
+    this.#pausing = setTimeout(() => this.wake(), Math.ceil(milliseconds));
   }
 
   async #infer(frame: Frame, choice: Choice): Promise<void> {
@@ -180,7 +217,9 @@ export class Frames {
     } catch (thrown) {
       const { code, message } = asSplitError(thrown);
       if (code === 'head-failed') client.exclude(choice.point.index);
-      this.drop(frame.frame, code, message);
+      // Connection or credit went away while the picture was being coded.
+      if (code === 'offline' || code === 'no-credit') this.lose(frame.frame, message);
+      else this.drop(frame.frame, code, message);
     }
   }
 
@@ -205,10 +244,18 @@ export class Frames {
     client.inferImage(frame, point.index, file, performance.now() - began);
   }
 
+  /** Drops what cannot go on anywhere. */
+  #dropUpcoming(error: SplitError): void {
+    for (const { frame, message } of this.#lost.splice(0)) this.drop(frame, 'connection-lost', message);
+    this.#dropWaiting(error);
+  }
+
   #dropWaiting({ code, message }: SplitError): void {
     const waiting = this.#waiting;
-    this.clear();
-    if (waiting) this.drop(waiting.frame, code, message);
+    if (!waiting) return;
+    this.#waiting = undefined;
+    discard(waiting.source);
+    this.drop(waiting.frame, code, message);
   }
 }
 

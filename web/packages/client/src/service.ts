@@ -189,7 +189,7 @@ export class Service {
         this.#frames.drop(event.frame, event.code, event.message);
         break;
       case 'closed':
-        for (const frame of event.frames) this.#frames.drop(frame, 'connection-lost', event.message);
+        for (const frame of event.frames) this.#frames.lose(frame, event.message);
         this.#connection.closed(event);
         if (!event.retry) this.#announcer.problem(event);
         break;

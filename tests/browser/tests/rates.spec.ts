@@ -1,0 +1,77 @@
+import type { Page } from '@playwright/test';
+
+import { withExample } from '../src/example.js';
+import { expect, test } from '../src/fixtures.js';
+import { Relay } from '../src/relay.js';
+
+/** Connects; returns what asks for one frame at a split point, or at any that cuts the network, and says where that frame went. */
+async function connected(page: Page) {
+  return page.evaluateHandle(async () => {
+    const { SplitClient } = await import('/split-inference/dist/index.js' as string);
+    const client = await SplitClient.connect();
+    const told: string[] = [];
+    client.on('state', ({ state }: { state: string }) => told.push(state));
+    client.on('problem', ({ code }: { code: string }) => told.push(code));
+    type Point = { split: string; index: number };
+    const points: Point[] = client.series.points;
+    const isCut = ({ split }: Point) => split !== 'input' && split !== 'output';
+    const aim = (split?: string) => {
+      const point = points.find((it) => (split ? it.split === split : isCut(it)));
+      client.setGoal({ kind: 'fixed', point: point?.index });
+      return point?.split;
+    };
+    const ask = async () => {
+      const { point } = await client.infer(new ImageData(32, 32));
+      return points[point]?.split;
+    };
+    /** Until its head is there, frames may go elsewhere. */
+    const load = async (split?: string) => {
+      const aimed = aim(split);
+      while ((await ask()) !== aimed);
+    };
+    return { told, ask, load };
+  });
+}
+
+test('a page that asks as often as it can keeps to the rates of the edge worker', async ({ page, series }) => {
+  await withExample(
+    series,
+    async ({ url }) => {
+      await page.goto(url);
+      const client = await connected(page);
+      await client.evaluate(({ load }) => load());
+      const splits = await client.evaluate(async ({ ask }) => {
+        const splits = new Set<string | undefined>();
+        for (let frame = 0; frame < 100; frame += 1) splits.add(await ask());
+        return [...splits];
+      });
+      expect(splits).toHaveLength(1);
+      expect(splits).not.toContain('output');
+      expect(await client.evaluate(({ told }) => told)).toEqual([]);
+    },
+    ['--messages-per-second', '30'],
+  );
+});
+
+test.describe('an edge worker that moves its clients on and is gone', () => {
+  test.use({ expected: [/WebSocket connection to .* failed/] });
+
+  test('leaves the frames on their way to the device', async ({ page, series }) => {
+    await withExample(series, async (edge) => {
+      const relay = await Relay.to(edge);
+      try {
+        await page.goto(relay.url);
+        const client = await connected(page);
+        await client.evaluate(({ load }) => load('output'));
+        await client.evaluate(({ load }) => load());
+        const asked = relay.hold();
+        const answer = client.evaluate(({ ask }) => ask());
+        await asked;
+        relay.move();
+        expect(await answer).toBe('output');
+      } finally {
+        relay.close();
+      }
+    });
+  });
+});
