@@ -8,7 +8,7 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use clap::Parser;
 use edge_worker::Server;
 use options::{LogFormat, Options, Settings};
@@ -176,7 +176,9 @@ fn raise_file_limit() {
 }
 
 fn init_log(settings: &Settings) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&settings.log_filter).context("the log filter cannot be read; try 'info'")?;
+    // Not as a context: this error repeats its cause.
+    let filter = EnvFilter::try_new(&settings.log_filter)
+        .map_err(|error| anyhow!("the log filter cannot be read; try 'info': {error}"))?;
     // Standard error, so that standard output holds the addresses alone. Lines that cannot be written are lost, nothing else.
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -187,5 +189,5 @@ fn init_log(settings: &Settings) -> anyhow::Result<()> {
         LogFormat::Text => subscriber.try_init(),
         LogFormat::Json => subscriber.json().try_init(),
     };
-    result.map_err(|it| anyhow::anyhow!("cannot set up the log: {it}"))
+    result.map_err(|it| anyhow!("cannot set up the log: {it}"))
 }

@@ -5,6 +5,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     num::NonZeroUsize,
     path::PathBuf,
+    str::FromStr,
     time::Duration,
 };
 
@@ -45,10 +46,10 @@ struct Given {
     web: Option<PathBuf>,
     /// Address to serve clients on; port 0 takes any free one [default: 127.0.0.1:8080].
     #[arg(long, env = "EDGE_WORKER_LISTEN")]
-    listen: Option<SocketAddr>,
+    listen: Option<ListenAddress>,
     /// Address to serve /metrics, /healthz and /readyz to operators on [default: none].
     #[arg(long, env = "EDGE_WORKER_ADMIN")]
-    admin: Option<SocketAddr>,
+    admin: Option<ListenAddress>,
     /// Threads that move bytes and run tails [default: one a core].
     #[arg(long, env = "EDGE_WORKER_THREADS")]
     threads: Option<NonZeroUsize>,
@@ -118,6 +119,30 @@ struct Given {
     /// What is logged, in the syntax of tracing's EnvFilter [default: info].
     #[arg(long, env = "EDGE_WORKER_LOG_FILTER")]
     log_filter: Option<String>,
+}
+
+/// An address to listen on, as a setting.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct ListenAddress(SocketAddr);
+
+impl FromStr for ListenAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let address = text.parse();
+        address.map(Self).map_err(|_| {
+            format!("'{text}' is not an address with a port: write it like 127.0.0.1:8080 or [::1]:8080, and 0.0.0.0 for every address of IPv4")
+        })
+    }
+}
+
+impl TryFrom<String> for ListenAddress {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
 }
 
 /// A header of proxies, as a setting.
@@ -255,8 +280,8 @@ impl From<Given> for Settings {
                     header: given.forwarded_header.map_or_else(ForwardedHeader::default, Into::into),
                 },
             },
-            listen: given.listen.unwrap_or((Ipv4Addr::LOCALHOST, 8080).into()),
-            admin: given.admin,
+            listen: given.listen.map_or((Ipv4Addr::LOCALHOST, 8080).into(), |it| it.0),
+            admin: given.admin.map(|it| it.0),
             log: given.log.unwrap_or(LogFormat::Text),
             log_filter: given.log_filter.unwrap_or_else(|| "info".into()),
         }

@@ -251,7 +251,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             (None, SocketError::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => Ending::Gone,
             // RFC 6455, section 7.4.1.
             (None, SocketError::Protocol(error)) => broken(CloseCode::Protocol, error.to_string()),
-            (None, SocketError::Utf8(error)) => broken(CloseCode::Invalid, error.clone()),
+            // The error holds the text itself.
+            (None, SocketError::Utf8(_)) => broken(CloseCode::Invalid, "text that is not UTF-8".into()),
             (None, error) => {
                 tracing::debug!(%error, "a WebSocket failed");
                 Ending::Gone

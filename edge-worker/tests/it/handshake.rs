@@ -220,15 +220,22 @@ async fn a_refused_token_leaves_a_line_without_the_token() {
     assert!(!log.contains("barley") && !log.contains("sesame"), "{log}");
 }
 
-/// Fails with these words, at the start and when the configuration is only checked.
-fn check_refused(arguments: &[&str], says: &[&str]) {
+/// Fails with this code and these words, at the start and when the configuration is only checked.
+fn check_refused(arguments: &[&str], code: i32, says: &[&str]) {
     let (_, models) = series();
     for check in [&["--check-config"][..], &[]] {
         let output = command(models.path()).args(check).args(arguments).output().unwrap();
         let error = String::from_utf8(output.stderr).unwrap();
-        assert!(!output.status.success(), "{arguments:?}");
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}");
         assert!(says.iter().all(|it| error.contains(it)), "{arguments:?}: {error}");
     }
+}
+
+/// The same for a line of the configuration file.
+fn check_file_refused(line: &str, says: &[&str]) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), line).unwrap();
+    check_refused(&["--config", file.path().to_str().unwrap()], 1, says);
 }
 
 #[test]
@@ -246,10 +253,12 @@ fn what_can_match_nothing_is_refused() {
         "https://page.example:0",
         "https://1.2.3",
     ] {
-        check_refused(&["--allow-origin", origin], &[origin, "--allow-origin"]);
+        check_refused(&["--allow-origin", origin], 2, &[origin, "--allow-origin"]);
+        check_file_refused(&format!("allow-origin = [\"{origin}\"]"), &[origin, "allow-origin"]);
     }
     for host in ["https://edge.example", "edge.example:443", "a b", ".", "1.2.3"] {
-        check_refused(&["--host", host], &[host, "--host"]);
+        check_refused(&["--host", host], 2, &[host, "--host"]);
+        check_file_refused(&format!("host = [\"{host}\"]"), &[host, "host"]);
     }
 }
 
@@ -267,6 +276,6 @@ fn a_limit_of_zero_is_refused() {
         "--held-bytes",
         "--idle-seconds",
     ] {
-        check_refused(&[setting, "0"], &[setting, "at least 1"]);
+        check_refused(&[setting, "0"], 1, &[setting, "at least 1"]);
     }
 }

@@ -201,6 +201,9 @@ fn a_setting_that_cannot_be_is_refused() {
     let mut wrong_file = command(models.path());
     wrong_file.arg("--config").arg(&file);
     check_fails(wrong_file, &["edge.toml", "listen"]);
+    let mut wrong_filter = command(models.path());
+    wrong_filter.args(["--log-filter", "edge_worker=loud"]);
+    check_fails(wrong_filter, &["the log filter", "try 'info'"]);
     let mut no_token = command(models.path());
     no_token.args(["--token-file", "/nowhere"]);
     check_fails(no_token, &["/nowhere"]);
