@@ -3,12 +3,15 @@
 use fearless_simd::prelude::*;
 use split_graph::Window;
 
-use super::finish::Finish;
+use super::finish::{Finish, Limits, UNLIMITED, limit};
 use super::map::{Source, Target};
-use super::simd::{load, zero};
+use super::simd::{load, store, zero};
 
 /// Positions of a row that are computed together, so that their windows share inputs.
 const TILE: usize = 4;
+
+/// The most columns that a tile sees: of a 5×5 filter at a stride of 2.
+const MOST_COLUMNS: usize = (TILE - 1) * 2 + 5;
 
 /// Filters of a layer, in the order in which they are used.
 #[derive(Debug)]
@@ -81,37 +84,38 @@ impl Depthwise {
 
     /// Convolves a row of outputs, the first of which begins at `at`.
     pub fn row<S: Simd>(&self, simd: S, row: Row, addend: Option<(&[f32], usize)>, output: &mut [f32], at: usize) {
+        let output = &mut output[at..][..row.width * row.channels];
+        let limits = self.finish.limits().filter(|_| addend.is_none());
         simd.vectorize(
             #[inline(always)]
-            || match (self.window.kernel, self.window.stride) {
-                ([3, 3], [1, 1]) => self.square::<S, 3, 1>(simd, row, addend, output, at),
-                ([3, 3], [2, 2]) => self.square::<S, 3, 2>(simd, row, addend, output, at),
-                ([5, 5], [1, 1]) => self.square::<S, 5, 1>(simd, row, addend, output, at),
-                ([5, 5], [2, 2]) => self.square::<S, 5, 2>(simd, row, addend, output, at),
-                _ => self.any(simd, row, addend, output, at),
+            || {
+                let limits = limits.unwrap_or(UNLIMITED);
+                match (self.window.kernel, self.window.stride) {
+                    ([3, 3], [1, 1]) => self.square::<S, 3, 1>(simd, row, limits, output),
+                    ([3, 3], [2, 2]) => self.square::<S, 3, 2>(simd, row, limits, output),
+                    ([5, 5], [1, 1]) => self.square::<S, 5, 1>(simd, row, limits, output),
+                    ([5, 5], [2, 2]) => self.square::<S, 5, 2>(simd, row, limits, output),
+                    _ => self.any(simd, row, limits, output),
+                }
             },
         );
+        if limits.is_none() {
+            self.finish.complete(simd, output, addend);
+        }
     }
 
     /// A row of a filter of K×K at a stride of M.
     #[inline(always)]
-    fn square<S: Simd, const K: usize, const M: usize>(
-        &self,
-        simd: S,
-        row: Row,
-        addend: Option<(&[f32], usize)>,
-        output: &mut [f32],
-        at: usize,
-    ) {
+    fn square<S: Simd, const K: usize, const M: usize>(&self, simd: S, row: Row, limits: Limits, output: &mut [f32]) {
         let mut x = 0;
         while x < row.width {
             // The last positions are computed with some of those before them again.
             if row.width >= TILE {
                 let first = x.min(row.width - TILE);
-                self.tile::<S, K, M, TILE>(simd, row, first, addend, output, at);
+                self.tile::<S, K, M, TILE>(simd, row, first, limits, output);
                 x = first + TILE;
             } else {
-                self.tile::<S, K, M, 1>(simd, row, x, addend, output, at);
+                self.tile::<S, K, M, 1>(simd, row, x, limits, output);
                 x += 1;
             }
         }
@@ -126,26 +130,38 @@ impl Depthwise {
             input, rows, channels, ..
         }: Row,
         x: usize,
-        addend: Option<(&[f32], usize)>,
+        limits: Limits,
         output: &mut [f32],
-        at: usize,
     ) {
         let Some(rows) = rows.first_chunk::<K>() else { return };
-        let seen = ((T - 1) * M + K) * channels;
-        let mut seen_rows = [input; K];
-        for (row, start) in seen_rows.iter_mut().zip(rows) {
-            *row = &input[start + x * M * channels..][..seen];
+        // Slices of the same length, so that one check of a channel holds for all, and nothing comes between the sums.
+        let mut seen = [[input; MOST_COLUMNS]; K];
+        for (seen, start) in seen.iter_mut().zip(rows) {
+            let row = &input[start + x * M * channels..];
+            for (column, it) in seen.iter_mut().take((T - 1) * M + K).enumerate() {
+                *it = &row[column * channels..][..channels];
+            }
         }
+        let mut rest = &mut output[x * channels..];
+        let mut outputs = [(); T].map(
+            #[inline(always)]
+            |()| {
+                let (first, others) = std::mem::take(&mut rest).split_at_mut(channels);
+                rest = others;
+                first
+            },
+        );
         let filters = self.weights.chunks_exact(K * K * S::f32s::LEN);
-        for (channel, filter) in (0..channels).step_by(S::f32s::LEN).zip(filters) {
-            let mut sums = [zero(simd); T];
-            for (y, row) in seen_rows.iter().enumerate() {
+        let biases = self.finish.bias.chunks_exact(S::f32s::LEN);
+        for ((channel, filter), bias) in (0..channels).step_by(S::f32s::LEN).zip(filters).zip(biases) {
+            let mut sums = [load(simd, bias, 0); T];
+            for (y, row) in seen.iter().enumerate() {
                 let mut taps = [zero(simd); K];
                 for (tap, it) in taps.iter_mut().enumerate() {
                     *it = load(simd, filter, (y * K + tap) * S::f32s::LEN);
                 }
-                for column in 0..(T - 1) * M + K {
-                    let value = load(simd, row, column * channels + channel);
+                for (column, values) in row.iter().take((T - 1) * M + K).enumerate() {
+                    let value = load(simd, values, channel);
                     for (position, sum) in sums.iter_mut().enumerate() {
                         if (position * M..position * M + K).contains(&column) {
                             *sum = taps[column - position * M].mul_add(value, *sum);
@@ -153,25 +169,20 @@ impl Depthwise {
                     }
                 }
             }
-            for (position, sum) in sums.into_iter().enumerate() {
-                let behind = (x + position) * channels;
-                let addend = addend.map(
-                    #[inline(always)]
-                    |(values, at)| (values, at + behind),
-                );
-                self.finish.write(simd, sum, channel, addend, output, at + behind);
+            for (sum, output) in sums.iter().zip(&mut outputs) {
+                store::<S>(limit(simd, limits, *sum), output, channel);
             }
         }
     }
 
     /// A row of any filter.
     #[inline(always)]
-    fn any<S: Simd>(&self, simd: S, row: Row, addend: Option<(&[f32], usize)>, output: &mut [f32], at: usize) {
+    fn any<S: Simd>(&self, simd: S, row: Row, limits: Limits, output: &mut [f32]) {
         let [height, width] = self.window.kernel;
         let filters = self.weights.chunks_exact(height * width * S::f32s::LEN);
         for (channel, filter) in (0..row.channels).step_by(S::f32s::LEN).zip(filters) {
             for x in 0..row.width {
-                let mut sum = zero(simd);
+                let mut sum = load(simd, &self.finish.bias, channel);
                 for (y, start) in row.rows.iter().enumerate() {
                     for column in 0..width {
                         let from = start + (x * self.window.stride[1] + column) * row.channels + channel;
@@ -179,12 +190,7 @@ impl Depthwise {
                         sum = tap.mul_add(load(simd, row.input, from), sum);
                     }
                 }
-                let behind = x * row.channels;
-                let addend = addend.map(
-                    #[inline(always)]
-                    |(values, at)| (values, at + behind),
-                );
-                self.finish.write(simd, sum, channel, addend, output, at + behind);
+                store::<S>(limit(simd, limits, sum), output, x * row.channels + channel);
             }
         }
     }

@@ -71,10 +71,15 @@ fn multiply_by<S: Simd, const V: usize>(
     output: &mut [f32],
     then: Then,
 ) {
-    // Groups of positions are about equally large: 49 positions are seven groups of seven.
     let most = most_positions(S::f32s::LEN);
-    for groups in (1..=places.len().div_ceil(most)).rev() {
-        let (group, rest) = places.split_at(places.len().div_ceil(groups));
+    while !places.is_empty() {
+        // The last two groups are about equally large, so that none is very small.
+        let count = match places.len() {
+            it if it >= 2 * most || it == most => most,
+            it if it > most => it.div_ceil(2),
+            it => it,
+        };
+        let (group, rest) = places.split_at(count);
         places = rest;
         match group.len() {
             1 => tile::<S, 1, V>(simd, panel, group, input, output, then),
@@ -102,7 +107,10 @@ fn tile<S: Simd, const P: usize, const V: usize>(
     let Some(places) = places.first_chunk::<P>() else {
         return;
     };
-    let mut sums = [[zero(simd); V]; P];
+    let mut sums = match then {
+        Then::Store => [[zero(simd); V]; P],
+        Then::Finish(finish, channel, _) => [finish.begin(simd, channel); P],
+    };
     let [rows, columns] = panel.stretches;
     let mut weights = panel.weights.chunks_exact(panel.run * V * S::f32s::LEN);
     for row in 0..rows {
@@ -117,19 +125,25 @@ fn tile<S: Simd, const P: usize, const V: usize>(
             }
         }
     }
-    for (sums, place) in sums.iter().zip(places) {
-        for (index, sum) in sums.iter().enumerate() {
-            match then {
-                Then::Store => store::<S>(*sum, output, place.output + index * S::f32s::LEN),
-                Then::Finish(finish, channel, addend) => {
-                    let channel = channel + index * S::f32s::LEN;
-                    let addend = addend.map(
-                        #[inline(always)]
-                        |it| (it, place.addend),
-                    );
-                    finish.write(simd, *sum, channel, addend, output, place.output);
+    match then {
+        Then::Store => {
+            for (sums, place) in sums.iter().zip(places) {
+                let output = &mut output[place.output..][..V * S::f32s::LEN];
+                for (index, sum) in sums.iter().enumerate() {
+                    store::<S>(*sum, output, index * S::f32s::LEN);
                 }
             }
+        }
+        Then::Finish(finish, channel, addend) => {
+            let (mut outputs, mut addends) = ([0; P], [0; P]);
+            for ((place, output), addend) in places.iter().zip(&mut outputs).zip(&mut addends) {
+                (*output, *addend) = (place.output, place.addend);
+            }
+            let addend = addend.map(
+                #[inline(always)]
+                |it| (it, addends),
+            );
+            finish.write_all(simd, &sums, channel, addend, output, outputs);
         }
     }
 }
@@ -149,14 +163,14 @@ fn accumulate<S: Simd, const P: usize, const V: usize>(
         *it = &it[..count];
     }
     let mut local = *sums;
-    let weights = weights.chunks_exact(V * S::f32s::LEN);
     if let [a, b, c, d] = inputs[..] {
         // Slices side by side need no check of their bounds. WebAssembly nearly always has these four positions.
+        let weights = weights.chunks_exact(V * S::f32s::LEN);
         for ((((weights, a), b), c), d) in weights.zip(a).zip(b).zip(c).zip(d) {
             add(simd, weights, [*a, *b, *c, *d], &mut local);
         }
     } else {
-        for (at, weights) in (0..count).zip(weights) {
+        for (at, weights) in (0..count).zip(weights.chunks_exact(V * S::f32s::LEN)) {
             let mut values = [0.0; P];
             for (value, inputs) in values.iter_mut().zip(inputs) {
                 *value = inputs[at];
