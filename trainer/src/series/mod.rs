@@ -37,6 +37,10 @@ const EVALUATE_EXAMPLES: &str = "\
 Example:
     trainer evaluate --data pictures --series models/pictures --json";
 
+const TIME_EXAMPLES: &str = "\
+Example:
+    trainer time --series models/pictures";
+
 const REPORT_EXAMPLES: &str = "\
 Example:
     trainer report --series models/pictures --run runs/step1-8x --run runs/pool3-12 --to report
@@ -54,6 +58,9 @@ pub enum Command {
     /// Measure every operating point of a series on test images.
     #[command(after_help = EVALUATE_EXAMPLES)]
     Evaluate(evaluate::Arguments),
+    /// Time the segments of a series on this machine again.
+    #[command(after_help = TIME_EXAMPLES)]
+    Time(timing::Arguments),
     /// Draw a series beside the paper's figures, as one page.
     #[command(after_help = REPORT_EXAMPLES)]
     Report(report::Arguments),
@@ -70,6 +77,7 @@ impl Command {
             Self::Export(arguments) => export::run(&arguments),
             Self::Calibrate(arguments) => calibrate::run(&arguments),
             Self::Evaluate(arguments) => evaluate::run(&arguments),
+            Self::Time(arguments) => timing::run(&arguments),
             Self::Report(arguments) => report::run(&arguments),
         }
     }

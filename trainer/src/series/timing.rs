@@ -4,8 +4,10 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use clap::Args;
 use split_core::Shape;
 use split_core::manifest::{Digest, Segment};
 
@@ -18,6 +20,21 @@ const WARM_UP: usize = 2;
 const RUNS: usize = 7;
 /// They go on for this long: segments of some microseconds are timed a thousand times.
 const ENOUGH: Duration = Duration::from_millis(30);
+
+/// What `trainer time` needs.
+#[derive(Args, Debug)]
+pub struct Arguments {
+    /// Folder of the series.
+    #[arg(long)]
+    pub series: PathBuf,
+}
+
+/// Times the segments of a series on disk again; nothing else of it changes.
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let mut series = Series::open(&arguments.series)?;
+    time(&mut series)?;
+    series.save()
+}
 
 /// Times every segment, each once, on one thread of this machine, and writes the times into the manifest.
 pub fn time(series: &mut Series) -> anyhow::Result<()> {
