@@ -10,6 +10,8 @@ export type Request =
   | { type: 'start'; edge: string }
   /** Times an operating point's head and the same head as ONNX. */
   | { type: 'time'; point: number; model: string; rounds: number }
+  /** Loads an operating point's head, which no earlier request has loaded, and runs it, in each binary. */
+  | { type: 'load'; point: number }
   /** Runs many frames through one binary. */
   | { type: 'soak'; point: number; frames: number };
 
@@ -17,6 +19,7 @@ export type Request =
 export interface Response {
   start: undefined;
   time: Times;
+  load: Record<'relaxed' | 'simd', Loading>;
   soak: { beforeBytes: number; afterBytes: number };
 }
 
@@ -25,6 +28,13 @@ export interface Times {
   relaxed: Stages[];
   simd: Stages[];
   onnxruntime: { normalize: number; head: number }[];
+}
+
+/** What it takes to make a head ready, its files being there. */
+export interface Loading {
+  milliseconds: number;
+  /** By how much the WebAssembly memory has grown with the files, the head, and the runs of it. */
+  grownBytes: number;
 }
 
 interface Stages {
@@ -84,13 +94,16 @@ class Binary {
     return binary;
   }
 
-  async prepare(point: number): Promise<void> {
-    if (this.#client.isReady(point)) return;
+  /** Makes a point ready; returns how long that took without the downloads. */
+  async prepare(point: number): Promise<number> {
+    if (this.#client.isReady(point)) return 0;
     for (const { path, sha256 } of this.#client.missing(point)) {
       const response = await fetch(new URL(path, this.#manifest));
       this.#client.addFile(sha256, new Uint8Array(await response.arrayBuffer()));
     }
+    const began = performance.now();
     this.#client.prepare(point);
+    return performance.now() - began;
   }
 
   /** Runs one frame and waits for its answer. */
@@ -155,6 +168,16 @@ function turns<T>(times: T[], run: (rgba: Uint8Array) => Promise<T>) {
   };
 }
 
+async function load({ relaxed, simd, frames }: Ready, point: number) {
+  const one = async (binary: Binary): Promise<Loading> => {
+    const beforeBytes = binary.memory.buffer.byteLength;
+    const milliseconds = await binary.prepare(point);
+    await turns<Stages>([], (rgba) => binary.infer(point, rgba))(frames, WARM_UP);
+    return { milliseconds, grownBytes: binary.memory.buffer.byteLength - beforeBytes };
+  };
+  return { relaxed: await one(relaxed), simd: await one(simd) };
+}
+
 async function soak({ relaxed, frames }: Ready, point: number, count: number) {
   await relaxed.prepare(point);
   const run = turns<Stages>([], (rgba) => relaxed.infer(point, rgba));
@@ -184,6 +207,7 @@ function expect(event: Event, type: string): void {
 async function answer(request: Request): Promise<Response[Request['type']]> {
   if (request.type === 'start') return start(request.edge);
   if (!ready) throw new Error('not started');
+  if (request.type === 'load') return load(ready, request.point);
   if (request.type === 'time') return time(ready, request.point, request.model, request.rounds);
   return soak(ready, request.point, request.frames);
 }

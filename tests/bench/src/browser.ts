@@ -1,10 +1,10 @@
 // How fast the product is in a browser, with onnxruntime-web beside it.
 
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { measureFirstLabels } from './browser/first-label.js';
-import { measureHeads } from './browser/heads.js';
+import { measureHeads, measureLoading } from './browser/heads.js';
 import { measureSizes } from './browser/sizes.js';
 import { measureStream } from './browser/stream.js';
 import { launch } from './chromium.js';
@@ -24,6 +24,7 @@ const HELP = `Measures the page and its WebAssembly in Chromium.
   --wasm DIR        the built WebAssembly [web/packages/client/wasm]
   --work DIR        where files of this benchmark are kept
   --report FILE     where to write the numbers as JSON
+  --heads           only heads and sizes
   --quick           few runs and frames: to see whether it runs`;
 
 const OPTIONS = {
@@ -35,8 +36,17 @@ const OPTIONS = {
   wasm: { type: 'string', default: 'web/packages/client/wasm' },
   work: { type: 'string' },
   report: { type: 'string' },
+  heads: { type: 'boolean' },
   quick: { type: 'boolean' },
 } as const;
+
+/** A head's time against onnxruntime-web's: of the series, and of well-known networks with random weights. */
+const SERIES_RATIO = 0.57;
+const FAMILY_RATIO = 0.6;
+/** The codec of the series against the head in percent; those of the other networks are not calibrated. */
+const CODEC_PERCENT = 5;
+/** Those networks. */
+const FAMILIES = ['tf_efficientnet_lite0', 'mobilenet_v2', 'resnet18'];
 
 main(async () => {
   const values = settings(HELP, OPTIONS);
@@ -57,8 +67,27 @@ main(async () => {
   const report = new Report();
   const places = { browser, programs, series, edge: edge.url, peer };
   await measureSizes(report, edge.url, web);
-  await measureHeads(report, places, { rounds: quick ? 20 : 120, frames: quick ? 500 : 10_000 });
-  await measureFirstLabels(report, places, quick ? 1 : 5);
-  await measureStream(report, places, quick ? 300 : 10_000);
+  await measureHeads(report, places, {
+    rounds: quick ? 20 : 120,
+    frames: quick ? 500 : 10_000,
+    ratio: SERIES_RATIO,
+    codecPercent: CODEC_PERCENT,
+  });
+  for (const network of FAMILIES) {
+    const [folder, onnx] = [join(work, network), join(work, `${network}-onnx`)];
+    prepare('family', '--network', network, '--to', folder);
+    prepare('onnx', '--series', folder, '--to', onnx);
+    run(join(programs, 'trainer'), ['time', '--series', folder]);
+    const edge = await edgeWorker(programs, folder, web);
+    const peer = await serve({ wasm: values.wasm, onnx, series: folder });
+    const places = { browser, programs, series: await Series.open(folder), edge: edge.url, peer };
+    await measureHeads(report, places, { rounds: quick ? 10 : 40, frames: quick ? 100 : 500, ratio: FAMILY_RATIO });
+    await measureLoading(report, places, (head) => statSync(join(onnx, `${head}.onnx`)).size);
+    edge.program.stop();
+  }
+  if (!values.heads) {
+    await measureFirstLabels(report, places, quick ? 1 : 5);
+    await measureStream(report, places, quick ? 300 : 10_000);
+  }
   await report.write(flag('report'));
 });

@@ -8,6 +8,7 @@ import { least } from './statistics.js';
 /** The parts of a manifest that are used here. */
 interface Manifest {
   format: number;
+  series: string;
   input: { shape: [number, number, number] };
   unpruned: { accuracy: number };
   measured_on: { name: string; images: number };
@@ -30,6 +31,8 @@ export interface Point {
   meanMessageBytes: number;
   headMacs: number;
   tailMacs: number;
+  /** Microseconds of the head on the machine that the series was timed on; NaN where it was not timed. */
+  headMicros: number;
 }
 
 /** Loss of accuracy that the page allows by itself, in percentage points. */
@@ -59,6 +62,10 @@ export class Series {
   /** Version of the manifest's format. */
   get format(): number {
     return this.#manifest.format;
+  }
+
+  get name(): string {
+    return this.#manifest.series;
   }
 
   get size(): number {
@@ -125,6 +132,7 @@ function point(manifest: Manifest, index: number): Point {
   const cut = cuts[manifest.split_points.indexOf(it.split)];
   const headSegments = it.split === 'input' ? 0 : (cut ?? segments.length);
   const macs = (of: number[]) => of.reduce((sum, place) => sum + (manifest.segments[place]?.[3] ?? 0), 0);
+  const micros = (of: number[]) => of.reduce((sum, place) => sum + (manifest.segments[place]?.[4] ?? Number.NaN), 0);
   return {
     index,
     variant: it.variant,
@@ -134,6 +142,7 @@ function point(manifest: Manifest, index: number): Point {
     meanMessageBytes: it.mean_bytes,
     headMacs: macs(segments.slice(0, headSegments)),
     tailMacs: macs(segments.slice(headSegments)),
+    headMicros: micros(segments.slice(0, headSegments)),
   };
 }
 

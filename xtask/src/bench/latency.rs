@@ -3,16 +3,12 @@
 use std::path::Path;
 
 use anyhow::Result;
-use xshell::{Shell, cmd};
+use xshell::Shell;
 
 use super::pages;
 use crate::progress::Progress;
 
 /// Builds everything and measures; that prints tables and writes the report with a picture beside it.
 pub fn run(sh: &Shell, progress: &mut Progress, folder: &Path, arguments: &[String]) -> Result<()> {
-    let pages = pages::prepare(sh, progress)?;
-    progress.step("building the trainer, which exports the unpruned network", || {
-        Ok(cmd!(sh, "cargo build --release --package trainer --bin trainer").run()?)
-    })?;
-    pages.run(sh, "latency", folder, arguments)
+    pages::prepare(sh, progress)?.run(sh, "latency", folder, arguments)
 }

@@ -17,9 +17,10 @@ pub struct Pages {
 /// Builds page, edge worker, helpers and peers, and installs Chromium.
 pub fn prepare(sh: &Shell, progress: &mut Progress) -> Result<Pages> {
     web::build(sh, progress)?;
-    progress.step("building the edge worker and its surroundings", || {
-        let packages = ["--package", "edge-worker", "--package", "split-tests"];
-        let programs = ["edge-worker", "link", "prepare", "slices"].map(|it| ["--bin", it]);
+    progress.step("building the edge worker, the trainer and what surrounds them", || {
+        let packages = ["edge-worker", "split-tests", "trainer"].map(|it| ["--package", it]);
+        let packages = packages.as_flattened();
+        let programs = ["edge-worker", "link", "prepare", "slices", "trainer"].map(|it| ["--bin", it]);
         let programs = programs.as_flattened();
         Ok(cmd!(sh, "cargo build --release {packages...} {programs...}").run()?)
     })?;

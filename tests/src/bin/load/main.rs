@@ -3,6 +3,7 @@
 mod drive;
 mod floods;
 mod process;
+mod tails;
 
 use std::{path::PathBuf, sync::Arc, thread, time::Duration};
 
@@ -49,6 +50,9 @@ struct Arguments {
     /// Measure only what a client notices of floods.
     #[arg(long)]
     floods_only: bool,
+    /// Measure only the tails of well-known networks.
+    #[arg(long, requires = "python")]
+    tails_only: bool,
     /// Where to write the numbers as JSON.
     #[arg(long)]
     report: PathBuf,
@@ -79,6 +83,12 @@ fn main() -> Result<()> {
 
 async fn run(arguments: &Arguments) -> Result<()> {
     let mut report = Report::default();
+    if let Some(python) = &arguments.python {
+        tails::measure(&mut report, python)?;
+    }
+    if arguments.tails_only {
+        return report.write(&arguments.report);
+    }
     Bench::new(SPLITS[0], arguments)?.floods(&mut report).await?;
     if arguments.floods_only {
         return report.write(&arguments.report);

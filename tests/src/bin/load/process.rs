@@ -101,7 +101,8 @@ impl Drop for Server {
     }
 }
 
-fn on_its_core(program: &Path) -> Command {
+/// A program on the core of the servers.
+pub fn on_its_core(program: &Path) -> Command {
     let mut command = Command::new("taskset");
     command.args(["--cpu-list", &SERVERS.to_string()]).arg(program);
     command

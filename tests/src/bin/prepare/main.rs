@@ -1,4 +1,5 @@
-//! Makes what the benchmarks in the browser need: networks for other engines, a clip for the camera, the network before pruning as a series.
+//! Makes what the benchmarks in the browser need: networks for other engines, well-known networks as series, a clip for the camera,
+//! the network before pruning as a series.
 
 mod baseline;
 mod clip;
@@ -9,7 +10,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Parser;
 use split_core::manifest::{OperatingPoint, Split};
-use split_tests::series::Series;
+use split_tests::{family::Family, series::Series};
 
 /// Makes files for the benchmarks in the browser.
 #[derive(Parser)]
@@ -20,6 +21,15 @@ enum Command {
         #[arg(long)]
         series: PathBuf,
         /// Folder of the ONNX files
+        #[arg(long)]
+        to: PathBuf,
+    },
+    /// Writes a series of a well-known network with random weights, unpruned and pruned
+    Family {
+        /// Name of the network, for example `resnet18`
+        #[arg(long)]
+        network: String,
+        /// Folder of the series
         #[arg(long)]
         to: PathBuf,
     },
@@ -54,6 +64,7 @@ enum Command {
 fn main() -> Result<()> {
     match Command::parse() {
         Command::Onnx { series, to } => onnx::write(&Series::open(&series)?, &to),
+        Command::Family { network, to } => Family::of(&network)?.write(&to),
         Command::Clip(arguments) => clip::write(&arguments),
         Command::Thin { data, to, images } => baseline::thin(&data, &to, images),
         Command::Baseline { series, data, images } => baseline::calibrate(Series::open(&series)?, &data, images),
