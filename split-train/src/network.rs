@@ -247,6 +247,11 @@ impl Network {
         Graph::new(self.graph.input(), nodes)
     }
 
+    /// Shape of an image that it takes.
+    pub fn input(&self) -> Shape {
+        self.graph.input()
+    }
+
     /// Every parameter, and whether weight decay applies to it.
     pub fn parameters_mut(&mut self) -> Vec<(&mut Vec<f32>, bool)> {
         self.parameters

@@ -41,8 +41,8 @@ struct Trunk {
 
 /// What one batch is learned from.
 pub struct Lesson {
-    /// Pictures `[N, H, W, 3]`.
-    pub pictures: Vec<f32>,
+    /// What the layers that learn take, `[N, H, W, C]`: pictures, or [`Learner::features`] of them.
+    pub input: Vec<f32>,
     /// Classes.
     pub labels: Vec<usize>,
     /// The teacher's logits `[N, classes]`, row by row.
@@ -119,6 +119,11 @@ impl Learner {
         })
     }
 
+    /// Values of one image that the layers that learn take.
+    pub fn input_values(&self) -> usize {
+        self.network.input().values()
+    }
+
     /// Number of nodes that stay as they are, before those that learn.
     pub fn frozen_nodes(&self) -> usize {
         self.trunk.as_ref().map_or(0, |it| it.graph.nodes().len())
@@ -140,32 +145,30 @@ impl Learner {
         self.quantizer = Some(quantizer);
     }
 
+    /// What the layers that learn take of pictures `[N, H, W, 3]`.
+    pub fn features(&self, pictures: Vec<f32>) -> anyhow::Result<Vec<f32>> {
+        match &self.trunk {
+            Some(trunk) => trunk.inference.run(&pictures),
+            None => Ok(pictures),
+        }
+    }
+
     /// Learns from one batch; adds the scores of the learning layers' channels where they are wanted.
-    pub fn step(
-        &mut self,
-        lesson: &Lesson,
-        learning: &Learning,
-        rate: f64,
-        scores: Option<&mut Scores>,
-    ) -> anyhow::Result<Report> {
-        let features = self.trunk.as_ref().map(|it| it.inference.run(&lesson.pictures));
-        let features = features.transpose()?;
+    pub fn step(&mut self, lesson: &Lesson, learning: &Learning, rate: f64, scores: Option<&mut Scores>) -> Report {
         let mut watch = Watch {
             quantizer: self.quantizer.as_ref(),
             features: Vec::new(),
             rate_loss: 0.0,
             scores,
         };
-        let pass = self
-            .network
-            .pass(features.as_ref().unwrap_or(&lesson.pictures), &mut watch);
+        let pass = self.network.pass(&lesson.input, &mut watch);
         let right = right(pass.output(), &lesson.labels);
         let (loss, slope) = loss(pass.output(), lesson, learning);
         self.network.update_moments(&pass);
         let gradients = self.network.backward(pass, slope, &mut watch);
         let loss = loss + watch.rate_loss;
         self.optimizer.step(&mut self.network, &gradients, rate as f32);
-        Ok(Report { loss, right })
+        Report { loss, right }
     }
 
     /// The momentum as tensors to save.

@@ -4,6 +4,7 @@
 
 mod augment;
 pub mod benchmark;
+mod cache;
 pub mod checkpoint;
 pub mod command;
 pub mod data;

@@ -16,6 +16,7 @@ use split_core::Digest;
 use split_graph::{Graph, Source};
 
 use crate::augment::{self, View};
+use crate::cache::Cache;
 use crate::checkpoint::{Checkpoint, Description, FeatureQuantizer, architecture};
 use crate::data::{Dataset, Reader, Subset};
 use crate::files;
@@ -39,6 +40,8 @@ const STATE: &str = "state.safetensors";
 const LAST: &str = "last.safetensors";
 /// The network of a finished run.
 pub const FINAL: &str = "final.safetensors";
+/// What a temporary file is for.
+const FEATURES: &str = "keeping features in the run's folder";
 /// A loss that many times what knowing nothing costs only grows.
 const DIVERGED: f64 = 50.0;
 
@@ -77,6 +80,8 @@ pub struct Run {
     /// Its quantiser is that in the loop.
     description: Description,
     learner: Learner,
+    /// Of what the layers that stay as they are give, and the teacher's answers.
+    cache: Option<Cache>,
     progress: Progress,
     /// Multiply–accumulates of what step 1 prunes, in the unpruned network and in the parent.
     unpruned_macs: u64,
@@ -187,6 +192,11 @@ fn region(step: &Step1, graph: &Graph) -> anyhow::Result<Region> {
     }
 }
 
+/// Whether a bottleneck stands at step 2's split point.
+fn is_bottleneck(graph: &Graph, step: &Step2) -> anyhow::Result<bool> {
+    Ok(prune::is_bottleneck(graph, cut_node(graph, &step.split)?))
+}
+
 /// The last node that stays as it is while step 2 learns.
 fn frozen(step: &Step2, graph: &Graph) -> anyhow::Result<Option<usize>> {
     let node = cut_node(graph, &step.split)?;
@@ -227,6 +237,7 @@ impl Run {
             unpruned_macs: macs(&settings.task, &parent.unpruned())?,
             parent_macs: macs(&settings.task, &parent.graph)?,
             learner: Learner::new(&parent.graph, None, learning)?,
+            cache: None,
             description: Description {
                 quantizer: None,
                 ..parent.description.clone()
@@ -300,7 +311,18 @@ impl Run {
             Task::Step2(step) => frozen(step, &checkpoint.graph)?,
             Task::Train | Task::Step1(_) => None,
         };
-        self.learner = Learner::new(&checkpoint.graph, frozen, &self.settings.learning)?;
+        let learning = &self.settings.learning;
+        self.learner = Learner::new(&checkpoint.graph, frozen, learning)?;
+        if let (Some(views), Some(frozen)) = (learning.cached_views, frozen) {
+            let answers = if self.teacher.is_some() {
+                self.description.classes.len()
+            } else {
+                0
+            };
+            let row = checkpoint.graph.shape(Source::Node(frozen)).values() + answers;
+            let cache = Cache::new(&self.folder, self.train.len(), views, row);
+            self.cache = Some(cache.with_context(|| self.folder.display().to_string())?);
+        }
         Ok(())
     }
 
@@ -453,6 +475,9 @@ impl Run {
             Task::Step1(step) if self.parent_macs as f64 <= self.unpruned_macs as f64 / step.fewer_macs => {
                 "\nwarning: the parent has no more MACs than that already: nothing is removed"
             }
+            Task::Step2(step) if is_bottleneck(&self.learner.graph()?, step)? => {
+                "\nno layer there can be pruned alone, so a bottleneck is put there"
+            }
             Task::Step2(step) if self.width(step)? == step.width && self.description.quantizer.is_none() => {
                 "\nnothing has to be removed there: the layers behind learn to work with quantised features"
             }
@@ -479,8 +504,16 @@ impl Run {
             ),
             None => String::new(),
         };
+        let cached = match &self.cache {
+            Some(cache) => format!(
+                "\neach picture has {} views; what frozen layers give for them takes {} MB on the disk",
+                learning.cached_views.unwrap_or(0),
+                cache.bytes().div_ceil(1_000_000)
+            ),
+            None => String::new(),
+        };
         Ok(format!(
-            "{what}; then {} epochs{goal}\npictures are shifted by up to {} pixels and {mirrored}{teacher}{from}",
+            "{what}; then {} epochs{goal}\npictures are shifted by up to {} pixels and {mirrored}{cached}{teacher}{from}",
             learning.epochs,
             augment::border(size)
         ))
@@ -591,6 +624,7 @@ impl Run {
         let learning = self.settings.learning.clone();
         let border = augment::border(self.train.size());
         let view = |index: &usize| {
+            let epoch = learning.cached_views.map_or(epoch, |views| epoch % views);
             let view = View::random(learning.seed, epoch, *index as u64, border, !learning.no_flip);
             (*index, view)
         };
@@ -603,17 +637,16 @@ impl Run {
             train,
             teacher,
             learner,
+            cache,
             ..
         } = self;
         augment::batches(train, batches, normalization, |pictures, values| {
-            let answers = teacher.as_ref().map(|it| it.answers(pictures, &values, classes));
             let lesson = Lesson {
-                pictures: values,
                 labels: pictures.iter().map(|it| train.label(it.0)).collect(),
-                teacher: answers.transpose()?,
+                ..lesson(learner, teacher.as_ref(), cache.as_mut(), pictures, values, epoch)?
             };
             let rate = rate(totals.pictures as f64 / order.len() as f64);
-            let report = learner.step(&lesson, &learning, rate, scores.as_deref_mut())?;
+            let report = learner.step(&lesson, &learning, rate, scores.as_deref_mut());
             // NaN is no less than the limit.
             let is_sane = report.loss < limit;
             ensure!(
@@ -700,6 +733,46 @@ impl Totals {
     fn learned(&self) -> String {
         format!("loss {:.3}, accuracy {:.2} %", self.mean_loss(), self.accuracy())
     }
+}
+
+/// What is learned from pictures in the views of an epoch, which are `values`; from the cache if it knows them. Without labels.
+fn lesson(
+    learner: &Learner,
+    teacher: Option<&Teacher>,
+    cache: Option<&mut Cache>,
+    pictures: &[(usize, View)],
+    values: Vec<f32>,
+    epoch: u64,
+) -> anyhow::Result<Lesson> {
+    let answers = |values: &[f32]| teacher.map(|it| it.answers(pictures, values)).transpose();
+    let labels = Vec::new();
+    let Some(cache) = cache else {
+        let teacher = answers(&values)?;
+        let input = learner.features(values)?;
+        return Ok(Lesson { input, labels, teacher });
+    };
+    let each = learner.input_values();
+    let indices: Vec<usize> = pictures.iter().map(|it| it.0).collect();
+    let mut known = cache.get(&indices, epoch).context(FEATURES)?;
+    if known.is_none() {
+        let answers = answers(&values)?.unwrap_or_default();
+        let features = learner.features(values)?;
+        let classes = answers.len() / indices.len().max(1);
+        for (at, index) in indices.iter().enumerate() {
+            let row = [&features[at * each..][..each], &answers[at * classes..][..classes]].concat();
+            cache.put(*index, epoch, &row).context(FEATURES)?;
+        }
+        // Read back, so that what is learned from does not depend on when it was computed.
+        known = cache.get(&indices, epoch).context(FEATURES)?;
+    }
+    let rows = known.unwrap_or_default();
+    let (mut input, mut answers) = (Vec::with_capacity(indices.len() * each), Vec::new());
+    for row in rows.chunks_exact((rows.len() / indices.len().max(1)).max(1)) {
+        input.extend_from_slice(&row[..each]);
+        answers.extend_from_slice(&row[each..]);
+    }
+    let teacher = teacher.map(|_| answers);
+    Ok(Lesson { input, labels, teacher })
 }
 
 /// Refuses a width that step 2 cannot leave at its split point.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -57,6 +57,11 @@ pub struct Learning {
     /// Use only this many training pictures, spread evenly.
     #[arg(long)]
     pub pictures: Option<usize>,
+    /// In step 2, show each picture in only so many views, and keep what the layers before the split point give for them (16 bits a value, in
+    /// a temporary file beside the run), so that those layers run no more once all are known. Fewer views are learned sooner and teach less.
+    #[arg(long, value_name = "VIEWS")]
+    #[serde(default)]
+    pub cached_views: Option<u64>,
     /// Never mirror pictures: for classes of which one is the other's mirror image, such as letters, arrows, left and right hands.
     #[arg(long)]
     #[serde(default)]
@@ -196,6 +201,12 @@ impl Settings {
             "--temperature must be positive, not {}",
             learning.temperature
         );
+        let freezes = matches!(&self.task, Task::Step2(step) if !step.unfreeze);
+        match learning.cached_views {
+            Some(0) => bail!("--cached-views must not be zero"),
+            Some(_) if !freezes => bail!("--cached-views goes with step 2: elsewhere every layer learns"),
+            _ => {}
+        }
         match &self.task {
             Task::Train => {}
             Task::Step1(step) => {

@@ -25,7 +25,12 @@ pub enum Teacher {
     /// The network itself: it sees the same view of a picture as the student (Beyer et al. 2022, *A good teacher is patient and consistent*).
     Live(Inference),
     /// Its logits for the pictures as they are, and mirrored. Crops are judged by the whole picture, which costs two passes in all.
-    Logits([Vec<f32>; 2]),
+    Logits {
+        /// `[pictures, classes]` each.
+        all: [Vec<f32>; 2],
+        /// How many.
+        classes: usize,
+    },
 }
 
 impl Teacher {
@@ -45,17 +50,20 @@ impl Teacher {
         );
         Ok(match file {
             None => Self::Live(Inference::new(&checkpoint.graph)?),
-            Some(file) => Self::Logits(logits(&checkpoint, path, file, pictures)?),
+            Some(file) => Self::Logits {
+                all: logits(&checkpoint, path, file, pictures)?,
+                classes: of.classes.len(),
+            },
         })
     }
 
     /// Logits `[N, classes]` for some pictures in these views, which are `values` `[N, H, W, 3]`.
-    pub fn answers(&self, pictures: &[(usize, View)], values: &[f32], classes: usize) -> anyhow::Result<Vec<f32>> {
+    pub fn answers(&self, pictures: &[(usize, View)], values: &[f32]) -> anyhow::Result<Vec<f32>> {
         match self {
             Self::Live(network) => network.run(values),
-            Self::Logits(all) => Ok(pictures
+            Self::Logits { all, classes } => Ok(pictures
                 .iter()
-                .flat_map(|(index, view)| &all[usize::from(view.mirrored)][index * classes..][..classes])
+                .flat_map(|(index, view)| &all[usize::from(view.mirrored)][index * classes..][..*classes])
                 .copied()
                 .collect()),
         }

@@ -25,7 +25,7 @@ impl Scene {
         let normalization = (checkpoint.description.mean, checkpoint.description.std);
         Self {
             lesson: Lesson {
-                pictures: augment::batch(&data, &views, normalization).unwrap(),
+                input: augment::batch(&data, &views, normalization).unwrap(),
                 labels: (0..data.len()).map(|it| data.label(it)).collect(),
                 teacher: None,
             },
@@ -36,7 +36,7 @@ impl Scene {
     fn scores(&self, graph: &Graph) -> Scores {
         let (mut scores, learning) = (Scores::none(graph), Learning::default());
         let mut learner = Learner::new(graph, None, &learning).unwrap();
-        learner.step(&self.lesson, &learning, 0.0, Some(&mut scores)).unwrap();
+        learner.step(&self.lesson, &learning, 0.0, Some(&mut scores));
         scores
     }
 
@@ -57,7 +57,7 @@ impl Scene {
         }
         let channels = graph.shape(Source::Node(node)).channels();
         let mut scale = Scale(node, channel, channels, factor);
-        let pass = Network::new(graph).pass(&self.lesson.pictures, &mut scale);
+        let pass = Network::new(graph).pass(&self.lesson.input, &mut scale);
         let classes = graph.output().channels();
         let smoothing = Learning::default().label_smoothing as f32;
         cross_entropy(

@@ -83,9 +83,15 @@ fn on_one_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
 #[test]
 fn a_run_stopped_after_every_part_ends_as_one_that_was_not_stopped() {
     let scene = scene();
-    for task in [Task::Train, step1(), step2(false)] {
+    for (task, cached_views) in [
+        (Task::Train, None),
+        (step1(), None),
+        (step2(false), None),
+        (step2(false), Some(2)),
+    ] {
         let [whole, stopped] = ["whole", "stopped"].map(|it| scene.path().join(it));
-        let settings = settings(scene.path(), task);
+        let mut settings = settings(scene.path(), task);
+        settings.learning.cached_views = cached_views;
         on_one_thread(|| {
             run(&whole, &settings).unwrap();
             fs::create_dir_all(&stopped).unwrap();
