@@ -1,6 +1,7 @@
 //! `trainer import`: a network from PyTorch, timm or an ONNX file, told which pictures and classes it is for.
 
 mod known;
+mod merge;
 mod onnx;
 mod schema;
 mod weights;

@@ -46,10 +46,7 @@ pub fn evaluate(
                 },
             })
         }
-        "Shape" => Some(Constant {
-            sides: vec![first.sides.len()],
-            values: Numbers::Integers(first.sides.iter().map(|it| *it as i64).collect()),
-        }),
+        "Expand" => expand(first, input(1)?),
         "Slice" => slice(inputs),
         "Concat" => concat(inputs),
         _ => None,
@@ -92,6 +89,26 @@ fn each(it: &Constant, function: impl Fn(f32) -> f32) -> Option<Constant> {
         sides: it.sides.clone(),
         values: Numbers::Floats(values.iter().map(|it| function(*it)).collect()),
     })
+}
+
+/// One number many times, or what has the shape already.
+fn expand(it: &Constant, to: &Constant) -> Option<Constant> {
+    let Numbers::Integers(to) = &to.values else {
+        return None;
+    };
+    let sides: Vec<usize> = to.iter().map(|it| usize::try_from(*it).ok()).collect::<Option<_>>()?;
+    let count = sides.iter().try_fold(1_usize, |all, it| all.checked_mul(*it))?;
+    if it.len() == count {
+        return Some(it.clone());
+    }
+    if it.len() != 1 || count > MAX_VALUES {
+        return None;
+    }
+    let values = match &it.values {
+        Numbers::Floats(it) => Numbers::Floats(vec![it[0]; count]),
+        Numbers::Integers(it) => Numbers::Integers(vec![it[0]; count]),
+    };
+    Some(Constant { sides, values })
 }
 
 /// A part along the first dimension, perhaps backwards.

@@ -1,8 +1,8 @@
 //! ONNX files, as `torch.onnx.export` and `tf2onnx` write them, to a network.
 //!
 //! The nodes are read once, in topological order. A value is a tensor of the network, in one of three layouts, or something that is known
-//! without a picture: a constant, or the shape of a tensor, which exporters compute where they flatten. Padding and `1/(1 + exp(−x))` times x
-//! are written as operations of their own; they are joined with what they belong to.
+//! without a picture: a constant, or the shape of a tensor, which exporters compute where they flatten. Padding, the parts of an activation, and
+//! factors of channels are written as operations of their own; they are joined with what they belong to.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -11,13 +11,18 @@ use anyhow::{Context, anyhow, bail, ensure};
 use prost::Message;
 use split_graph::{Activation, BatchNorm, Convolution, Graph, Linear, Node, Op, Padding, Source, Window};
 
-use super::known;
 use super::schema::{self, Length};
+use super::{known, merge};
 
 /// Operator sets that are read.
 const OPERATOR_SETS: std::ops::RangeInclusive<i64> = 13..=22;
 /// Bytes of a file and of its external data together.
 const MAX_BYTES: u64 = 4 << 30;
+/// Weights of all nodes may be this many times the values in the file, as nodes may share them, and so many more.
+const SHARING: usize = 4;
+const MORE_VALUES: usize = 1 << 22;
+/// Channels of a factor or shift.
+const MAX_CHANNELS: usize = 1 << 16;
 
 /// Where the channels of a tensor are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,14 +33,16 @@ enum Layout {
     Last,
     /// `[N, C]`.
     Vector,
+    /// `[N, H·W·C]`, flattened from `[N, H, W, C]` of so many positions. The network's own order is that of `[N, C, H, W]`.
+    Flat(usize),
 }
 
 /// What a name stands for.
 #[derive(Clone, Debug)]
 enum Value {
     Tensor(Source, Layout),
-    /// A tensor `[N, C, H, W]` with zeros around it, or what is less than everything.
-    Padded(Source, Padding, f32),
+    /// A tensor with zeros around it, or what is less than everything.
+    Padded(Source, Layout, Padding, f32),
     Constant(Constant),
     /// Sides of a tensor, or a part of them; the batch is not known.
     Sides(Vec<Option<i64>>),
@@ -99,48 +106,36 @@ pub fn parse(bytes: Vec<u8>, folder: &Path, size: Option<[usize; 2]>) -> anyhow:
         let constant = constant(tensor, folder).with_context(|| format!("tensor `{}`", tensor.name))?;
         reader.values.insert(tensor.name.clone(), Value::Constant(constant));
     }
+    reader.room = graph_values(&reader)
+        .saturating_mul(SHARING)
+        .saturating_add(MORE_VALUES);
     let output = reader.read(&graph, size)?;
-    let mut nodes = reader.nodes;
-    // Only what leads to the output counts, and that comes last.
-    let kept = needed(&nodes, output);
-    nodes = renumbered(nodes, &kept);
     let input = reader.input.context("the network has no input")?;
-    Ok(Graph::new(input, nodes)?)
+    let nodes = merge::merged(reader.nodes, &reader.affine, output);
+    Ok(Graph::new(input, with_own_names(nodes))?)
 }
 
-/// Nodes that lead to the output.
-fn needed(nodes: &[Node], output: usize) -> Vec<bool> {
-    let mut kept = vec![false; nodes.len()];
-    if let Some(last) = kept.get_mut(output) {
-        *last = true;
-    }
-    for number in (0..nodes.len()).rev() {
-        if kept[number] {
-            for source in &nodes[number].inputs {
-                if let Source::Node(it) = source {
-                    kept[*it] = true;
-                }
-            }
-        }
-    }
-    kept
+fn graph_values(reader: &Reader) -> usize {
+    let values = reader.values.values().map(|it| match it {
+        Value::Constant(it) => it.len(),
+        _ => 0,
+    });
+    values.sum()
 }
 
-fn renumbered(nodes: Vec<Node>, kept: &[bool]) -> Vec<Node> {
-    let mut places = Vec::with_capacity(nodes.len());
-    let mut left: Vec<Node> = Vec::new();
-    for (mut node, kept) in nodes.into_iter().zip(kept) {
-        places.push(left.len());
-        if *kept {
-            for source in &mut node.inputs {
-                if let Source::Node(it) = source {
-                    *it = places[*it];
-                }
-            }
-            left.push(node);
+/// Nodes of one module get numbers.
+fn with_own_names(mut nodes: Vec<Node>) -> Vec<Node> {
+    let mut names: HashSet<String> = HashSet::new();
+    let mut numbers: HashMap<String, usize> = HashMap::new();
+    for node in &mut nodes {
+        let path = node.name.clone();
+        while !names.insert(node.name.clone()) {
+            let number = numbers.entry(path.clone()).or_insert(1);
+            *number += 1;
+            node.name = format!("{path}_{number}");
         }
     }
-    left
+    nodes
 }
 
 /// A tensor of the file, its length checked against what is there before anything is made of it.
@@ -262,9 +257,14 @@ struct Reader {
     values: HashMap<String, Value>,
     nodes: Vec<Node>,
     shapes: Vec<split_core::Shape>,
-    names: HashSet<String>,
-    /// How often each name is taken.
-    uses: HashMap<String, usize>,
+    /// Nodes that only multiply channels by constants and add constants to them.
+    affine: Vec<bool>,
+    /// Names that some node takes, and that of the output.
+    uses: HashSet<String>,
+    /// Values that nodes may still have as weights.
+    room: usize,
+    /// Name of the output.
+    output: String,
 }
 
 impl Reader {
@@ -292,8 +292,9 @@ impl Reader {
             );
         };
         for name in graph.nodes.iter().flat_map(|it| &it.inputs).chain([&output.name]) {
-            *self.uses.entry(name.clone()).or_default() += 1;
+            self.uses.insert(name.clone());
         }
+        self.output.clone_from(&output.name);
         self.declare(input, size)?;
         for node in sorted(graph, &self.values)? {
             self.node(node)
@@ -367,7 +368,7 @@ impl Reader {
         let name = node.outputs.first().context("it has no output")?;
         for extra in node.outputs.iter().skip(1).filter(|it| !it.is_empty()) {
             ensure!(
-                !self.uses.contains_key(extra),
+                !self.uses.contains(extra),
                 "its output `{extra}` is used, and only the first is supported"
             );
         }
@@ -382,6 +383,7 @@ impl Reader {
         match node.operator.as_str() {
             "Identity" | "Dropout" => Ok(self.value(node, 0)?.clone()),
             "Cast" => Ok(self.value(node, 0)?.clone()),
+            "CastLike" => self.cast_like(node),
             "Constant" => constant_node(node),
             "ConstantOfShape" => self.constant_of_shape(node),
             "Shape" => self.sides(node),
@@ -406,7 +408,10 @@ impl Reader {
             }
             "Clip" => self.clip(node),
             "Add" | "Sum" => self.add(node),
+            "Sub" => self.subtract(node),
             "Mul" => self.multiply(node),
+            "Div" => self.divide(node),
+            "Softmax" => self.softmax(node),
             "Concat" => self.concat(node),
             "MaxPool" => self.pool(node),
             "AveragePool" => self.pool(node),
@@ -493,12 +498,23 @@ impl Reader {
 
     /// A tensor `[N, C, H, W]`, and what is around it.
     fn map(&self, node: &schema::Node, around: f32) -> anyhow::Result<(Source, Padding)> {
-        match self.value(node, 0)? {
-            Value::Tensor(source, Layout::First) => Ok((*source, Padding::default())),
-            Value::Padded(source, padding, value) if *value == around => Ok((*source, *padding)),
-            Value::Padded(_, _, value) => bail!("its input is padded with {value}, which is not supported"),
+        match *self.value(node, 0)? {
+            Value::Tensor(source, Layout::First) => Ok((source, Padding::default())),
+            // Among values that are not negative, a zero is never larger than the largest.
+            Value::Padded(source, Layout::First, padding, value)
+                if value == around || value == 0.0 && around < 0.0 && self.is_non_negative(source) =>
+            {
+                Ok((source, padding))
+            }
+            Value::Padded(_, Layout::First, _, value) => {
+                bail!("its input is padded with {value}, which is not supported")
+            }
             _ => bail!("its input is not [N, C, H, W]"),
         }
+    }
+
+    fn is_non_negative(&self, source: Source) -> bool {
+        matches!(source, Source::Node(it) if matches!(self.nodes[it].op, Op::Activation(it) if it.is_non_negative()))
     }
 
     fn constant(&self, node: &schema::Node, place: usize) -> anyhow::Result<&Constant> {
@@ -533,59 +549,23 @@ impl Reader {
             .map(|it| it.integers.clone()))
     }
 
-    /// Whether a value is taken by nothing else.
-    fn is_used_once(&self, name: &str) -> bool {
-        self.uses.get(name) == Some(&1)
+    fn push(&mut self, node: &schema::Node, op: Op, inputs: Vec<Source>, layout: Layout) -> anyhow::Result<Value> {
+        let name = module_path(node, &op);
+        self.push_named(name, op, inputs, layout)
     }
 
-    fn push(&mut self, node: &schema::Node, op: Op, inputs: Vec<Source>, layout: Layout) -> anyhow::Result<Value> {
+    fn push_named(&mut self, name: String, op: Op, inputs: Vec<Source>, layout: Layout) -> anyhow::Result<Value> {
         let inputs_shapes = inputs
             .iter()
             .map(|it| self.shape(*it))
             .collect::<anyhow::Result<Vec<_>>>()?;
+        let values: usize = op.tensors().iter().map(|it| it.values.len()).sum();
+        let left = self.room.checked_sub(values);
+        self.room = left.context("its nodes have many times the weights that are in the file")?;
         self.shapes.push(op.output(&inputs_shapes)?);
-        let name = self.name(node, &op);
+        self.affine.push(false);
         self.nodes.push(Node { name, op, inputs });
         Ok(Value::Tensor(Source::Node(self.nodes.len() - 1), layout))
-    }
-
-    /// The module path of a node: that of its weights, or the one in its own name or metadata.
-    fn name(&mut self, node: &schema::Node, op: &Op) -> String {
-        let of_weight = || {
-            let module = node.inputs.get(1)?.strip_suffix(".weight")?;
-            Some(module.to_owned())
-        };
-        let module = Some(op)
-            .filter(|it| !it.tensors().is_empty())
-            .and_then(|_| of_weight())
-            .or_else(|| scope(node))
-            .unwrap_or_else(|| hierarchy(&node.name));
-        let functional = matches!(op, Op::Add | Op::Gate | Op::Concat | Op::Flatten);
-        let ends = module.rsplit('.').next() == Some(&node.operator.to_lowercase());
-        let path = match module.as_str() {
-            "" => node.operator.to_lowercase(),
-            module if functional && !ends => format!("{module}.{}", node.operator.to_lowercase()),
-            module => module.to_owned(),
-        };
-        let plain = |it: char| {
-            if it.is_ascii_alphanumeric() || "_.-".contains(it) {
-                it
-            } else {
-                '_'
-            }
-        };
-        let mut path: String = path.chars().map(plain).collect();
-        // Two names that stand for the whole network's ends where it is split.
-        if ["input", "output"].contains(&path.as_str()) {
-            path.push('_');
-        }
-        let mut name = path.clone();
-        let mut number = 1;
-        while !self.names.insert(name.clone()) {
-            number += 1;
-            name = format!("{path}_{number}");
-        }
-        name
     }
 
     fn activation(&mut self, node: &schema::Node, activation: Activation) -> anyhow::Result<Value> {
@@ -705,16 +685,22 @@ impl Reader {
     fn pool(&mut self, node: &schema::Node) -> anyhow::Result<Value> {
         let is_max = node.operator == "MaxPool";
         let (source, padding) = self.map(node, if is_max { f32::NEG_INFINITY } else { 0.0 })?;
-        let count_include_pad = integer(node, "count_include_pad", 0) != 0;
+        let own = self.window(node, source, None, Padding::default())?.padding;
+        let is_padded = padding != Padding::default();
         ensure!(
-            padding == Padding::default() || is_max || count_include_pad,
-            "an average of a padded input is not supported"
+            !is_padded || is_max || own == Padding::default() || integer(node, "count_include_pad", 0) != 0,
+            "an average of a padded input that pads it, too, is not supported"
         );
+        // Zeros from a pad before it are values as others are.
+        let count_include_pad = is_padded || integer(node, "count_include_pad", 0) != 0;
         ensure!(
             is_max || !count_include_pad || integer(node, "ceil_mode", 0) == 0,
             "ceil_mode together with count_include_pad is not supported"
         );
         let window = self.window(node, source, None, padding)?;
+        if window == Window::point() {
+            return Ok(Value::Tensor(source, Layout::First));
+        }
         let op = match is_max {
             true => Op::MaxPool(window),
             false => Op::AveragePool {
@@ -764,21 +750,57 @@ impl Reader {
         self.push(node, Op::Add, vec![a, b], layout)
     }
 
-    /// A number for each channel: the bias of the layer before, if that has none and nothing else takes its output.
+    /// A number for each channel, or one for all.
     fn add_constant(&mut self, node: &schema::Node, place: usize) -> anyhow::Result<Value> {
         let (source, layout) = self.tensor(node, 1 - place)?;
-        let channels = self.shape(source)?.channels();
-        let shift = self.per_channel(node, place, layout, channels)?;
-        if let Source::Node(before) = source
-            && self.is_used_once(&node.inputs[1 - place])
-            && let Op::Linear(Linear { bias, .. }) | Op::Convolution(Convolution { bias, .. }) =
-                &mut self.nodes[before].op
-            && bias.is_none()
-        {
-            *bias = Some(shift);
-            return Ok(Value::Tensor(source, layout));
+        let shift = self.per_channel(node, place, source, layout)?;
+        self.affine(node, source, layout, vec![1.0; shift.len()], shift)
+    }
+
+    fn subtract(&mut self, node: &schema::Node) -> anyhow::Result<Value> {
+        if let Ok((source, layout)) = self.tensor(node, 0) {
+            let shift: Vec<f32> = self
+                .per_channel(node, 1, source, layout)?
+                .iter()
+                .map(|it| -it)
+                .collect();
+            return self.affine(node, source, layout, vec![1.0; shift.len()], shift);
         }
-        self.affine(node, source, layout, vec![1.0; channels], shift)
+        let (source, layout) = self.tensor(node, 1)?;
+        let shift = self.per_channel(node, 0, source, layout)?;
+        self.affine(node, source, layout, vec![-1.0; shift.len()], shift)
+    }
+
+    fn divide(&mut self, node: &schema::Node) -> anyhow::Result<Value> {
+        let (source, layout) = self.tensor(node, 0)?;
+        let divisor = self.per_channel(node, 1, source, layout)?;
+        self.scale(node, source, layout, divisor.iter().map(|it| 1.0 / it).collect())
+    }
+
+    /// Multiplies channels by constants.
+    fn scale(&mut self, node: &schema::Node, source: Source, layout: Layout, scale: Vec<f32>) -> anyhow::Result<Value> {
+        // A hard-sigmoid in parts: min(max(x + 3, 0), 6) / 6.
+        if scale.iter().all(|it| (it - 1.0 / 6.0).abs() < 1e-6)
+            && let Some((x, name)) = self.clipped_sum(source)
+        {
+            return self.push_named(name, Op::Activation(Activation::HardSigmoid), vec![x], layout);
+        }
+        self.affine(node, source, layout, scale.clone(), vec![0.0; scale.len()])
+    }
+
+    /// The x of min(max(x + 3, 0), 6), and the name of that node.
+    fn clipped_sum(&self, source: Source) -> Option<(Source, String)> {
+        let Source::Node(clipped) = source else { return None };
+        let clipped = &self.nodes[clipped];
+        let (Op::Activation(Activation::Relu6), [Source::Node(sum)]) = (&clipped.op, &clipped.inputs[..]) else {
+            return None;
+        };
+        let Op::Convolution(it) = &self.nodes[*sum].op else {
+            return None;
+        };
+        let is_sum =
+            self.affine[*sum] && it.weight.iter().all(|it| *it == 1.0) && it.bias.iter().flatten().all(|it| *it == 3.0);
+        is_sum.then(|| (self.nodes[*sum].inputs[0], clipped.name.clone()))
     }
 
     fn affine(
@@ -798,11 +820,42 @@ impl Reader {
             weight: scale,
             bias: Some(shift),
         };
-        self.push(node, Op::Convolution(convolution), vec![source], layout)
+        let value = self.push(node, Op::Convolution(convolution), vec![source], layout)?;
+        if let Some(last) = self.affine.last_mut() {
+            *last = true;
+        }
+        Ok(value)
+    }
+
+    /// The end of a classifier, which whoever takes its outputs computes for themselves.
+    fn softmax(&mut self, node: &schema::Node) -> anyhow::Result<Value> {
+        let (source, layout) = self.tensor(node, 0)?;
+        let axis = integer(node, "axis", -1);
+        ensure!(
+            node.outputs.first() == Some(&self.output) && layout == Layout::Vector && (axis == 1 || axis == -1),
+            "it is only supported at the end of the network, over the classes"
+        );
+        eprintln!("the softmax at the end is left out, so the outputs are logits");
+        Ok(Value::Tensor(source, layout))
     }
 
     /// A constant as one number for each channel.
     fn per_channel(
+        &self,
+        node: &schema::Node,
+        place: usize,
+        source: Source,
+        layout: Layout,
+    ) -> anyhow::Result<Vec<f32>> {
+        let channels = self.shape(source)?.channels();
+        ensure!(
+            channels <= MAX_CHANNELS,
+            "constants for {channels} channels are not supported"
+        );
+        self.broadcast(node, place, layout, channels)
+    }
+
+    fn broadcast(
         &self,
         node: &schema::Node,
         place: usize,
@@ -815,6 +868,7 @@ impl Reader {
         let behind = match layout {
             Layout::First => 2,
             Layout::Last | Layout::Vector => 0,
+            Layout::Flat(_) => bail!("its input is flattened with the channels last, which is not supported here"),
         };
         let axis = sides.len().checked_sub(behind + 1);
         let others = sides
@@ -835,26 +889,31 @@ impl Reader {
             .find(|it| matches!(self.value(node, *it), Ok(Value::Constant(_))));
         if let Some(place) = constant {
             let (source, layout) = self.tensor(node, 1 - place)?;
-            let channels = self.shape(source)?.channels();
-            let scale = self.per_channel(node, place, layout, channels)?;
-            return self.affine(node, source, layout, scale, vec![0.0; channels]);
+            let scale = self.per_channel(node, place, source, layout)?;
+            return self.scale(node, source, layout, scale);
         }
         let both = [self.tensor(node, 0)?, self.tensor(node, 1)?];
         ensure!(both[0].1 == both[1].1, "its inputs have another order of dimensions");
         for (at, (gate, layout)) in both.into_iter().enumerate() {
             let (x, _) = both[1 - at];
-            // x · sigmoid(x) is one operation, and so is x · hard-sigmoid(x).
-            if let Source::Node(gate) = gate
-                && self.nodes[gate].inputs == [x]
-                && self.is_used_once(&node.inputs[at])
-            {
-                let whole = match self.nodes[gate].op {
-                    Op::Activation(Activation::Sigmoid) => Activation::Silu,
-                    Op::Activation(Activation::HardSigmoid) => Activation::HardSwish,
+            // x · sigmoid(x) is one operation, and so is x · hard-sigmoid(x), whose division by six may follow.
+            if let Source::Node(number) = gate {
+                let (op, inputs) = (&self.nodes[number].op, &self.nodes[number].inputs);
+                let whole = match op {
+                    Op::Activation(Activation::Sigmoid) if *inputs == [x] => Activation::Silu,
+                    Op::Activation(Activation::HardSigmoid) if *inputs == [x] => Activation::HardSwish,
+                    _ if self.clipped_sum(gate).is_some_and(|it| it.0 == x) => Activation::HardSwish,
                     _ => continue,
                 };
-                self.nodes[gate].op = Op::Activation(whole);
-                return Ok(Value::Tensor(Source::Node(gate), layout));
+                let is_divided = !matches!(op, Op::Activation(Activation::Relu6));
+                let name = self.nodes[number].name.clone();
+                let value = self.push_named(name, Op::Activation(whole), vec![x], layout)?;
+                let Value::Tensor(source, _) = value else { continue };
+                let channels = self.shape(source)?.channels();
+                return match is_divided {
+                    true => Ok(value),
+                    false => self.affine(node, source, layout, vec![6.0; channels], vec![0.0; channels]),
+                };
             }
         }
         let shapes = [self.shape(both[0].0)?, self.shape(both[1].0)?];
@@ -877,6 +936,7 @@ impl Reader {
             Layout::First => axis == 1 || axis == -3,
             Layout::Last => axis == 3 || axis == -1,
             Layout::Vector => axis == 1 || axis == -1,
+            Layout::Flat(_) => false,
         };
         ensure!(channels, "axis {axis} is not supported, only the channels");
         self.push(node, Op::Concat, tensors.into_iter().map(|it| it.0).collect(), layout)
@@ -884,7 +944,10 @@ impl Reader {
 
     fn global_average(&mut self, node: &schema::Node, layout: Layout) -> anyhow::Result<Value> {
         let (source, before) = self.tensor(node, 0)?;
-        ensure!(before != Layout::Vector, "its input is not [N, C, H, W]");
+        ensure!(
+            matches!(before, Layout::First | Layout::Last),
+            "its input is not [N, C, H, W]"
+        );
         let made = self.push(node, Op::GlobalAveragePool, vec![source], Layout::First)?;
         Ok(match made {
             Value::Tensor(source, _) => Value::Tensor(source, layout),
@@ -903,7 +966,7 @@ impl Reader {
         let expected = match layout {
             Layout::First => [2, 3],
             Layout::Last => [1, 2],
-            Layout::Vector => bail!("the mean of a vector is not supported"),
+            Layout::Vector | Layout::Flat(_) => bail!("the mean of a vector is not supported"),
         };
         ensure!(
             axes == expected,
@@ -928,22 +991,37 @@ impl Reader {
     /// `transposed`: whether the weight is `[O, I]`. `bias` is its place among the inputs.
     fn linear(&mut self, node: &schema::Node, transposed: bool, bias: usize) -> anyhow::Result<Value> {
         let (source, layout) = self.tensor(node, 0)?;
-        ensure!(layout == Layout::Vector, "its input is not [N, C]");
+        // In a vector flattened with the channels last, a channel's values are apart.
+        let positions = match layout {
+            Layout::Vector => 1,
+            Layout::Flat(positions) => positions,
+            _ => bail!("its input is not [N, C]"),
+        };
         let Constant { sides, .. } = self.constant(node, 1)?;
         let &[first, second] = &sides[..] else {
             bail!("a weight with {} dimensions is not supported", sides.len())
         };
         let weight = self.floats(node, 1)?;
         let (outputs, inputs) = if transposed { (first, second) } else { (second, first) };
-        let weight = match transposed {
+        ensure!(
+            inputs > 0 && inputs.is_multiple_of(positions),
+            "a weight for {inputs} inputs does not fit its input"
+        );
+        let from = |at: usize| {
+            let (output, input) = (at / inputs, at % inputs);
+            let input = input % positions * (inputs / positions) + input / positions;
+            match transposed {
+                true => output * inputs + input,
+                false => input * outputs + output,
+            }
+        };
+        let weight = match transposed && positions == 1 {
             true => weight,
-            false => (0..weight.len())
-                .map(|at| weight[at % inputs.max(1) * outputs + at / inputs.max(1)])
-                .collect(),
+            false => (0..weight.len()).map(|at| weight[from(at)]).collect(),
         };
         let bias = self
             .has(node, bias)
-            .then(|| self.per_channel(node, bias, Layout::Vector, outputs))
+            .then(|| self.broadcast(node, bias, Layout::Vector, outputs))
             .transpose()?;
         let linear = Linear {
             inputs,
@@ -970,9 +1048,10 @@ impl Reader {
             .map(usize::try_from)
             .collect::<Result<Vec<_>, _>>()
             .context("negative pads are not supported")?;
-        ensure!(layout == Layout::First, "its input is not [N, C, H, W]");
-        let &[0, 0, top, left, 0, 0, bottom, right] = &pads[..] else {
-            bail!("pads of {pads:?} are not supported, only of rows and columns")
+        let (top, left, bottom, right) = match (layout, &pads[..]) {
+            (Layout::First, &[0, 0, top, left, 0, 0, bottom, right])
+            | (Layout::Last, &[0, top, left, 0, 0, bottom, right, 0]) => (top, left, bottom, right),
+            _ => bail!("pads of {pads:?} are not supported, only of rows and columns"),
         };
         let padding = Padding {
             top,
@@ -982,7 +1061,7 @@ impl Reader {
         };
         Ok(match padding == Padding::default() {
             true => Value::Tensor(source, layout),
-            false => Value::Padded(source, padding, value),
+            false => Value::Padded(source, layout, padding, value),
         })
     }
 
@@ -996,25 +1075,56 @@ impl Reader {
         if let Value::Constant(it) = self.value(node, 0)? {
             return Ok(Value::Constant(transposed(it, &order)?));
         }
-        let (source, layout) = self.tensor(node, 0)?;
-        let layout = match (layout, &order[..]) {
-            (Layout::Last, [0, 3, 1, 2]) => Layout::First,
-            (Layout::First, [0, 2, 3, 1]) => Layout::Last,
+        let moved = |layout: Layout| match (layout, &order[..]) {
+            (Layout::Last, [0, 3, 1, 2]) => Ok(Layout::First),
+            (Layout::First, [0, 2, 3, 1]) => Ok(Layout::Last),
             _ => bail!("order {order:?} is not supported"),
         };
-        Ok(Value::Tensor(source, layout))
+        if let Value::Padded(source, layout, padding, value) = *self.value(node, 0)? {
+            return Ok(Value::Padded(source, moved(layout)?, padding, value));
+        }
+        let (source, layout) = self.tensor(node, 0)?;
+        Ok(Value::Tensor(source, moved(layout)?))
     }
 
-    /// Sides of a tensor.
+    /// A constant as one of the kind of another value; tensors are floats.
+    fn cast_like(&self, node: &schema::Node) -> anyhow::Result<Value> {
+        Ok(match (self.value(node, 0)?, self.value(node, 1)?) {
+            (
+                Value::Constant(Constant {
+                    sides,
+                    values: Numbers::Integers(it),
+                }),
+                Value::Tensor(..),
+            ) => Value::Constant(Constant {
+                sides: sides.clone(),
+                values: Numbers::Floats(it.iter().map(|it| *it as f32).collect()),
+            }),
+            (other, _) => other.clone(),
+        })
+    }
+
+    /// Sides of a tensor or of weights, or some of them.
     fn sides(&self, node: &schema::Node) -> anyhow::Result<Value> {
-        let (source, layout) = self.tensor(node, 0)?;
-        let shape = self.shape(source)?;
-        let [c, h, w] = [shape.channels(), shape.height(), shape.width()].map(|it| Some(it as i64));
-        Ok(Value::Sides(match layout {
-            Layout::First => vec![None, c, h, w],
-            Layout::Last => vec![None, h, w, c],
-            Layout::Vector => vec![None, c],
-        }))
+        let sides = match self.value(node, 0)? {
+            Value::Constant(it) => it.sides.iter().map(|it| Some(*it as i64)).collect(),
+            _ => {
+                let (source, layout) = self.tensor(node, 0)?;
+                let shape = self.shape(source)?;
+                let [c, h, w] = [shape.channels(), shape.height(), shape.width()].map(|it| Some(it as i64));
+                match layout {
+                    Layout::First => vec![None, c, h, w],
+                    Layout::Last => vec![None, h, w, c],
+                    Layout::Vector | Layout::Flat(_) => vec![None, c],
+                }
+            }
+        };
+        let count = sides.len() as i64;
+        let place = |it: i64| if it < 0 { it.saturating_add(count) } else { it }.clamp(0, count) as usize;
+        let (first, end) = (place(integer(node, "start", 0)), place(integer(node, "end", count)));
+        Ok(Value::Sides(
+            sides.get(first..end).context("an end before its start")?.to_vec(),
+        ))
     }
 
     /// Integers that are known in part.
@@ -1078,20 +1188,20 @@ impl Reader {
                 let sides = match layout {
                     Layout::First => vec![c, h, w],
                     Layout::Last => vec![h, w, c],
-                    Layout::Vector => vec![c],
+                    Layout::Vector | Layout::Flat(_) => vec![c],
                 };
                 let target = self.target(node, &sides)?;
                 let values = c * h * w;
-                if target == [values] && layout == Layout::Vector {
+                if target == sides {
                     Ok(Value::Tensor(source, layout))
+                } else if target == [values] && layout == Layout::Last && h * w > 1 {
+                    self.push(node, Op::Flatten, vec![source], Layout::Flat(h * w))
                 } else if target == [values] && (layout == Layout::First || h * w == 1) {
                     self.push(node, Op::Flatten, vec![source], Layout::Vector)
-                } else if target == [values, 1, 1] && h * w == 1 {
+                } else if target == [values, 1, 1] && h * w == 1 && !matches!(layout, Layout::Flat(_)) {
                     Ok(Value::Tensor(source, Layout::First))
-                } else if target == [1, 1, values] && h * w == 1 {
+                } else if target == [1, 1, values] && h * w == 1 && !matches!(layout, Layout::Flat(_)) {
                     Ok(Value::Tensor(source, Layout::Last))
-                } else if target == sides {
-                    Ok(Value::Tensor(source, layout))
                 } else {
                     bail!("[N, {sides:?}] to [N, {target:?}] is not supported, only flattening");
                 }
@@ -1357,6 +1467,39 @@ fn text(node: &schema::Node, name: &str) -> String {
     found
         .map(|it| String::from_utf8_lossy(&it.text).into_owned())
         .unwrap_or_default()
+}
+
+/// The module path of a node: that of its weights, or the one in its own name or metadata.
+fn module_path(node: &schema::Node, op: &Op) -> String {
+    let of_weight = || {
+        let module = node.inputs.get(1)?.strip_suffix(".weight")?;
+        Some(module.to_owned())
+    };
+    let module = Some(op)
+        .filter(|it| !it.tensors().is_empty())
+        .and_then(|_| of_weight())
+        .or_else(|| scope(node))
+        .unwrap_or_else(|| hierarchy(&node.name));
+    let functional = matches!(op, Op::Add | Op::Gate | Op::Concat | Op::Flatten);
+    let ends = module.rsplit('.').next() == Some(&node.operator.to_lowercase());
+    let path = match module.as_str() {
+        "" => node.operator.to_lowercase(),
+        module if functional && !ends => format!("{module}.{}", node.operator.to_lowercase()),
+        module => module.to_owned(),
+    };
+    let plain = |it: char| {
+        if it.is_ascii_alphanumeric() || "_.-".contains(it) {
+            it
+        } else {
+            '_'
+        }
+    };
+    let mut path: String = path.chars().map(plain).collect();
+    // Two names that stand for the whole network's ends where it is split.
+    if ["input", "output"].contains(&path.as_str()) {
+        path.push('_');
+    }
+    path
 }
 
 /// The module path that PyTorch's newer exporter notes beside a node: `['', 'layer1', 'layer1.0', 'layer1.0.conv1', 'conv2d']`.

@@ -192,6 +192,153 @@ fn activations_in_parts_become_one() {
     assert_eq!(silu.nodes()[0].op, Op::Activation(Activation::Silu));
 }
 
+/// A constant of one dimension, or a single number.
+fn numbers(name: &str, sides: &[i64], values: &[f32]) -> schema::Tensor {
+    schema::Tensor {
+        name: name.into(),
+        kind: 1,
+        sides: sides.into(),
+        floats: values.into(),
+        ..Default::default()
+    }
+}
+
+fn kinds(graph: &Graph) -> Vec<&'static str> {
+    graph.nodes().iter().map(|it| it.op.kind()).collect()
+}
+
+/// As tf2onnx writes Keras' hard-swish and hard-sigmoid.
+#[test]
+fn hard_activations_in_parts_become_one() {
+    let parts = |last: schema::Node, more: schema::Node| {
+        let nodes = vec![
+            node("plus", "Add", &["x", "three"], "a"),
+            node("clip", "Clip", &["a", "zero", "six"], "b"),
+            last,
+            more,
+        ];
+        let file = model(|it| {
+            it.nodes = nodes;
+            it.initializers = vec![
+                numbers("three", &[], &[3.0]),
+                numbers("zero", &[], &[0.0]),
+                numbers("six", &[], &[6.0]),
+                numbers("sixth", &[], &[1.0 / 6.0]),
+            ];
+        });
+        let graph = parse(&file).unwrap();
+        assert_eq!(graph.nodes().len(), 1, "{:?}", kinds(&graph));
+        graph.nodes()[0].op.clone()
+    };
+    let divided = || node("divided", "Mul", &["b", "sixth"], "c");
+    let hard_sigmoid = parts(divided(), node("same", "Identity", &["c"], "y"));
+    assert_eq!(hard_sigmoid, Op::Activation(Activation::HardSigmoid));
+    let hard_swish = parts(divided(), node("product", "Mul", &["x", "c"], "y"));
+    assert_eq!(hard_swish, Op::Activation(Activation::HardSwish));
+    let hard_swish = parts(
+        node("product", "Mul", &["x", "b"], "c"),
+        node("six", "Div", &["c", "six"], "y"),
+    );
+    assert_eq!(hard_swish, Op::Activation(Activation::HardSwish));
+}
+
+#[test]
+fn factors_and_shifts_go_into_the_layer_before_where_nothing_else_takes_it() {
+    let weight = || numbers("w", &[3, 3, 1, 1], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]);
+    let constants = || {
+        let by_channel = |name: &str, values: [f32; 3]| numbers(name, &[1, 3, 1, 1], &values);
+        vec![
+            weight(),
+            by_channel("f", [2.0, 3.0, 4.0]),
+            by_channel("s", [0.5, -0.5, 0.0]),
+        ]
+    };
+    let read = |nodes: Vec<schema::Node>| {
+        parse(&model(|it| {
+            it.nodes = nodes;
+            it.initializers = constants();
+        }))
+        .unwrap()
+    };
+    let joined = read(vec![
+        node("c", "Conv", &["x", "w"], "a"),
+        node("m", "Mul", &["a", "f"], "b"),
+        node("p", "Sub", &["b", "s"], "y"),
+    ]);
+    assert_eq!(kinds(&joined), ["convolution"]);
+    let apart = read(vec![
+        node("c", "Conv", &["x", "w"], "a"),
+        node("m", "Mul", &["a", "f"], "b"),
+        node("p", "Sub", &["b", "s"], "d"),
+        node("sum", "Add", &["a", "d"], "y"),
+    ]);
+    // The factor and the shift are one layer, and the convolution is as it was.
+    assert_eq!(kinds(&apart), ["convolution", "depthwise convolution", "addition"]);
+    let image = Noise::new(4).values(3 * 16);
+    let (joined, apart) = (reference::run(&joined, &image), reference::run(&apart, &image));
+    let value = |position: usize, channel: usize| {
+        let sum: f32 = (0..3)
+            .map(|input| image[input * 16 + position] * (channel * 3 + input + 1) as f32)
+            .sum();
+        (sum, sum * [2.0, 3.0, 4.0][channel] - [0.5, -0.5, 0.0][channel])
+    };
+    let expected: Vec<(f32, f32)> = (0..48).map(|at| value(at % 16, at / 16)).collect();
+    assert_close(&joined, &expected.iter().map(|it| it.1).collect::<Vec<_>>());
+    assert_close(&apart, &expected.iter().map(|it| it.0 + it.1).collect::<Vec<_>>());
+}
+
+/// As Keras pads before a pool, flattens with the channels last and ends.
+#[test]
+fn what_keras_writes_is_read() {
+    let ints = |name: &str, values: &[i64]| schema::Tensor {
+        name: name.into(),
+        kind: 7,
+        sides: vec![values.len() as i64],
+        integers: values.into(),
+        ..Default::default()
+    };
+    let attribute = |name: &str, values: &[i64]| schema::Attribute {
+        name: name.into(),
+        integers: values.into(),
+        ..Default::default()
+    };
+    let with = |mut node: schema::Node, attributes: Vec<schema::Attribute>| {
+        node.attributes = attributes;
+        node
+    };
+    // Padded to 6×6 and pooled to 2×2, whose values are [position, channel] for the last layer, which takes one of channel 1.
+    let mut weight = vec![0.0; 12];
+    weight[2 * 3 + 1] = 1.0;
+    let graph = parse(&model(|it| {
+        it.nodes = vec![
+            node("relu", "Relu", &["x"], "a"),
+            node("pad", "Pad", &["a", "pads"], "b"),
+            with(
+                node("pool", "MaxPool", &["b"], "c"),
+                vec![attribute("kernel_shape", &[3, 3]), attribute("strides", &[3, 3])],
+            ),
+            with(
+                node("last", "Transpose", &["c"], "d"),
+                vec![attribute("perm", &[0, 2, 3, 1])],
+            ),
+            node("flat", "Reshape", &["d", "shape"], "e"),
+            node("dense", "MatMul", &["e", "w"], "f"),
+            node("softmax", "Softmax", &["f"], "y"),
+        ];
+        it.initializers = vec![
+            ints("pads", &[0, 0, 1, 1, 0, 0, 1, 1]),
+            ints("shape", &[-1, 12]),
+            numbers("w", &[12, 1], &weight),
+        ];
+    }))
+    .unwrap();
+    assert_eq!(kinds(&graph), ["ReLU", "max pool", "flatten", "linear"]);
+    let mut image = vec![-1.0; 48];
+    // Row 3, column 0 of channel 1 is in the third window.
+    image[16 + 12] = 7.0;
+    assert_eq!(reference::run(&graph, &image), [7.0]);
+}
+
 /// Saves a small network of an architecture as PyTorch's names and shapes.
 fn saved(path: &Path, change: impl FnOnce(&mut BTreeMap<String, NamedTensor>)) {
     let mut nodes = Architecture::AlexNet.nodes(Shape::new(3, 16, 16).unwrap(), 3).unwrap();

@@ -11,6 +11,8 @@ use safetensors::{Dtype, SafeTensors};
 pub struct Weights {
     tensors: BTreeMap<String, Found>,
     bytes: Vec<u8>,
+    /// Length of the file, which no tensor has more values than.
+    file_bytes: usize,
 }
 
 /// Where a tensor is.
@@ -43,7 +45,7 @@ impl Weights {
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
         match extension.as_str() {
-            "safetensors" => Self::safetensors(path),
+            "safetensors" => Self::safetensors(std::fs::read(path)?),
             "pth" | "pt" | "bin" | "ckpt" | "tar" => Self::pytorch(path),
             _ => bail!(
                 "the name has to end with .safetensors, .pth, .pt, .bin, .ckpt or .onnx, which says what is in it"
@@ -51,8 +53,8 @@ impl Weights {
         }
     }
 
-    fn safetensors(path: &Path) -> anyhow::Result<Self> {
-        let bytes = std::fs::read(path)?;
+    /// Reads the bytes of a safetensors file.
+    pub fn safetensors(bytes: Vec<u8>) -> anyhow::Result<Self> {
         let file = SafeTensors::deserialize(&bytes).context("not a whole safetensors file")?;
         let start = bytes.as_ptr() as usize;
         let tensors = file.iter().map(|(name, view)| {
@@ -71,11 +73,18 @@ impl Weights {
             (name.to_owned(), found)
         });
         let tensors = tensors.collect();
-        Ok(Self { tensors, bytes })
+        let file_bytes = bytes.len();
+        Ok(Self {
+            tensors,
+            bytes,
+            file_bytes,
+        })
     }
 
     fn pytorch(path: &Path) -> anyhow::Result<Self> {
-        let reader = PytorchReader::new(path).context("not a PyTorch file that can be read")?;
+        let file_bytes = usize::try_from(std::fs::metadata(path)?.len())?;
+        let reader = PytorchReader::new(path)
+            .context("not a PyTorch file that can be read; torch.save(network.state_dict(), …) writes one")?;
         let tensors: HashMap<String, pytorch_reader::Tensor> = reader.into_tensors();
         let tensors = tensors.into_iter().map(|(name, tensor)| {
             let kind = match tensor.dtype() {
@@ -95,6 +104,7 @@ impl Weights {
         Ok(Self {
             tensors: tensors.collect(),
             bytes: Vec::new(),
+            file_bytes,
         })
     }
 
@@ -149,6 +159,12 @@ impl Weights {
                 found.shape
             );
         }
+        // PyTorch's strides may repeat a value without end.
+        let count = shape.iter().try_fold(1_usize, |all, it| all.checked_mul(*it));
+        ensure!(
+            count.is_some_and(|it| it <= self.file_bytes),
+            "tensor `{name}` has more values than the file"
+        );
         let read;
         let bytes = match &found.place {
             Place::Bytes(range) => &self.bytes[range.clone()],
@@ -159,10 +175,7 @@ impl Weights {
         };
         let values = floats(found.kind, bytes)
             .with_context(|| format!("tensor `{name}` holds no floats of 16, 32 or 64 bits"))?;
-        ensure!(
-            values.len() == shape.iter().product::<usize>(),
-            "tensor `{name}` is cut short"
-        );
+        ensure!(Some(values.len()) == count, "tensor `{name}` is cut short");
         Ok(values)
     }
 }
