@@ -1,6 +1,7 @@
 //! Image files to the pixels that a network takes: as browsers show them, by the rule of [`split_core::prepare`].
 
-use std::io::{Cursor, ErrorKind};
+use std::cell::Cell;
+use std::io::{Cursor, ErrorKind, Read};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use image::metadata::Orientation;
@@ -95,7 +96,14 @@ pub fn decode(file: &[u8], preparation: Preparation, to: [usize; 2]) -> Result<D
 }
 
 fn jpeg(file: &[u8], preparation: Preparation, to: [usize; 2], large: u64) -> Result<Decoded, DecodeError> {
-    let mut decoder = jpeg_decoder::Decoder::new(file);
+    let is_past_end = Cell::new(false);
+    let end = end_of_scans(file).unwrap_or(file.len());
+    let behind = Behind {
+        bytes: if end < file.len() { &NO_CODE } else { &[] },
+        reached: &is_past_end,
+    };
+    let reader = file[..end].chain(behind).chain(&file[end..]);
+    let mut decoder = jpeg_decoder::Decoder::new(reader);
     decoder.read_info()?;
     let size = |it: jpeg_decoder::ImageInfo| [usize::from(it.height), usize::from(it.width)];
     let full = decoder.info().map_or([0, 0], size);
@@ -106,7 +114,10 @@ fn jpeg(file: &[u8], preparation: Preparation, to: [usize; 2], large: u64) -> Re
         let [height, width] = full.map(|it| it.div_ceil(by) as u16);
         decoder.scale(width, height)?;
     }
-    let bytes = decoder.decode()?;
+    let bytes = decoder.decode().map_err(|error| match error {
+        jpeg_decoder::Error::Format(_) if is_past_end.get() => DecodeError::Truncated,
+        other => other.into(),
+    })?;
     let info = decoder.info();
     let samples = match info.map(|it| it.pixel_format) {
         Some(jpeg_decoder::PixelFormat::L8) => Samples::Grey,
@@ -122,6 +133,55 @@ fn jpeg(file: &[u8], preparation: Preparation, to: [usize; 2], large: u64) -> Re
         profile: decoder.icc_profile(),
     };
     picture.prepare(preparation, to, orientation, full)
+}
+
+/// Ones, which begin no code. They stand before the mark of the end, behind which the decoder would take zeros for the rest of the picture: a
+/// whole picture has no use for them.
+const NO_CODE: [u8; 64] = {
+    let mut stuffed = [0; 64];
+    let mut at = 0;
+    while at < stuffed.len() {
+        stuffed[at] = 0xFF;
+        at += 2;
+    }
+    stuffed
+};
+
+/// Bytes that note when they are read.
+struct Behind<'a> {
+    bytes: &'a [u8],
+    reached: &'a Cell<bool>,
+}
+
+impl Read for Behind<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.reached.set(true);
+        self.bytes.read(buffer)
+    }
+}
+
+/// Where a JPEG of Huffman codes marks its end. `None` without a mark, which the decoder reports.
+fn end_of_scans(file: &[u8]) -> Option<usize> {
+    const SOI: u8 = 0xD8;
+    const EOI: u8 = 0xD9;
+    // Lossless, hierarchical and arithmetic ones; tables and extensions have numbers among them.
+    let is_other_frame = |marker: u8| matches!(marker, 0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF);
+    let mut at = 0;
+    loop {
+        let first = file.get(at)?;
+        let marker = *file.get(at + 1)?;
+        match (first, marker) {
+            (0xFF, 0xFF) => at += 1,
+            (0xFF, EOI) => return Some(at),
+            (0xFF, 0 | 1 | 0xD0..=0xD7 | SOI) => at += 2,
+            (0xFF, marker) if is_other_frame(marker) => return None,
+            (0xFF, _) => {
+                let length = [*file.get(at + 2)?, *file.get(at + 3)?];
+                at += 2 + usize::from(u16::from_be_bytes(length));
+            }
+            _ => at += 1,
+        }
+    }
 }
 
 fn other(file: &[u8], preparation: Preparation, to: [usize; 2]) -> Result<Decoded, DecodeError> {

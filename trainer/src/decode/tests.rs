@@ -107,6 +107,21 @@ fn what_is_cut_off_is_said() {
             );
         }
     }
+    // Some programs close what they could not read to its end. The last scan of a progressive file is not told from a whole one: it may hold bits
+    // without codes.
+    for name in ["landscape.jpg", "separate-scans-420.jpg", "ycck.jpg"] {
+        let whole = bytes(name);
+        let scans = whole.windows(2).rposition(|it| it == [0xFF, 0xDA]).unwrap() + 14;
+        for share in [20, 50] {
+            let mut part = whole[..scans + (whole.len() - scans) * share / 100].to_vec();
+            part.extend([0xFF, 0xD9]);
+            let error = decode(&part, Preparation::default(), [8; 2]);
+            assert!(
+                matches!(error, Err(DecodeError::Truncated)),
+                "{name} with {share} % of its last scan: {error:?}"
+            );
+        }
+    }
     // The first frame is all that is needed.
     let animation = bytes("animated.gif");
     assert!(decode(&animation[..animation.len() * 2 / 10], Preparation::default(), [8; 2]).is_err());
