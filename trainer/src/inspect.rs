@@ -120,12 +120,14 @@ fn describe(checkpoint: &Checkpoint) -> String {
         parameters as f64 / 1e6
     );
     let width = graph.nodes().iter().map(|it| it.name.len()).max().unwrap_or(0);
+    let kinds: Vec<String> = graph.nodes().iter().map(|it| kind(&it.op)).collect();
+    let kind_width = kinds.iter().map(|it| it.chars().count()).max().unwrap_or(0);
     for (number, node) in graph.nodes().iter().enumerate() {
         let shape = graph.shape(Source::Node(number));
         let line = format!(
-            "  {:width$}  {:24} {:>14} {:>9.2} MMAC",
+            "  {:width$}  {:kind_width$} {:>14} {:>9.2} MMAC",
             node.name,
-            kind(&node.op),
+            kinds[number],
             shape.to_string(),
             graph.macs_of(number) as f64 / 1e6
         );

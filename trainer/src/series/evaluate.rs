@@ -184,9 +184,11 @@ fn print_table(evaluation: &Evaluation) {
     println!(
         "{images} images of {data}; unpruned network {unpruned_accuracy:.2} %, always the same answer {chance:.2} %\n"
     );
-    let width = points.iter().map(|it| it.variant.len()).max().unwrap_or(0).max(7);
+    let widest = |lengths: &mut dyn Iterator<Item = usize>, least: usize| lengths.max().unwrap_or(0).max(least);
+    let width = widest(&mut points.iter().map(|it| it.variant.len()), 7);
+    let split_width = widest(&mut points.iter().map(|it| it.split.len()), 6);
     println!(
-        "{:>5}  {:width$}  {:6}  {:9}  {:>9}  {:>8}  {:>10}  {:>9}  {:>9}  {:>9}",
+        "{:>5}  {:width$}  {:split_width$}  {:9}  {:>9}  {:>8}  {:>10}  {:>9}  {:>9}  {:>9}",
         "point",
         "variant",
         "split",
@@ -200,7 +202,7 @@ fn print_table(evaluation: &Evaluation) {
     );
     for point in points {
         println!(
-            "{:5}  {:width$}  {:6}  {:9}  {:>9}  {:6.2} %  {:10.1}  {:9.0}  {:9.1}  {:9.1}",
+            "{:5}  {:width$}  {:split_width$}  {:9}  {:>9}  {:6.2} %  {:10.1}  {:9.0}  {:9.1}  {:9.1}",
             point.point,
             point.variant,
             point.split,

@@ -73,8 +73,14 @@ fn report(manifest: &Manifest, runs: &[RunLog]) -> anyhow::Result<Report> {
     };
     page.paragraph(&format!(
         "Accuracies are top-1 on {} images: {}. Those of operating points are taken through the real codec, message sizes include \
-         the header. The paper's figures are those of Shi et al. (2019), VGG-16 on CIFAR-10, where an element counts as one byte.",
-        manifest.measured_on.images, manifest.measured_on.name
+         the header.{}",
+        manifest.measured_on.images,
+        manifest.measured_on.name,
+        if reference::is_comparable(manifest) {
+            " The paper's figures are those of Shi et al. (2019), VGG-16 on CIFAR-10, where an element counts as one byte."
+        } else {
+            ""
+        }
     ));
     let chance = 100.0 / manifest.classes.len() as f64;
     if manifest.unpruned.accuracy < chance + LEAST_KNOWLEDGE * (100.0 - chance) {

@@ -7,7 +7,7 @@ use super::chart::{Bars, Chart, Marks};
 use super::compare;
 use super::log::RunLog;
 use super::mmacs;
-use super::reference::{STEP1_ACCURACY, STEP1_MMACS, UNPRUNED_ACCURACY, UNPRUNED_MMACS};
+use super::reference::{self, STEP1_ACCURACY, STEP1_MMACS, UNPRUNED_ACCURACY, UNPRUNED_MMACS};
 
 /// Whole networks, ours and the paper's.
 pub fn accuracy_macs(manifest: &Manifest) -> Chart {
@@ -40,9 +40,11 @@ pub fn accuracy_macs(manifest: &Manifest) -> Chart {
                     .chain(compare::step1(manifest).map(|it| point(it, &it.name)))
                     .collect(),
             ),
-            marks("paper", paper.into()),
             marks("step 2", step2.map(|it| point(it, "")).collect()),
-        ],
+        ]
+        .into_iter()
+        .chain(reference::is_comparable(manifest).then(|| marks("paper", paper.into())))
+        .collect(),
     }
 }
 

@@ -1,5 +1,7 @@
 //! What Shi et al. published, and measured in the logs of their repository: VGG-16 on CIFAR-10.
 
+use split_core::Manifest;
+
 /// Accuracy of their unpruned network in percent.
 pub const UNPRUNED_ACCURACY: f64 = 92.38;
 /// Accuracy of their network after step 1 in percent.
@@ -44,3 +46,9 @@ pub const ROWS: [Row; 7] = [
     row("conv5_1", [2048, 412, 76], 88.71),
     row("pool5", [512, 186, 30], 88.45),
 ];
+
+/// Whether a series has split points of theirs: figures of another network say nothing beside it.
+pub fn is_comparable(manifest: &Manifest) -> bool {
+    ROWS.iter()
+        .any(|row| manifest.split_points.iter().any(|it| it == row.split))
+}

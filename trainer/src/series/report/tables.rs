@@ -6,7 +6,7 @@ use super::compare::{self, ALLOWED_LOSS, Ours, ours};
 use super::log::{Part, RunLog};
 use super::mmacs;
 use super::page::Page;
-use super::reference::{ROWS, Row, STEP1_ACCURACY, STEP1_MMACS, UNPRUNED_ACCURACY, UNPRUNED_MMACS};
+use super::reference::{self, ROWS, Row, STEP1_ACCURACY, STEP1_MMACS, UNPRUNED_ACCURACY, UNPRUNED_MMACS};
 
 /// Whole networks: accuracy and work.
 pub fn step1(page: &mut Page, manifest: &Manifest) {
@@ -20,7 +20,7 @@ pub fn step1(page: &mut Page, manifest: &Manifest) {
         ]
     };
     let (accuracy, full) = (manifest.unpruned.accuracy, mmacs(manifest.unpruned.macs));
-    let mut rows = vec![
+    let paper = [
         row(
             "paper, unpruned",
             UNPRUNED_ACCURACY,
@@ -35,8 +35,12 @@ pub fn step1(page: &mut Page, manifest: &Manifest) {
             STEP1_MMACS,
             UNPRUNED_MMACS,
         ),
-        row("unpruned", accuracy, accuracy, full, full),
     ];
+    let mut rows = match reference::is_comparable(manifest) {
+        true => paper.to_vec(),
+        false => Vec::new(),
+    };
+    rows.push(row("unpruned", accuracy, accuracy, full, full));
     rows.extend(compare::step1(manifest).map(|it| row(&it.name, it.accuracy, accuracy, mmacs(it.macs()), full)));
     let head = ["network", "accuracy %", "against unpruned", "million MACs", "fewer"];
     page.table("Whole networks, uncut", &head, &rows);
@@ -44,28 +48,23 @@ pub fn step1(page: &mut Page, manifest: &Manifest) {
 
 /// Split points: elements, bytes and accuracy.
 pub fn step2(page: &mut Page, manifest: &Manifest) -> anyhow::Result<()> {
+    let with_paper = reference::is_comparable(manifest);
     let mut rows = Vec::new();
-    for row in &ROWS {
+    for row in ROWS.iter().filter(|_| with_paper) {
         let mut cells = paper_cells(row);
         cells.extend(our_cells(ours(manifest, row.split)?, manifest.unpruned.accuracy));
         rows.push(cells);
     }
     for split in &manifest.split_points {
-        if ROWS.iter().all(|row| row.split != split) {
+        if !with_paper || ROWS.iter().all(|row| row.split != split) {
             let mut cells = vec![split.clone()];
-            cells.resize(7, "–".to_owned());
+            cells.resize(if with_paper { 7 } else { 1 }, "–".to_owned());
             cells.extend(our_cells(ours(manifest, split)?, manifest.unpruned.accuracy));
             rows.push(cells);
         }
     }
-    let head = [
-        "split after",
-        "paper: unpruned",
-        "step 1",
-        "step 2",
-        "fewer",
-        "accuracy %",
-        "lost",
+    let paper = ["paper: unpruned", "step 1", "step 2", "fewer", "accuracy %", "lost"];
+    let ours = [
         "ours: unpruned",
         "step 1",
         "step 2",
@@ -76,6 +75,8 @@ pub fn step2(page: &mut Page, manifest: &Manifest) -> anyhow::Result<()> {
         "lost",
         "variant",
     ];
+    let paper = if with_paper { &paper[..] } else { &[] };
+    let head = [&["split after"], paper, &ours].concat();
     let caption = format!(
         "Elements that cross at each split point. Ours: the smallest mean message at a loss of at most {ALLOWED_LOSS} points, or \
          else the most accurate; its bytes against one byte for each element of the unpruned network"
@@ -119,20 +120,29 @@ fn our_cells(ours: Option<Ours<'_>>, unpruned_accuracy: f64) -> Vec<String> {
     ]
 }
 
-/// Filters of every variant.
+/// Filters of every variant, a column each.
 pub fn widths(page: &mut Page, manifest: &Manifest) {
-    let row = |name: &str, parent: &str, widths: &[usize]| {
-        let widths = widths.iter().map(usize::to_string);
-        [name.to_owned(), parent.to_owned()].into_iter().chain(widths).collect()
-    };
-    let mut rows: Vec<Vec<String>> = vec![row("unpruned", "–", &manifest.unpruned.widths)];
-    let variants = manifest.variants.iter();
-    rows.extend(variants.map(|it| row(&it.name, it.parent.as_deref().unwrap_or("–"), &it.widths)));
-    let numbers: Vec<String> = (1..=manifest.unpruned.widths.len()).map(|it| it.to_string()).collect();
-    let head: Vec<&str> = ["network", "pruned from"]
-        .into_iter()
-        .chain(numbers.iter().map(String::as_str))
+    let variants = manifest.variants.iter().map(|it| {
+        let name = match &it.parent {
+            Some(parent) => format!("{}, of {parent}", it.name),
+            None => it.name.clone(),
+        };
+        (name, &it.widths)
+    });
+    let networks: Vec<(String, &Vec<usize>)> = std::iter::once(("unpruned".to_owned(), &manifest.unpruned.widths))
+        .chain(variants)
         .collect();
+    // Some have a convolution more, which leaves few channels to send.
+    let most = networks.iter().map(|it| it.1.len()).max().unwrap_or(0);
+    let row = |number: usize| {
+        let width = |it: &(String, &Vec<usize>)| it.1.get(number).map_or("–".to_owned(), usize::to_string);
+        std::iter::once((number + 1).to_string())
+            .chain(networks.iter().map(width))
+            .collect()
+    };
+    let rows: Vec<Vec<String>> = (0..most).map(row).collect();
+    let names = networks.iter().map(|it| it.0.as_str());
+    let head: Vec<&str> = std::iter::once("convolution").chain(names).collect();
     page.table("Filters of each convolution, front to back", &head, &rows);
 }
 

@@ -34,6 +34,21 @@ fn a_network_that_knows_next_to_nothing_is_no_success() {
 }
 
 #[test]
+fn the_papers_figures_stand_beside_networks_that_are_split_where_theirs_is() {
+    let html = |rename: bool| {
+        let mut manifest = manifest();
+        if rename {
+            let text = String::from_utf8(manifest.to_json().unwrap()).unwrap();
+            manifest = Manifest::parse(text.replace("pool1", "layer1.0").as_bytes()).unwrap();
+        }
+        report(&manifest, &[]).unwrap().html
+    };
+    assert!(html(false).contains("87.67"));
+    let other = html(true);
+    assert!(other.contains("layer1.0") && !other.contains("87.67") && !other.contains("The paper"));
+}
+
+#[test]
 fn the_page_holds_every_number_and_needs_nothing_else() {
     let Report { html, plots } = report(&manifest(), &[]).unwrap();
     for text in [
