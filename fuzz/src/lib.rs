@@ -1,7 +1,7 @@
 //! The fuzz targets, as functions of the fuzzer's bytes: so that any test can replay what the fuzzer found.
 //!
-//! They cover what split-core reads, messages, manifests, codecs' files, payloads of the feature codec, and image payloads, which the edge worker
-//! decodes. They do not cover segments, which tract reads.
+//! They cover what split-core reads, messages, manifests, codecs' files, payloads of the feature codec, image payloads, which the edge worker
+//! decodes, and the files that `trainer import` takes. They do not cover segments, which tract reads.
 
 // The edge worker's own sources: as a dependency it would bring a server and an inference engine along, which take minutes to instrument.
 #[allow(dead_code, reason = "the edge worker uses the rest")]
@@ -9,6 +9,21 @@
 mod payload;
 #[path = "../../edge-worker/src/webp.rs"]
 mod webp;
+
+// The trainer's, for the same reason.
+#[path = "../../trainer/src/import/known.rs"]
+mod known;
+#[path = "../../trainer/src/import/merge.rs"]
+mod merge;
+#[path = "../../trainer/src/import/onnx.rs"]
+#[allow(dead_code, reason = "the trainer reads files")]
+mod onnx;
+#[path = "../../trainer/src/import/schema.rs"]
+mod schema;
+#[path = "../../trainer/src/import/weights.rs"]
+mod weights;
+
+use std::path::Path;
 
 use arbitrary::{Arbitrary, Unstructured};
 use split_core::{
@@ -18,15 +33,20 @@ use split_core::{
     session::Session,
     wire::{ClientMessage, ServerMessage},
 };
+use split_graph::Graph;
+use weights::Weights;
 
 /// A target's name, which is that of its corpus, and what it does with the fuzzer's bytes; it panics at a fault.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 4] = [
+pub const TARGETS: [Target; 7] = [
     ("decode", decode),
     ("decode_image", decode_image),
+    ("onnx", onnx),
+    ("pytorch", pytorch),
     ("round_trip", round_trip),
+    ("safetensors", safetensors),
     ("wire", wire),
 ];
 
@@ -75,6 +95,54 @@ pub fn decode_image(bytes: &[u8]) {
     if decoder.decode(file, &mut values).is_ok() {
         assert_eq!(values.len(), shape.values());
         assert!(values.iter().all(|it| it.is_finite()));
+    }
+}
+
+/// Arbitrary ONNX files are a network or are refused.
+pub fn onnx(bytes: &[u8]) {
+    // Its external data would be in a folder that is not there.
+    if let Ok(graph) = onnx::parse(bytes.to_vec(), Path::new("no such folder"), Some([8, 8])) {
+        check(&graph);
+    }
+}
+
+/// Arbitrary safetensors files are weights or are refused.
+pub fn safetensors(bytes: &[u8]) {
+    if let Ok(weights) = Weights::safetensors(bytes.to_vec()) {
+        read(weights);
+    }
+}
+
+/// Arbitrary files in PyTorch's formats are weights or are refused.
+pub fn pytorch(bytes: &[u8]) {
+    let file = tempfile::Builder::new()
+        .suffix(".pth")
+        .tempfile()
+        .expect("a temporary file");
+    std::fs::write(file.path(), bytes).expect("a temporary file can be written");
+    if let Ok(weights) = Weights::open(file.path()) {
+        read(weights);
+    }
+}
+
+/// All tensors of a file can be read or are refused.
+fn read(mut weights: Weights) {
+    weights.strip_prefix(&["classifier.weight".to_owned(), "features.0.weight".to_owned()]);
+    let all: Vec<(String, Vec<usize>)> = weights.shapes().map(|it| (it.0.to_owned(), it.1.to_vec())).collect();
+    for (name, shape) in all {
+        assert_eq!(weights.shape(&name), Some(&*shape));
+        if let Ok(values) = weights.read(&name, &shape) {
+            assert_eq!(values.len(), shape.iter().product::<usize>());
+        }
+    }
+}
+
+/// What is derived of a sound network can be derived.
+fn check(graph: &Graph) {
+    let _ = graph.macs();
+    let _ = graph.channel_groups();
+    for cut in graph.cut_points() {
+        assert!(cut.macs_before + cut.macs_after <= graph.macs());
     }
 }
 
