@@ -172,7 +172,7 @@ fn pruned(graph: &Graph) -> Result<Graph> {
         kept
     };
     let most = graph.macs() as f64 * PRUNED;
-    let few = |it: &Vec<bool>| graph.macs_with(&channels, |unit| it[unit]) as f64 <= most;
+    let few = |it: &Vec<bool>| graph.macs_with(&channels, graph.nodes().len(), |unit| it[unit]) as f64 <= most;
     let kept = (1..100).rev().map(kept).find(few).context("nothing to prune")?;
     Ok(graph.with_units(&channels, |unit| kept[unit])?)
 }
