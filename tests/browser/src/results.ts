@@ -56,6 +56,13 @@ export class Results {
     return this.#page.evaluate(() => globalThis.told.map(({ pixels: _, ...result }) => result));
   }
 
+  /** The last one; fails if there is none yet. */
+  async last(): Promise<Omit<Told, 'pixels'>> {
+    const last = await this.#page.evaluate(() => globalThis.told.at(-1));
+    if (!last) throw new Error('no result yet');
+    return last;
+  }
+
   /** Waits for results. */
   take({ count = 1, points, pixels, after = 0, withinMs = 10_000 }: Wanted): Promise<Told[]> {
     return this.#page.evaluate(
