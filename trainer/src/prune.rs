@@ -5,9 +5,11 @@
 
 use std::collections::HashSet;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use nalgebra::{DMatrix, DVector, SymmetricEigen};
-use split_graph::{Activation, Bottleneck, Channels, Convolution, Graph, Group, Op, RemoveError, Source, Window};
+use split_graph::{
+    Activation, Bottleneck, Channels, Convolution, CutPoint, Graph, Group, Op, RemoveError, Source, Window,
+};
 
 /// Pixels of features that a bottleneck is made for, spread evenly.
 const COMPONENT_PIXELS: usize = 100_000;
@@ -43,10 +45,15 @@ impl Region {
     pub fn head(graph: &Graph, split: &str) -> anyhow::Result<Self> {
         let node = cut_node(graph, split)?;
         let channels = graph.channel_groups();
-        Ok(Self {
+        let region = Self {
             nodes: node + 1,
             fixed: channels.of(Source::Node(node)).iter().copied().collect(),
-        })
+        };
+        ensure!(
+            channels.groups().iter().any(|it| region.has(it)),
+            "nothing can be pruned before `{split}`: what crosses there keeps its channels, and there are no others"
+        );
+        Ok(region)
     }
 
     /// Multiply–accumulates of its layers.
@@ -59,10 +66,15 @@ impl Region {
     }
 }
 
-/// The node of a cut point. Names the first that there are if there is none.
+/// The node of a cut point, see [`cut_point`].
 pub fn cut_node(graph: &Graph, split: &str) -> anyhow::Result<usize> {
+    Ok(cut_point(graph, split)?.node)
+}
+
+/// The cut point that a name stands for; names those that there are if it stands for none.
+pub fn cut_point(graph: &Graph, split: &str) -> anyhow::Result<CutPoint> {
     match graph.cut_point(split) {
-        Some(point) => Ok(point.node),
+        Some(point) => Ok(point),
         None => {
             let known: Vec<String> = graph.cut_points().into_iter().map(|it| it.name).collect();
             bail!("the network cannot be cut at `{split}`; it can at {}", known.join(", "))

@@ -22,7 +22,7 @@ use crate::data::{Dataset, Reader, Subset};
 use crate::files;
 use crate::learn::{self, Learner, Lesson, VELOCITY};
 use crate::progress;
-use crate::prune::{self, Choice, Region, Scores, cut_node};
+use crate::prune::{self, Choice, Region, Scores, cut_node, cut_point};
 use crate::quantize::{self, Quantizer};
 use crate::series::cut;
 use crate::settings::{RegionName, Settings, Step1, Step2, Task};
@@ -209,9 +209,16 @@ fn frozen(step: &Step2, graph: &Graph) -> anyhow::Result<Option<usize>> {
 
 impl Run {
     fn open(folder: &Path) -> anyhow::Result<Self> {
-        let settings = read_settings(folder)?;
+        let mut settings = read_settings(folder)?;
         settings.check()?;
         let parent = parent(&settings)?;
+        // A cut point has several names: the one by which it is listed is the series' name for it.
+        match &mut settings.task {
+            Task::Step2(Step2 { split, .. }) | Task::Step1(Step1 { split: Some(split), .. }) => {
+                *split = cut_point(&parent.graph, split)?.name;
+            }
+            Task::Train | Task::Step1(_) => {}
+        }
         if let Task::Step2(step) = &settings.task {
             check_width(step, &parent.graph)?;
         }
@@ -328,6 +335,14 @@ impl Run {
 
     /// Begins with the parent; where step 2 needs a bottleneck, it is put there.
     fn begin(&mut self, mut parent: Checkpoint) -> anyhow::Result<()> {
+        let replaced =
+            |it: &FeatureQuantizer| matches!(&self.settings.task, Task::Step2(step) if step.split == it.split);
+        if let Some(quantizer) = parent.description.quantizer.as_ref().filter(|it| !replaced(it)) {
+            eprintln!(
+                "the parent was trained with a quantiser at {}, which is left out from here on",
+                quantizer.split
+            );
+        }
         if let Task::Step2(step) = &self.settings.task {
             let node = cut_node(&parent.graph, &step.split)?;
             if prune::layer_at(&parent.graph, &parent.graph.channel_groups(), node).is_none() {
@@ -649,10 +664,15 @@ impl Run {
             let report = learner.step(&lesson, &learning, rate, scores.as_deref_mut());
             // NaN is no less than the limit.
             let is_sane = report.loss < limit;
+            let flag = if scores.is_some() {
+                "--round-learning-rate"
+            } else {
+                "--learning-rate"
+            };
             ensure!(
                 is_sane,
-                "the network does not learn but diverges: in {title} the loss became {:.3e}. The learning rate ({rate}) is probably too high; try a \
-                 tenth of it in a new folder. What was learned until the part before is kept",
+                "the network does not learn but diverges: in {title} the loss became {:.3e}. The learning rate ({flag}, {rate:.1e} by now) is probably too \
+                 high, unless the parent begins with such a loss; try a tenth of it in a new folder. What was learned until the part before is kept",
                 report.loss
             );
             totals.add(report, pictures.len());

@@ -204,7 +204,9 @@ impl Settings {
         let freezes = matches!(&self.task, Task::Step2(step) if !step.unfreeze);
         match learning.cached_views {
             Some(0) => bail!("--cached-views must not be zero"),
-            Some(_) if !freezes => bail!("--cached-views goes with step 2: elsewhere every layer learns"),
+            Some(_) if !freezes => {
+                bail!("--cached-views goes with step 2 without --unfreeze: elsewhere every layer learns")
+            }
             _ => {}
         }
         match &self.task {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use clap::Args;
 use split_core::Shape;
 use split_core::codec::{FeatureCodecSpec, Tables};
@@ -89,6 +89,17 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         true => cut::usual_splits(&unpruned.checkpoint.unpruned()),
         false => arguments.splits.clone(),
     };
+    for named in &checkpoints {
+        let pruned_for = named.checkpoint.description.quantizer.as_ref().map(|it| &it.split);
+        if let Some(split) = pruned_for.filter(|it| !splits.contains(it)) {
+            ensure!(
+                arguments.splits.is_empty(),
+                "{} was pruned for {split}: add --split {split}, or leave it out",
+                named.path.display()
+            );
+            splits.push(split.clone());
+        }
+    }
     // In the order of the network, whatever order they were given in.
     splits.sort_by_key(|it| unpruned.checkpoint.graph.cut_point(it).map(|it| it.node));
     for other in checkpoints.iter().chain([&unpruned]) {
@@ -250,8 +261,9 @@ fn parent(checkpoint: &Checkpoint, variant: &Variant, earlier: &[Variant]) -> an
     let related = earlier
         .iter()
         .filter(|it| it.parent.is_none() && it.widths.get(..pruned) == variant.widths.get(..pruned));
+    // Of several that share as much, the first.
     Ok(related
-        .max_by_key(|it| shared_trunk(it, variant))
+        .min_by_key(|it| std::cmp::Reverse(shared_trunk(it, variant)))
         .map(|it| it.name.clone()))
 }
 

@@ -232,3 +232,36 @@ fn a_residual_network_is_pruned_in_all_regions_and_served() {
         );
     }
 }
+
+#[test]
+fn another_name_of_a_split_point_is_the_same_split_point() {
+    let scene = Scene::new();
+    fs::write(scene.path("residual.onnx"), write_onnx(&network()).bytes).unwrap();
+    scene.run("import --from residual.onnx --classes cat,dog,owl --mean 0.5 0.5 0.5 --std 0.25 0.25 0.25 --to residual.safetensors");
+    let step2 = "prune step2 --data pictures --parent residual.safetensors --epochs 1 --learning-rate 0.001 --batch 24";
+    // The node that ends the block, where the block is what is listed.
+    scene.run(&format!(
+        "{step2} --split blocks.1.relu_1 --width 4 --run narrow --round-batches 1"
+    ));
+    scene.run(&format!("{step2} --split blocks.0.add --width 3 --run stream"));
+    fs::copy(scene.path("stream/final.safetensors"), scene.path("stream.safetensors")).unwrap();
+    // What a variant was pruned for is a split point of its series, unless others are asked for.
+    let export =
+        "export --data pictures --series series --checkpoint residual.safetensors --checkpoint stream.safetensors";
+    scene.run(export);
+    let manifest = Manifest::parse(&bytes(&scene.path("series/manifest.json"))).unwrap();
+    assert!(
+        manifest.split_points.contains(&"blocks.0".to_owned()),
+        "{:?}",
+        manifest.split_points
+    );
+    assert_eq!(manifest.variants[1].parent.as_deref(), Some("residual"));
+    scene.fails(
+        &format!("{export} --split blocks.1"),
+        &["stream.safetensors was pruned for blocks.0", "--split blocks.0"],
+    );
+    scene.fails(
+        "prune step1 --data pictures --parent residual.safetensors --run head --region head --split stem.2 --fewer-macs 2",
+        &["nothing can be pruned before `stem.2`"],
+    );
+}
