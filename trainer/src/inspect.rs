@@ -112,13 +112,18 @@ fn describe(checkpoint: &Checkpoint) -> String {
         .map(|it| it.values.len())
         .sum();
     let mut text = format!(
-        "{}: {} in, {} classes, {:.1} million MACs, {:.2} million parameters\n\nlayers\n",
+        "{}: {} in, {} classes, {:.1} million MACs, {:.2} million parameters\n",
         description.architecture,
         graph.input(),
         description.classes.len(),
         graph.macs() as f64 / 1e6,
         parameters as f64 / 1e6
     );
+    if let Some(quantizer) = &description.quantizer {
+        let (split, bits) = (&quantizer.split, quantizer.bits);
+        text.push_str(&format!("pruned for {split}, where features have {bits} bits\n"));
+    }
+    text.push_str("\nlayers\n");
     let width = graph.nodes().iter().map(|it| it.name.len()).max().unwrap_or(0);
     let kinds: Vec<String> = graph.nodes().iter().map(|it| kind(&it.op)).collect();
     let kind_width = kinds.iter().map(|it| it.chars().count()).max().unwrap_or(0);

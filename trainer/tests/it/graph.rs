@@ -245,6 +245,11 @@ fn another_name_of_a_split_point_is_the_same_split_point() {
     ));
     scene.run(&format!("{step2} --split blocks.0.add --width 3 --run stream"));
     fs::copy(scene.path("stream/final.safetensors"), scene.path("stream.safetensors")).unwrap();
+    let described = scene.run("describe stream.safetensors");
+    assert!(
+        described.contains("pruned for blocks.0, where features have 3 bits"),
+        "{described}"
+    );
     // What a variant was pruned for is a split point of its series, unless others are asked for.
     let export =
         "export --data pictures --series series --checkpoint residual.safetensors --checkpoint stream.safetensors";
