@@ -197,7 +197,7 @@ impl State {
         self.pool.backlog() > self.config.limits.deadline / 2
     }
 
-    /// The address of the client behind a request, as far as it is known: the proxy's, if that does not say.
+    /// The address of the client behind a request, or the proxy's if the proxy does not name the client.
     pub(crate) fn client_address(&self, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
         self.config
             .trusted_proxies

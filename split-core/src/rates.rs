@@ -12,7 +12,7 @@ pub struct RateLimit {
 }
 
 impl RateLimit {
-    /// A full bucket, which holds what comes in so many seconds, and at least one event.
+    /// A full bucket. It holds what arrives in the given number of seconds, and at least one event.
     pub fn new(per_second: f64, burst_seconds: f64, now: Duration) -> Self {
         let burst = (burst_seconds * per_second).max(1.0);
         Self {

@@ -23,7 +23,7 @@ const IR_VERSION: u64 = 7;
 const FLOAT: u64 = 1;
 const INT64: u64 = 7;
 
-/// Writes a network as it is, batch norms included, with 32-bit weights. Its input is `input`, `[N, C, H, W]`, its output `output`, `[N, O]` after
+/// Writes a network unchanged, batch norms included, with 32-bit weights. Its input is `input`, `[N, C, H, W]`, its output `output`, `[N, O]` after
 /// a flatten or a linear layer and `[N, C, H, W]` otherwise.
 pub fn write_onnx(network: &Graph) -> OnnxFile {
     let mut writer = Writer {

@@ -89,7 +89,7 @@ pub(crate) fn encode(network: &Graph, weights: DatumType) -> Result<Vec<u8>, Wri
 /// NNEF text under construction, and the tensors it names.
 struct Text {
     body: String,
-    /// Name and shape of each node's output, as it is in the text: a flatten before a linear layer does nothing there.
+    /// Name and shape of each node's output in the text, where a flatten before a linear layer does nothing.
     values: Vec<(String, Shape)>,
     input: Shape,
     tensors: Vec<(String, Vec<u8>)>,
@@ -150,7 +150,7 @@ impl Text {
                 };
                 (format!("mean{number}"), mean(x, &whole, false))
             }
-            // A linear layer takes the tensor as it is.
+            // A linear layer takes the tensor unchanged.
             Op::Flatten if !consumers.is_empty() && consumers.iter().all(|it| matches!(it, Op::Linear(_))) => {
                 self.values.push(inputs[0].clone());
                 return Ok(());

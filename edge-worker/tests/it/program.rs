@@ -44,7 +44,7 @@ fn a_taken_port_is_named() {
     check_fails(command, &[&address, "taken by another program", "name another address"]);
 }
 
-/// With so many open files, as the hard limit.
+/// The edge worker's command with `files` as the hard limit of open files.
 fn limited(files: u32, models: &Path, arguments: &[&str]) -> Command {
     let mut limited = Command::new("sh");
     let run = format!("ulimit -n {files} && exec \"$0\" \"$@\"");
