@@ -260,6 +260,14 @@ impl Network {
             .collect()
     }
 
+    /// Everything that learning changes: the parameters, in the order of [`parameters_mut`](Self::parameters_mut), then the running means and
+    /// variances of batch norm.
+    pub fn state_mut(&mut self) -> Vec<&mut Vec<f32>> {
+        let parameters = self.parameters.iter_mut().map(|it| &mut it.values);
+        let moments = self.moments.iter_mut().flat_map(|it| [&mut it.mean, &mut it.variance]);
+        parameters.chain(moments).collect()
+    }
+
     /// The output for images `[N, H, W, C]`, batch norm by its running moments.
     ///
     /// # Panics

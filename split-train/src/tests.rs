@@ -4,7 +4,7 @@ use split_core::Shape;
 use split_graph::sample::{self, Noise};
 use split_graph::{Architecture, Graph, fill, reference};
 
-use crate::{Gradients, Momentum, Network, Observer, cross_entropy, smoothed};
+use crate::{Average, Gradients, Momentum, Network, Observer, cross_entropy, smoothed};
 
 const BATCH: usize = 5;
 
@@ -202,6 +202,32 @@ fn a_run_is_repeatable() {
         gradients(&network, &images, 5).parameters
     };
     assert_eq!(run(), run());
+}
+
+#[test]
+fn an_average_is_of_all_steps_or_of_the_last() {
+    let graph = sample::network(3).unwrap();
+    let mut network = Network::new(&graph);
+    let set = |network: &mut Network, value: f32| network.state_mut().into_iter().for_each(|it| it.fill(value));
+    let (mut all, mut last) = (Average::default(), Average::default());
+    for value in 1..=4 {
+        set(&mut network, value as f32);
+        all.add(&mut network, 100.0);
+        last.add(&mut network, 2.0);
+    }
+    assert!(all.values().iter().flatten().all(|it| (it - 2.5).abs() < 1e-6));
+    // Each step has half of the weight of all that came after it.
+    assert!(last.values().iter().flatten().all(|it| (it - 3.125).abs() < 1e-6));
+    all.swap(&mut network);
+    assert!(
+        network
+            .state_mut()
+            .into_iter()
+            .flatten()
+            .all(|it| (*it - 2.5).abs() < 1e-6)
+    );
+    all.swap(&mut network);
+    assert!(network.state_mut().into_iter().flatten().all(|it| *it == 4.0));
 }
 
 #[test]
