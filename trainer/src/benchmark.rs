@@ -67,7 +67,7 @@ fn measure(graph: &Graph, batch: usize, duration: Duration) -> anyhow::Result<(f
     let lesson = Lesson {
         input: (0..batch * graph.input().values()).map(noise).collect(),
         labels: (0..batch).map(|it| it % classes).collect(),
-        teacher: None,
+        ..Lesson::default()
     };
     let learning = Learning::usual();
     let mut learner = Learner::new(graph, None, &learning)?;

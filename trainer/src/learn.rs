@@ -1,9 +1,7 @@
 //! One step of stochastic gradient descent, and measuring accuracy.
 
-use std::collections::BTreeMap;
-
 use split_graph::{Graph, Source};
-use split_train::{Momentum, Network, Observer, cross_entropy, smoothed};
+use split_train::{Average, Momentum, Network, Observer, cross_entropy, smoothed};
 
 use crate::augment::{self, View};
 use crate::checkpoint::Checkpoint;
@@ -21,7 +19,11 @@ const EVALUATION_BATCH: usize = 64;
 pub const LEAST_KNOWLEDGE: f64 = 0.15;
 
 /// Name of an optimizer's memory of one parameter, before its number.
-pub const VELOCITY: &str = "velocity.";
+const VELOCITY: &str = "velocity.";
+/// Name of a mean of weights over many steps, before its number.
+const AVERAGE: &str = "average.";
+/// How often each code of each channel was seen, `[channels, codes]`.
+const PRIOR: &str = "prior";
 
 /// A network being trained.
 pub struct Learner {
@@ -32,6 +34,7 @@ pub struct Learner {
     /// Quantiser in the loop.
     quantizer: Option<Quantizer>,
     optimizer: Momentum,
+    average: Average,
 }
 
 struct Trunk {
@@ -40,11 +43,14 @@ struct Trunk {
 }
 
 /// What one batch is learned from.
+#[derive(Default)]
 pub struct Lesson {
     /// What the layers that learn take, `[N, H, W, C]`: pictures, or [`Learner::features`] of them.
     pub input: Vec<f32>,
     /// Classes.
     pub labels: Vec<usize>,
+    /// Where pictures were mixed, the classes of the other ones, and the share of each picture that is its own.
+    pub others: Option<(Vec<usize>, f32)>,
     /// The teacher's logits `[N, classes]`, row by row.
     pub teacher: Option<Vec<f32>>,
 }
@@ -60,7 +66,7 @@ pub struct Report {
 
 /// Watches features on their way: quantises them, and scores channels.
 struct Watch<'a> {
-    quantizer: Option<&'a Quantizer>,
+    quantizer: Option<&'a mut Quantizer>,
     /// Before they were quantised.
     features: Vec<f32>,
     rate_loss: f64,
@@ -69,9 +75,10 @@ struct Watch<'a> {
 
 impl Observer for Watch<'_> {
     fn forward(&mut self, node: usize, output: &mut [f32]) {
-        if let Some(quantizer) = self.quantizer.filter(|it| it.node == node) {
+        if let Some(quantizer) = self.quantizer.as_mut().filter(|it| it.node == node) {
             self.features.clear();
             self.features.extend_from_slice(output);
+            quantizer.observe(output);
             quantizer.apply(output);
         }
     }
@@ -80,7 +87,7 @@ impl Observer for Watch<'_> {
         if let Some(scores) = &mut self.scores {
             scores.add(node, output, slope);
         }
-        if let Some(quantizer) = self.quantizer.filter(|it| it.node == node) {
+        if let Some(quantizer) = self.quantizer.as_ref().filter(|it| it.node == node) {
             quantizer.stop_where_clipped(&self.features, slope);
             self.rate_loss = quantizer.add_rate(&self.features, slope);
         }
@@ -107,12 +114,25 @@ impl Learner {
             network: Network::new(learns),
             quantizer: None,
             optimizer: Momentum::new(learning.momentum as f32, learning.weight_decay as f32),
+            average: Average::default(),
         })
     }
 
     /// The network as it is now. Fails where weights are not finite any more.
     pub fn graph(&self) -> anyhow::Result<Graph> {
-        let learned = self.network.graph()?;
+        self.whole(self.network.graph()?)
+    }
+
+    /// The network with the mean of its weights over the last steps, as far as one is taken. Fails where weights are not finite any more.
+    pub fn averaged(&mut self) -> anyhow::Result<Graph> {
+        self.average.swap(&mut self.network);
+        let mean = self.network.graph();
+        self.average.swap(&mut self.network);
+        self.whole(mean?)
+    }
+
+    /// The layers that stay as they are, and those that learn.
+    fn whole(&self, learned: Graph) -> anyhow::Result<Graph> {
         Ok(match &self.trunk {
             Some(trunk) => trunk.graph.clone().then(learned)?,
             None => learned,
@@ -138,10 +158,14 @@ impl Learner {
     pub fn replace(&mut self, learned: &Graph) {
         self.network = Network::new(learned);
         self.optimizer.remember(Vec::new());
+        self.average = Average::default();
     }
 
-    /// Puts a quantiser into the loop. Its node counts from the first that learns.
-    pub fn set_quantizer(&mut self, quantizer: Quantizer) {
+    /// Puts a quantiser into the loop; what is known of how often codes are seen stays. Its node counts from the first that learns.
+    pub fn set_quantizer(&mut self, mut quantizer: Quantizer) {
+        if let Some(old) = &self.quantizer {
+            quantizer.remember(old.prior());
+        }
         self.quantizer = Some(quantizer);
     }
 
@@ -156,7 +180,7 @@ impl Learner {
     /// Learns from one batch; adds the scores of the learning layers' channels where they are wanted.
     pub fn step(&mut self, lesson: &Lesson, learning: &Learning, rate: f64, scores: Option<&mut Scores>) -> Report {
         let mut watch = Watch {
-            quantizer: self.quantizer.as_ref(),
+            quantizer: self.quantizer.as_mut(),
             features: Vec::new(),
             rate_loss: 0.0,
             scores,
@@ -171,28 +195,62 @@ impl Learner {
         Report { loss, right }
     }
 
-    /// The momentum as tensors to save.
-    pub fn memory(&self) -> Tensors {
-        let velocity = self.optimizer.velocity().iter().enumerate();
-        let tensors = velocity.map(|(at, values)| {
-            let shape = vec![values.len()];
-            let values = values.clone();
-            (format!("{VELOCITY}{at:04}"), NamedTensor { shape, values })
-        });
-        tensors.collect::<BTreeMap<_, _>>()
+    /// Takes what the last step has led to into the mean of the weights, which is over about `span` steps.
+    pub fn take_average(&mut self, span: f64) {
+        self.average.add(&mut self.network, span);
     }
 
-    /// Takes up saved momentum.
-    pub fn remember(&mut self, memory: Tensors) {
-        self.optimizer
-            .remember(memory.into_values().map(|tensor| tensor.values).collect());
+    /// What is remembered besides the weights, as tensors to save.
+    pub fn memory(&self) -> Tensors {
+        let numbered = |name: &str, all: &[Vec<f32>]| -> Tensors {
+            let tensors = all.iter().enumerate();
+            tensors.map(|(at, it)| (format!("{name}{at:04}"), flat(it))).collect()
+        };
+        let mut memory = numbered(VELOCITY, self.optimizer.velocity());
+        memory.extend(numbered(AVERAGE, self.average.values()));
+        memory.extend(self.quantizer.iter().map(|it| (PRIOR.to_owned(), flat(it.prior()))));
+        memory
+    }
+
+    /// Takes up what was saved after so many steps of averaging, out of `tensors`.
+    pub fn remember(&mut self, tensors: &mut Tensors, steps: u64) {
+        let mut take = |name: &str| -> Vec<Vec<f32>> {
+            let taken: Tensors = tensors
+                .extract_if(name.to_owned().., |it, _| it.starts_with(name))
+                .collect();
+            taken.into_values().map(|it| it.values).collect()
+        };
+        self.optimizer.remember(take(VELOCITY));
+        self.average = Average::new(take(AVERAGE), steps);
+        if let (Some(quantizer), [prior]) = (&mut self.quantizer, &take(PRIOR)[..]) {
+            quantizer.remember(prior);
+        }
+    }
+}
+
+/// Takes what a learner remembers besides weights out of a state's tensors.
+pub fn memory_of(tensors: &mut Tensors) -> Tensors {
+    let is_memory = |name: &String| name.starts_with(VELOCITY) || name.starts_with(AVERAGE) || name == PRIOR;
+    tensors.extract_if(.., |name, _| is_memory(name)).collect()
+}
+
+fn flat(values: &[f32]) -> NamedTensor {
+    NamedTensor {
+        shape: vec![values.len()],
+        values: values.to_vec(),
     }
 }
 
 /// Cross entropy with smoothed labels, and with the teacher's softened probabilities; and its slope by the logits.
 fn loss(logits: &[f32], lesson: &Lesson, learning: &Learning) -> (f64, Vec<f32>) {
     let classes = logits.len() / lesson.labels.len().max(1);
-    let targets = smoothed(&lesson.labels, classes, learning.label_smoothing as f32);
+    let smoothing = learning.label_smoothing as f32;
+    let mut targets = smoothed(&lesson.labels, classes, smoothing);
+    if let Some((others, own)) = &lesson.others {
+        for (target, other) in targets.iter_mut().zip(smoothed(others, classes, smoothing)) {
+            *target = *target * own + other * (1.0 - own);
+        }
+    }
     let (by_label, mut slope) = cross_entropy(logits, &targets, classes);
     let Some(teacher) = &lesson.teacher else {
         return (by_label, slope);

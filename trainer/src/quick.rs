@@ -19,7 +19,7 @@ use crate::files;
 use crate::prune::cut_node;
 use crate::run;
 use crate::series::{calibrate, cut, evaluate, export};
-use crate::settings::{Learning, Settings, Step1, Step2, Task};
+use crate::settings::{Augmentation, Learning, Settings, Step1, Step2, Task};
 
 /// Stages that are announced.
 const STAGES: usize = 7;
@@ -194,7 +194,10 @@ impl Work<'_> {
             epochs: self.plan.epochs,
             batch: self.plan.batch,
             learning_rate: self.plan.learning_rate,
-            no_flip: self.arguments.no_flip,
+            augmentation: Augmentation {
+                no_flip: self.arguments.no_flip,
+                ..Augmentation::default()
+            },
             ..Learning::usual()
         }
     }

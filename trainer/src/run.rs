@@ -15,12 +15,12 @@ use serde::{Deserialize, Serialize};
 use split_core::Digest;
 use split_graph::{Graph, Source};
 
-use crate::augment::{self, View};
+use crate::augment::{self, Mixture, View};
 use crate::cache::Cache;
 use crate::checkpoint::{Checkpoint, Description, FeatureQuantizer, architecture};
 use crate::data::{Dataset, Reader, Subset};
 use crate::files;
-use crate::learn::{self, Learner, Lesson, VELOCITY};
+use crate::learn::{self, Learner, Lesson};
 use crate::progress;
 use crate::prune::{self, Choice, Region, Scores, cut_node, cut_point};
 use crate::quantize::{self, Quantizer};
@@ -305,11 +305,12 @@ impl Run {
         if let Some(pictures) = metadata.get("pictures") {
             self.check_pictures(&serde_json::from_str(pictures).with_context(damaged)?)?;
         }
-        let memory = tensors.split_off(VELOCITY);
+        let mut memory = learn::memory_of(&mut tensors);
         let saved = Checkpoint::of_tensors(tensors, &metadata).with_context(damaged)?;
         self.take(&saved)?;
-        self.learner.remember(memory);
-        self.set_quantizer(saved.description.quantizer)
+        self.set_quantizer(saved.description.quantizer)?;
+        self.learner.remember(&mut memory, self.progress.epoch * self.steps());
+        Ok(())
     }
 
     /// Takes a network to learn.
@@ -355,13 +356,19 @@ impl Run {
         self.take(&parent)
     }
 
-    /// The network as it is now.
-    fn checkpoint(&self) -> anyhow::Result<Checkpoint> {
-        Checkpoint::new(self.description.clone(), self.learner.graph()?)
+    /// The network that the run has come to: with the mean of the last weights, once one is taken.
+    fn checkpoint(&mut self) -> anyhow::Result<Checkpoint> {
+        Checkpoint::new(self.description.clone(), self.learner.averaged()?)
+    }
+
+    /// Steps in an epoch.
+    fn steps(&self) -> u64 {
+        self.train.len().div_ceil(self.settings.learning.batch) as u64
     }
 
     fn save(&self, checkpoint: &Checkpoint) -> anyhow::Result<()> {
-        let (mut tensors, mut metadata) = checkpoint.to_tensors()?;
+        let now = Checkpoint::new(self.description.clone(), self.learner.graph()?)?;
+        let (mut tensors, mut metadata) = now.to_tensors()?;
         tensors.extend(self.learner.memory());
         metadata.insert("progress".to_owned(), serde_json::to_string(&self.progress)?);
         metadata.insert("pictures".to_owned(), serde_json::to_string(&self.learned())?);
@@ -508,10 +515,6 @@ impl Run {
         };
         let learning = &self.settings.learning;
         let size = [self.settings.input[1], self.settings.input[2]];
-        let mirrored = match learning.no_flip {
-            true => "not mirrored (--no-flip)",
-            false => "mirrored half of the time (--no-flip, if left and right matter)",
-        };
         let teacher = match &learning.teacher {
             Some(path) => format!(
                 "\nthe loss counts the answers of {} besides the labels, so it is not comparable with that of training without a teacher",
@@ -528,9 +531,9 @@ impl Run {
             None => String::new(),
         };
         Ok(format!(
-            "{what}; then {} epochs{goal}\npictures are shifted by up to {} pixels and {mirrored}{cached}{teacher}{from}",
+            "{what}; then {} epochs{goal}\n{}{cached}{teacher}{from}",
             learning.epochs,
-            augment::border(size)
+            learning.augmentation.description(augment::border(size))
         ))
     }
 
@@ -593,7 +596,7 @@ impl Run {
 
     /// Sets the quantiser's steps anew, in the first half of step 2's fine-tuning; later they stay, so that the tail can settle.
     fn calibrate(&mut self) -> anyhow::Result<()> {
-        let Task::Step2(step) = &self.settings.task else {
+        let Task::Step2(step) = self.settings.task.clone() else {
             return Ok(());
         };
         if self.description.quantizer.is_some() && self.progress.epoch * 2 >= self.settings.learning.epochs {
@@ -637,12 +640,12 @@ impl Run {
         (bar, title): (&ProgressBar, &str),
     ) -> anyhow::Result<Totals> {
         let learning = self.settings.learning.clone();
-        let border = augment::border(self.train.size());
+        let (size, how) = (self.train.size(), &learning.augmentation);
         let view = |index: &usize| {
             let epoch = learning.cached_views.map_or(epoch, |views| epoch % views);
-            let view = View::random(learning.seed, epoch, *index as u64, border, !learning.no_flip);
-            (*index, view)
+            (*index, View::random(how, learning.seed, epoch, *index as u64, size))
         };
+        let span = learning.average * (self.steps() * learning.epochs) as f64;
         let batches = order.chunks(learning.batch).map(|it| it.iter().map(view).collect());
         let (mut totals, start) = (Totals::default(), Instant::now());
         let classes = self.description.classes.len();
@@ -655,9 +658,14 @@ impl Run {
             cache,
             ..
         } = self;
-        augment::batches(train, batches, normalization, |pictures, values| {
+        augment::batches(train, batches, normalization, |pictures, mut values| {
+            let labels: Vec<usize> = pictures.iter().map(|it| train.label(it.0)).collect();
+            let batch = (totals.pictures / learning.batch) as u64;
+            let others = Mixture::random(how, learning.seed, epoch, batch, size)
+                .map(|it| (labels.iter().rev().copied().collect(), it.apply(&mut values, size)));
             let lesson = Lesson {
-                labels: pictures.iter().map(|it| train.label(it.0)).collect(),
+                labels,
+                others,
                 ..lesson(learner, teacher.as_ref(), cache.as_mut(), pictures, values, epoch)?
             };
             let rate = rate(totals.pictures as f64 / order.len() as f64);
@@ -675,6 +683,9 @@ impl Run {
                  high, unless the parent begins with such a loss; try a tenth of it in a new folder. What was learned until the part before is kept",
                 report.loss
             );
+            if scores.is_none() && span > 0.0 {
+                learner.take_average(span);
+            }
             totals.add(report, pictures.len());
             bar.set_message(format!("{title} · {}", totals.learned()));
             bar.inc(pictures.len() as u64);
@@ -686,7 +697,7 @@ impl Run {
 
     /// Measures and saves what a part has learned.
     fn end_part(
-        &self,
+        &mut self,
         part: &str,
         number: u64,
         learning_rate: f64,
@@ -765,11 +776,14 @@ fn lesson(
     epoch: u64,
 ) -> anyhow::Result<Lesson> {
     let answers = |values: &[f32]| teacher.map(|it| it.answers(pictures, values)).transpose();
-    let labels = Vec::new();
     let Some(cache) = cache else {
         let teacher = answers(&values)?;
         let input = learner.features(values)?;
-        return Ok(Lesson { input, labels, teacher });
+        return Ok(Lesson {
+            input,
+            teacher,
+            ..Lesson::default()
+        });
     };
     let each = learner.input_values();
     let indices: Vec<usize> = pictures.iter().map(|it| it.0).collect();
@@ -791,8 +805,11 @@ fn lesson(
         input.extend_from_slice(&row[..each]);
         answers.extend_from_slice(&row[each..]);
     }
-    let teacher = teacher.map(|_| answers);
-    Ok(Lesson { input, labels, teacher })
+    Ok(Lesson {
+        input,
+        teacher: teacher.map(|_| answers),
+        ..Lesson::default()
+    })
 }
 
 /// Refuses a width that step 2 cannot leave at its split point.

@@ -62,6 +62,35 @@ pub struct Learning {
     #[arg(long, value_name = "VIEWS")]
     #[serde(default)]
     pub cached_views: Option<u64>,
+    /// Weights that are kept are the mean of those of the last steps, of about this share of the run; 0: those of the last step alone.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.05)]
+    #[serde(default)]
+    pub average: f64,
+    /// How pictures are changed.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub augmentation: Augmentation,
+}
+
+/// How pictures are changed before they are learned from, by chance and each time anew.
+#[derive(Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Augmentation {
+    /// Show random parts of the pictures, of at least this share of their area. If not given, they are shifted by up to an eighth of their side.
+    #[arg(long, value_name = "SHARE")]
+    #[serde(default)]
+    pub zoom: Option<f64>,
+    /// Change brightness, contrast and saturation by up to this share.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    #[serde(default)]
+    pub colour: f64,
+    /// Share of the batches whose pictures are laid over each other, and their labels mixed alike.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    #[serde(default)]
+    pub mixup: f64,
+    /// Share of the batches whose pictures get a rectangle of another one, and their labels mixed alike.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    #[serde(default)]
+    pub cutmix: f64,
     /// Never mirror pictures: for classes of which one is the other's mirror image, such as letters, arrows, left and right hands.
     #[arg(long)]
     #[serde(default)]
@@ -123,7 +152,7 @@ pub struct Step2 {
     /// Bits of a feature's code, 1 to 8.
     #[arg(long, default_value_t = 3)]
     pub bits: u32,
-    /// Weight of the mean code in the loss: larger makes more of them zero, and messages shorter.
+    /// Weight in the loss of the mean number of bits that a code takes, by how often each code of its channel is seen: larger makes shorter messages.
     #[arg(long, default_value_t = 0.0)]
     pub rate_penalty: f64,
     /// Batches learned from, and ranked by, before each halving of the width.
@@ -179,12 +208,22 @@ impl Settings {
             ("--warm-up", learning.warm_up),
             ("--teacher-share", learning.teacher_share),
             ("--label-smoothing", learning.label_smoothing),
+            ("--average", learning.average),
+            ("--colour", learning.augmentation.colour),
+            ("--mixup", learning.augmentation.mixup),
+            ("--cutmix", learning.augmentation.cutmix),
         ] {
             ensure!(
                 (0.0..=1.0).contains(&value),
                 "{flag} is a share from 0 to 1, not {value}"
             );
         }
+        learning.augmentation.check()?;
+        ensure!(
+            !learning.augmentation.mixes() || (learning.cached_views.is_none() && learning.teacher_logits.is_none()),
+            "--mixup and --cutmix make pictures that are never seen again; --cached-views and --teacher-logits keep what is known of those that are: \
+             leave out the ones or the others"
+        );
         check_rate("--learning-rate", learning.learning_rate)?;
         ensure!(
             (0.0..1.0).contains(&learning.momentum),
@@ -252,6 +291,61 @@ impl Settings {
             }
         }
         Ok(())
+    }
+}
+
+impl Augmentation {
+    fn check(&self) -> anyhow::Result<()> {
+        if let Some(zoom) = self.zoom {
+            ensure!(
+                (0.01..=1.0).contains(&zoom),
+                "--zoom is a share of a picture's area, from 0.01 to 1, not {zoom}"
+            );
+        }
+        ensure!(
+            self.mixup + self.cutmix <= 1.0,
+            "--mixup and --cutmix are shares of the batches, together at most 1, not {}",
+            self.mixup + self.cutmix
+        );
+        Ok(())
+    }
+
+    /// Whether there are pictures that are made of two.
+    pub fn mixes(&self) -> bool {
+        self.mixup > 0.0 || self.cutmix > 0.0
+    }
+
+    /// What is done, for people.
+    pub fn description(&self, border: usize) -> String {
+        let part = match self.zoom {
+            Some(zoom) => format!(
+                "cropped to parts of at least {:.0} % of their area (--zoom)",
+                100.0 * zoom
+            ),
+            None => format!("shifted by up to {border} pixels"),
+        };
+        let mirrored = match self.no_flip {
+            true => "not mirrored (--no-flip)",
+            false => "mirrored half of the time (--no-flip, if left and right matter)",
+        };
+        let colour = match self.colour {
+            0.0 => String::new(),
+            share => format!(
+                ", brightness, contrast and saturation changed by up to {:.0} % (--colour)",
+                100.0 * share
+            ),
+        };
+        let mixed = [
+            (self.mixup, "laid over each other (--mixup)"),
+            (self.cutmix, "given parts of each other (--cutmix)"),
+        ]
+        .into_iter()
+        .filter(|it| it.0 > 0.0)
+        .map(|(share, how)| format!(", in {:.0} % of the batches {how}", 100.0 * share));
+        format!(
+            "pictures are {part} and {mirrored}{colour}{}",
+            mixed.collect::<String>()
+        )
     }
 }
 
@@ -434,6 +528,13 @@ mod tests {
             &[-1.0, f64::INFINITY],
         );
         check("--label-smoothing", &|it, value| it.label_smoothing = value, &[1.5]);
+        check("--average", &|it, value| it.average = value, &[-0.1, 1.5]);
+        check(
+            "--zoom",
+            &|it, value| it.augmentation.zoom = Some(value),
+            &[0.0, 1.5, f64::NAN],
+        );
+        check("--mixup", &|it, value| it.augmentation.mixup = value, &[-0.5, 1.5]);
         check("--temperature", &|it, value| it.temperature = value, &[0.0, f64::NAN]);
         settings().check().unwrap();
     }
@@ -446,7 +547,7 @@ mod tests {
         other.learning.source.skip_bad = true;
         assert!(other.differences(&settings()).unwrap().is_empty());
         other.learning.learning_rate = 0.01;
-        other.learning.no_flip = true;
+        other.learning.augmentation.no_flip = true;
         other.parent = Some("x".into());
         let differences = other.differences(&settings()).unwrap().join("; ");
         for words in [

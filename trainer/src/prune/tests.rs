@@ -27,7 +27,7 @@ impl Scene {
             lesson: Lesson {
                 input: augment::batch(&data, &views, normalization).unwrap(),
                 labels: (0..data.len()).map(|it| data.label(it)).collect(),
-                teacher: None,
+                ..Lesson::default()
             },
         }
     }

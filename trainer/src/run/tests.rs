@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::data::DataSource;
-use crate::settings::Learning;
+use crate::settings::{Augmentation, Learning};
 use crate::tensors::NamedTensor;
 
 /// Toy pictures as an image folder, and a toy checkpoint beside them.
@@ -92,6 +92,14 @@ fn a_run_stopped_after_every_part_ends_as_one_that_was_not_stopped() {
         let [whole, stopped] = ["whole", "stopped"].map(|it| scene.path().join(it));
         let mut settings = settings(scene.path(), task);
         settings.learning.cached_views = cached_views;
+        let mixed = if cached_views.is_none() { 0.4 } else { 0.0 };
+        settings.learning.augmentation = Augmentation {
+            zoom: Some(0.5),
+            colour: 0.2,
+            mixup: mixed,
+            cutmix: mixed,
+            no_flip: false,
+        };
         on_one_thread(|| {
             run(&whole, &settings).unwrap();
             fs::create_dir_all(&stopped).unwrap();
@@ -109,6 +117,24 @@ fn a_run_stopped_after_every_part_ends_as_one_that_was_not_stopped() {
         }
         [whole, stopped].iter().for_each(|it| fs::remove_dir_all(it).unwrap());
     }
+}
+
+#[test]
+fn the_mean_of_the_last_weights_is_kept() {
+    let scene = scene();
+    let learned = [0.0, 0.5].map(|average| {
+        let folder = scene.path().join(format!("{average}"));
+        let mut settings = settings(scene.path(), Task::Train);
+        settings.learning.average = average;
+        run(&folder, &settings).unwrap();
+        let state = tensors::load(&folder.join(STATE)).unwrap().0;
+        let kept = Checkpoint::load(&folder.join(FINAL)).unwrap().to_tensors().unwrap().0;
+        let name = "classifier.weight";
+        assert_eq!(kept[name] == state[name], average == 0.0);
+        state[name].clone()
+    });
+    // What is learned does not depend on it.
+    assert!(learned[0] == learned[1]);
 }
 
 #[test]
