@@ -50,8 +50,18 @@ export function readOptions({ search, hash }: Pick<Location, 'search' | 'hash'>)
     series: parameters.get('series') ?? undefined,
     wish: readWish(parameters),
     slower: readSlower(parameters),
-    token: new URLSearchParams(hash.slice(1)).get('token') ?? undefined,
+    token: tokenOf(hash),
   };
+}
+
+/** All of the fragment behind `#token=`, which may hold any character; those that are escaped are what they stand for. */
+function tokenOf(hash: string): string | undefined {
+  const token = /^#token=(.+)$/s.exec(hash)?.[1];
+  try {
+    return token && decodeURIComponent(token);
+  } catch {
+    return token;
+  }
 }
 
 /** The page's URL with these choices, without a token: a link is to be passed on. */

@@ -43,6 +43,8 @@ export class Player {
 
   /** Plays a source, in place of the one before. */
   play(source: Source | undefined): void {
+    // Before it is closed: no picture can be taken of it any more.
+    this.#run.abort();
     this.#source?.close();
     this.#source = source;
     if (this.#rests) source?.pause();
@@ -98,7 +100,8 @@ async function* stills(client: SplitClient, element: Source['element'], signal: 
 
 /** A frame without answer is left out, unless none will ever have one. */
 function passOver(thrown: unknown): undefined {
-  const fatal = !(thrown instanceof SplitError) || ['closed', 'worker-failed', 'internal'].includes(thrown.code);
+  const fatal =
+    !(thrown instanceof SplitError) || ['closed', 'worker-failed', 'internal', 'canvas-blocked'].includes(thrown.code);
   if (fatal) throw thrown;
 }
 

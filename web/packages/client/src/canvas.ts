@@ -1,10 +1,13 @@
 import type { Pictures } from '../wasm/simd/split_client.js';
 import { SplitError } from './errors.js';
-import { PlaneScaler } from './planes.js';
+import { isTurned, PlaneScaler } from './planes.js';
 import { discard, type Picture } from './sources.js';
 
 /** Pixels that are read from a canvas at a time: large pictures are not held a second time as a whole. */
 const STRIP_PIXELS = 1 << 20;
+
+const BLOCKED =
+  'this browser keeps pages from reading pictures, against fingerprinting (privacy.resistFingerprinting in Firefox): switch that off for this page, or use another browser';
 
 /** Brings pictures of any size to the network's. The browser decodes and turns them upright; the rest is the rule that the trainer keeps to as well. */
 export class FrameCanvas {
@@ -44,31 +47,57 @@ export class FrameCanvas {
 
   async #read(source: Picture): Promise<Uint8ClampedArray> {
     if ('data' in source) return this.#readData(source);
-    if (!('displayWidth' in source)) return this.#draw(source);
+    if (!('displayWidth' in source)) return this.#draw(source, source.width, source.height);
     return (await this.#planes.scale(source)) ?? (await this.#drawFrame(source));
   }
 
-  #readData({ data, width, height }: ImageData): Uint8ClampedArray {
-    this.#pictures.begin(width, height);
-    this.#pictures.push(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
-    return this.#pictures.finish();
-  }
-
-  /** Bitmaps are drawn alike in every browser, frames are not. */
   async #drawFrame(source: VideoFrame): Promise<Uint8ClampedArray> {
+    // Bitmaps keep what is transparent, but of frames that are to be turned, some browsers make them in the wrong shape.
+    if (isTurned(source)) return this.#draw(source, source.displayWidth, source.displayHeight);
     const bitmap = await createImageBitmap(source);
     try {
-      return this.#draw(bitmap);
+      return await this.#draw(bitmap, bitmap.width, bitmap.height);
     } finally {
       bitmap.close();
     }
   }
 
+  async #readData(source: ImageData): Promise<Uint8ClampedArray> {
+    const { data, width, height, colorSpace } = source;
+    // Browsers without this property know no other colours.
+    if ((colorSpace ?? 'srgb') !== 'srgb' || data.BYTES_PER_ELEMENT !== 1) {
+      const bitmap = await createImageBitmap(source, { premultiplyAlpha: 'none' });
+      return this.#draw(bitmap, width, height);
+    }
+    this.#pictures.begin(width, height);
+    this.#pictures.push(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+    return this.#pictures.finish();
+  }
+
+  /** Pixels without a canvas, for browsers that give none of those; not for frames that are to be turned. */
+  async #copy(source: ImageBitmap | VideoFrame): Promise<Uint8ClampedArray> {
+    if (typeof VideoFrame !== 'function') throw new SplitError('canvas-blocked', BLOCKED);
+    const frame = new VideoFrame(source, { timestamp: 0 });
+    try {
+      const { width = 0, height = 0 } = frame.visibleRect ?? {};
+      if (isTurned(frame)) throw new SplitError('canvas-blocked', BLOCKED);
+      const format = { format: 'RGBA' } as const;
+      const rgba = new Uint8Array(frame.allocationSize(format));
+      await frame.copyTo(rgba, format);
+      this.#pictures.begin(width, height);
+      this.#pictures.push(rgba);
+      return this.#pictures.finish();
+    } finally {
+      frame.close();
+    }
+  }
+
   /** Draws what the network sees of the picture, pixel by pixel, strip by strip. */
-  #draw(source: ImageBitmap): Uint8ClampedArray {
-    if (source.width === 0 || source.height === 0) throw new SplitError('source-not-ready', 'the picture is empty');
-    const [rows = 0, columns = 0] = this.#pictures.margins(source.width, source.height);
-    const [width, height] = [source.width - 2 * columns, source.height - 2 * rows];
+  async #draw(source: ImageBitmap | VideoFrame, wide: number, high: number): Promise<Uint8ClampedArray> {
+    if (wide === 0 || high === 0) throw new SplitError('source-not-ready', 'the picture is empty');
+    if (!canReadCanvases()) return this.#copy(source);
+    const [rows = 0, columns = 0] = this.#pictures.margins(wide, high);
+    const [width, height] = [wide - 2 * columns, high - 2 * rows];
     const step = Math.min(height, Math.max(1, Math.floor(STRIP_PIXELS / width)));
     const { canvas } = this.#strip;
     // Setting a size clears the canvas, even if it stays the same.
@@ -83,6 +112,26 @@ export class FrameCanvas {
     }
     return this.#pictures.finish();
   }
+}
+
+/** Whether canvases give the pixels that were drawn: against fingerprinting, some browsers give noise without a word. */
+export function canReadCanvases(): boolean {
+  readable ??= givesWhatWasDrawn();
+  return readable;
+}
+
+let readable: boolean | undefined;
+
+function givesWhatWasDrawn(): boolean {
+  const side = 16;
+  const pattern = context(new OffscreenCanvas(side, side), true);
+  const expected = Array.from({ length: side * side }, (_, at) => [at, 255 - at, (7 * at) % 256, 255]);
+  for (const [at, [red, green, blue]] of expected.entries()) {
+    pattern.fillStyle = `rgb(${red}, ${green}, ${blue})`;
+    pattern.fillRect(at % side, Math.floor(at / side), 1, 1);
+  }
+  const { data } = pattern.getImageData(0, 0, side, side);
+  return expected.flat().every((it, at) => it === data[at]);
 }
 
 /** Read back every time: kept in memory, so that no picture waits for the graphics processor. */

@@ -1,10 +1,11 @@
+import { checkGoal, checkListener, checkOptions, checkSignalOptions } from './arguments.js';
 import { Emitter } from './emitter.js';
 import { asSplitError, type ErrorCode, SplitError } from './errors.js';
 import { checkBrowser } from './features.js';
 import { feed } from './feeds.js';
-import { epochMs, type Request, type Response } from './protocol.js';
+import type { Answered, Request, Response } from './protocol.js';
 import { Repeats } from './repeats.js';
-import { discard, grab, type Picture, transferables } from './sources.js';
+import { discard, grab, notTransferable, type Picture, transferables } from './sources.js';
 import { answers } from './streams.js';
 import { checkedThrottle } from './throttle.js';
 import type {
@@ -34,6 +35,12 @@ interface Waiting<Answer> {
   reject(error: SplitError): void;
 }
 
+/** A frame without answer. */
+interface Asked extends Waiting<Result> {
+  /** When it was asked for, in milliseconds on the page's clock. */
+  began: number;
+}
+
 /**
  * A client of one edge worker. All work is done in a web worker; the page's main thread only hands pictures over.
  *
@@ -47,7 +54,7 @@ export class SplitClient {
   readonly #worker: Worker;
   readonly #events = new Emitter<ClientEvents>();
   readonly #repeats = new Repeats();
-  readonly #frames = new Map<number, Waiting<Result>>();
+  readonly #frames = new Map<number, Asked>();
   /** Aborted when the client ends, with the reason as `SplitError`. */
   readonly #lifetime = new AbortController();
   readonly #diagnosing: Waiting<Diagnosis>[] = [];
@@ -79,13 +86,15 @@ export class SplitClient {
    *
    * @throws {@link SplitError} `no-worker`, `no-wasm`, `no-simd`: the browser lacks something. `download-failed`, `manifest-version`,
    * `manifest-invalid`: the edge worker's files cannot be had or used. `goal-invalid`, `no-such-point`: the goal makes no sense.
-   * `aborted`: `signal` fired.
+   * `url-invalid`, `argument-invalid`: another option makes no sense. `aborted`: `signal` fired.
    */
   static async connect(options: ConnectOptions = {}): Promise<SplitClient> {
+    checkOptions(options);
     const { goal, token, pixels = false, onProgress, signal } = options;
     checkBrowser();
     throwIfAborted(signal);
-    const url = edgeUrl(options.url, document.baseURI);
+    // A web worker has no document.
+    const url = edgeUrl(options.url, globalThis.document?.baseURI ?? location.href);
     const client = new SplitClient(startWorker());
     if (onProgress) client.on('progress', onProgress);
     const giveUp = () => client.#close(new SplitError('aborted', 'the signal given to connect was aborted'));
@@ -124,23 +133,30 @@ export class SplitClient {
    * @param source The picture; a `VideoFrame` or `ImageBitmap` is taken over and closed, whatever happens.
    * @throws {@link SplitError} for a frame that gets no answer; event `problem` tells why, too, where something is wrong.
    */
-  async infer(source: FrameSource, { signal }: InferOptions = {}): Promise<Result> {
-    const began = epochMs();
-    let taken = source;
+  async infer(source: FrameSource, options: InferOptions = {}): Promise<Result> {
+    const picture = grab(source);
     try {
-      this.#throwIfEnded(signal);
-      const picture = await this.#grab(source, (it) => {
-        taken = it;
-        this.#throwIfEnded(signal);
-      });
-      return await this.#ask(picture, began, signal);
+      checkSignalOptions(options);
+    } catch (thrown) {
+      picture.then(discard, () => undefined);
+      throw thrown;
+    }
+    return this.#infer(picture, options.signal);
+  }
+
+  async #infer(picture: Promise<Picture>, signal: AbortSignal | undefined): Promise<Result> {
+    const began = performance.now();
+    let taken: Picture | undefined;
+    try {
+      taken = await this.#take(picture, signal);
+      return await this.#ask(taken, began, signal);
     } catch (thrown) {
       const error = asSplitError(thrown);
       if (!INTENDED.has(error.code)) this.#tell(error);
       throw error;
     } finally {
       // Does nothing to what the web worker has by now.
-      discard(taken);
+      if (taken) discard(taken);
     }
   }
 
@@ -156,33 +172,41 @@ export class SplitClient {
    * for await (const result of client.stream(track)) console.log(result.label);
    * ```
    *
-   * @throws {@link SplitError} `worker-failed` or `internal` if no later frame can be answered either, `source-not-ready` if the source fails.
+   * @throws {@link SplitError} `worker-failed` or `internal` if no later frame can be answered either, `source-not-ready` if the source fails,
+   * `source-invalid` if it never gives a picture.
    */
-  async *stream(source: StreamSource, { signal }: StreamOptions = {}): AsyncGenerator<Result, void, undefined> {
+  async *stream(source: StreamSource, options: StreamOptions = {}): AsyncGenerator<Result, void, undefined> {
+    checkSignalOptions(options);
+    const { signal } = options;
     const endings = [this.#lifetime.signal, signal].filter((it) => it !== undefined);
     if (endings.some((it) => it.aborted)) return;
     const pictures = feed(source);
     const stop = () => pictures.close();
     for (const ending of endings) ending.addEventListener('abort', stop);
-    const options = signal ? { signal } : {};
     try {
-      yield* answers(pictures, { infer: (it) => this.infer(it, options), free: () => this.#whenFree() });
+      yield* answers(pictures, { infer: (it) => this.#infer(it, signal), free: () => this.#whenFree() });
     } finally {
       for (const ending of endings) ending.removeEventListener('abort', stop);
     }
   }
 
-  /** Listens to an event; returns a function that ends it. */
+  /**
+   * Listens to an event; returns a function that ends it.
+   *
+   * @throws {@link SplitError} `argument-invalid` if there is no such event.
+   */
   on<Name extends keyof ClientEvents>(event: Name, listener: (event: ClientEvents[Name]) => void): () => void {
+    checkListener(event, listener);
     return this.#events.on(event, listener);
   }
 
   /**
    * Changes how the operating point is chosen, from the next frame on.
    *
-   * @throws {@link SplitError} `no-such-point` if the series does not have the fixed point.
+   * @throws {@link SplitError} `goal-invalid` if it is no goal, `no-such-point` if the series does not have the fixed point.
    */
   setGoal(goal: Goal): void {
+    checkGoal(goal);
     if (goal.kind === 'fixed' && !this.#series.points[goal.point]) {
       throw new SplitError('no-such-point', `there is no operating point ${goal.point}`);
     }
@@ -230,12 +254,17 @@ export class SplitClient {
   }
 
   /** The web worker has no room for another one meanwhile; a picture that cannot be had leaves it free. */
-  async #grab(source: FrameSource, check: (picture: Picture) => void): Promise<Picture> {
+  async #take(picture: Promise<Picture>, signal: AbortSignal | undefined): Promise<Picture> {
     this.#free = false;
     try {
-      const picture = await grab(source);
-      check(picture);
-      return picture;
+      const taken = await picture;
+      try {
+        this.#throwIfEnded(signal);
+      } catch (thrown) {
+        discard(taken);
+        throw thrown;
+      }
+      return taken;
     } catch (thrown) {
       this.#setFree();
       throw thrown;
@@ -244,16 +273,16 @@ export class SplitClient {
 
   #ask(source: Picture, began: number, signal: AbortSignal | undefined): Promise<Result> {
     const frame = this.#nextFrame++;
-    const giveUp = () => this.#settle(frame)?.reject(aborted(signal));
+    // It is still answered, to whoever listens.
+    const giveUp = () => this.#frames.get(frame)?.reject(aborted(signal));
     const result = new Promise<Result>((resolve, reject) => {
-      this.#frames.set(frame, { resolve, reject });
+      this.#frames.set(frame, { began, resolve, reject });
       signal?.addEventListener('abort', giveUp);
       try {
-        this.#post({ type: 'frame', frame, source, began }, transferables(source));
+        this.#post({ type: 'frame', frame, source }, transferables(source));
       } catch (cause) {
-        // What was closed or given away before cannot be handed over.
         this.#setFree();
-        this.#settle(frame)?.reject(new SplitError('source-not-ready', 'the picture is gone already', { cause }));
+        this.#settle(frame)?.reject(notTransferable(source, cause));
       }
     });
     return result.finally(() => signal?.removeEventListener('abort', giveUp));
@@ -293,13 +322,22 @@ export class SplitClient {
         this.#diagnosing.shift()?.resolve(response.diagnosis);
         break;
       case 'result':
-        this.#settle(response.result.frame)?.resolve(response.result);
-        this.#events.emit('stats', response.result);
+        this.#answer(response.result);
         break;
       case 'dropped':
         this.#settle(response.frame)?.reject(asSplitError(response));
         break;
     }
+  }
+
+  #answer({ sinceCapture, ...answered }: Answered): void {
+    const asked = this.#settle(answered.frame);
+    if (!asked) return;
+    const total = performance.now() - asked.began;
+    const capture = Math.max(0, total - sinceCapture);
+    const result: Result = { ...answered, timings: { capture, ...answered.timings, total } };
+    asked.resolve(result);
+    this.#events.emit('stats', result);
   }
 
   /** Settles once a frame would not have to wait, or none is taken any more. */
@@ -313,7 +351,7 @@ export class SplitClient {
   }
 
   /** Whoever waits for this frame; they are taken off the list. */
-  #settle(frame: number): Waiting<Result> | undefined {
+  #settle(frame: number): Asked | undefined {
     const waiting = this.#frames.get(frame);
     this.#frames.delete(frame);
     return waiting;

@@ -12,8 +12,12 @@ export type ErrorCode =
   /** The connection ended before the answer came. */
   | 'connection-lost'
   | 'offline'
-  /** The source has no picture yet, or is no picture. */
+  /** The source has no picture yet. */
   | 'source-not-ready'
+  /** The source never has a picture that this page may use: it is closed, of another origin, or of another type. */
+  | 'source-invalid'
+  /** The browser gives no pixels of pictures, against fingerprinting. */
+  | 'canvas-blocked'
   | 'frame-size'
   | 'wrong-input'
   /** The browser lacks something. */
@@ -44,6 +48,10 @@ export type ErrorCode =
   | 'goal-invalid'
   /** The throttle makes no sense. */
   | 'throttle-invalid'
+  /** What was given is not what this call takes. */
+  | 'argument-invalid'
+  /** The URL is none of an edge worker. */
+  | 'url-invalid'
   /** A mistake in this package. */
   | 'internal';
 

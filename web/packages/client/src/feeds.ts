@@ -1,10 +1,16 @@
-import { asSplitError, SplitError } from './errors.js';
-import type { FrameSource, StreamSource } from './types.js';
+import { kindOf, shown } from './arguments.js';
+import { grab, invalid, type Picture, unavailable } from './sources.js';
+import type { StreamSource } from './types.js';
+
+/** A picture that was taken when the source showed it. */
+export interface Taken {
+  picture: Promise<Picture>;
+}
 
 /** Pictures as they come. */
 export interface Feed {
   /** The next picture, none once there are no more. */
-  next(): Promise<FrameSource | undefined>;
+  next(): Promise<Taken | undefined>;
   /** Ends it: whoever waits for a picture gets none. */
   close(): void;
 }
@@ -21,24 +27,44 @@ export function feed(source: StreamSource): Feed {
   try {
     return open(source);
   } catch (thrown) {
-    const { message } = asSplitError(thrown);
-    throw new SplitError('source-not-ready', `no pictures can be taken of the source: ${message}`, { cause: thrown });
+    throw unavailable(thrown);
   }
 }
 
 function open(source: StreamSource): Feed {
-  if (!(source instanceof MediaStreamTrack))
-    return source instanceof HTMLVideoElement ? ofVideo(source) : ofCanvas(source);
+  switch (kindOf(source)) {
+    case 'HTMLVideoElement':
+      return ofVideo(source as HTMLVideoElement);
+    case 'HTMLCanvasElement':
+    case 'OffscreenCanvas':
+      return ofCanvas(source as HTMLCanvasElement);
+    case 'MediaStream':
+      throw invalid('a MediaStream may have several tracks: give the one that is meant, stream.getVideoTracks()[0]');
+    default:
+      // Browsers have several kinds of tracks: those of cameras, of canvases, of tabs.
+      if (/MediaStreamTrack$/.test(kindOf(source))) return ofTrack(source as MediaStreamTrack);
+      throw invalid(`${shown(source)} is no MediaStreamTrack, canvas or <video>`);
+  }
+}
+
+const EMPTY: Feed = { next: async () => undefined, close: () => undefined };
+
+function ofTrack(track: MediaStreamTrack): Feed {
+  if (track.kind !== 'video') throw invalid(`the track is one of ${track.kind}`);
+  if (track.readyState === 'ended') return EMPTY;
   return typeof MediaStreamTrackProcessor === 'function'
-    ? ofReadable(new MediaStreamTrackProcessor({ track: source }).readable)
-    : ofTrack(source);
+    ? ofReadable(new MediaStreamTrackProcessor({ track }).readable)
+    : ofHiddenVideo(track);
 }
 
 /** The browser keeps only the newest picture for whoever reads slower than the camera writes. */
 function ofReadable(readable: ReadableStream<VideoFrame>): Feed {
   const reader = readable.getReader();
   return {
-    next: async () => (await reader.read()).value,
+    next: async () => {
+      const { value } = await reader.read();
+      return value && { picture: Promise.resolve(value) };
+    },
     close: () => {
       // One that has failed already needs no end.
       reader.cancel().catch(() => undefined);
@@ -47,7 +73,7 @@ function ofReadable(readable: ReadableStream<VideoFrame>): Feed {
 }
 
 /** A video that no one sees, for browsers that show a camera's pictures only there. */
-function ofTrack(track: MediaStreamTrack): Feed {
+function ofHiddenVideo(track: MediaStreamTrack): Feed {
   const video = document.createElement('video');
   video.muted = true;
   video.playsInline = true;
@@ -58,7 +84,7 @@ function ofTrack(track: MediaStreamTrack): Feed {
   // A camera that cannot be played ends the stream.
   video.play().catch(end);
   return {
-    next: () => (track.readyState === 'ended' ? Promise.resolve(undefined) : inner.next()),
+    next: () => inner.next(),
     close: () => {
       track.removeEventListener('ended', end);
       inner.close();
@@ -69,71 +95,80 @@ function ofTrack(track: MediaStreamTrack): Feed {
 
 /** Every picture that the video shows, until its end. */
 function ofVideo(video: HTMLVideoElement): Feed {
+  let closed = video.ended;
+  /** Whether it shows a picture that was not taken. Of the one that it shows already it will not tell. */
+  let isNew = hasPicture(video);
+  let wake = () => {};
+  const shows = () => {
+    isNew = true;
+    wake();
+  };
   // A browser that does not tell when a picture is new is asked each time the page is drawn.
-  const callback = 'requestVideoFrameCallback' in video ? byPicture(video) : byDrawing;
-  const inner = ofCallback(video, callback, video.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA);
-  const end = () => inner.close();
-  video.addEventListener('ended', end);
-  // One that is over does not say so again.
-  if (video.ended) end();
-  return {
-    next: () => inner.next(),
-    close: () => {
-      video.removeEventListener('ended', end);
-      inner.close();
-    },
-  };
-}
-
-/** What the canvas holds each time the page is drawn. */
-function ofCanvas(canvas: HTMLCanvasElement | OffscreenCanvas): Feed {
-  return ofCallback(canvas, byDrawing);
-}
-
-interface Callback {
-  request(shown: () => void): number;
-  cancel(handle: number): void;
-}
-
-const byDrawing: Callback = {
-  request: (shown) => requestAnimationFrame(shown),
-  cancel: (handle) => cancelAnimationFrame(handle),
-};
-
-function byPicture(video: HTMLVideoElement): Callback {
-  return {
-    request: (shown) => video.requestVideoFrameCallback(shown),
-    cancel: (handle) => video.cancelVideoFrameCallback(handle),
-  };
-}
-
-/** `isNew`: whether the source shows a picture already, of which it will not tell any more. */
-function ofCallback(source: FrameSource, { request, cancel }: Callback, isNew = false): Feed {
-  let closed = false;
-  let tell = () => {};
-  const watch = () =>
-    request(() => {
-      isNew = true;
-      tell();
-    });
+  const tells = 'requestVideoFrameCallback' in video;
   // Also while nobody waits: whoever comes later gets at once what is shown then.
+  const watch = () => (tells ? video.requestVideoFrameCallback(shows) : requestAnimationFrame(shows));
   let handle = watch();
-  const change = () =>
-    new Promise<void>((resolve) => {
-      tell = resolve;
-    });
+  const close = () => {
+    closed = true;
+    if (tells) video.cancelVideoFrameCallback(handle);
+    else cancelAnimationFrame(handle);
+    video.removeEventListener('ended', close);
+    video.removeEventListener('emptied', empty);
+    wake();
+  };
+  // What it showed is gone; it may show something else later.
+  const empty = () => {
+    isNew = false;
+  };
+  video.addEventListener('ended', close);
+  video.addEventListener('emptied', empty);
   return {
     next: async () => {
-      if (!isNew && !closed) await change();
+      while (!isNew && !closed) {
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+      }
       if (closed) return undefined;
       isNew = false;
       handle = watch();
-      return source;
+      return { picture: grab(video) };
     },
+    close,
+  };
+}
+
+/** Whether the video shows something: it may have loaded a picture that it has never shown, and which therefore cannot be taken. */
+function hasPicture(video: HTMLVideoElement): boolean {
+  if (video.readyState < HTMLMediaElement.HAVE_CURRENT_DATA) return false;
+  try {
+    if (typeof VideoFrame === 'function') new VideoFrame(video, { timestamp: 0 }).close();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** What the canvas holds when the page has drawn it: many canvases are empty again once they were shown. */
+function ofCanvas(canvas: HTMLCanvasElement | OffscreenCanvas): Feed {
+  let closed = false;
+  let end = () => {};
+  let [timer, handle] = [0, 0];
+  return {
+    next: () =>
+      new Promise((resolve) => {
+        if (closed) return resolve(undefined);
+        end = () => resolve(undefined);
+        // Asked for in a task of its own, so that the page, which asks while it draws, has its turn before.
+        timer = setTimeout(() => {
+          handle = requestAnimationFrame(() => resolve({ picture: grab(canvas) }));
+        }) as unknown as number;
+      }),
     close: () => {
       closed = true;
-      cancel(handle);
-      tell();
+      clearTimeout(timer);
+      cancelAnimationFrame(handle);
+      end();
     },
   };
 }

@@ -3,16 +3,14 @@ import type { FrameCanvas } from './canvas.js';
 import { asSplitError, type ErrorCode, SplitError } from './errors.js';
 import type { Answer } from './events.js';
 import { type Choice, isLocal, type Points } from './points.js';
-import { epochMs, type Response } from './protocol.js';
+import type { Answered, Response } from './protocol.js';
 import { discard, type Picture } from './sources.js';
-import type { OperatingPoint, Result, Selection } from './types.js';
+import type { OperatingPoint, Selection } from './types.js';
 
 /** A frame that no one has looked at yet. */
 export interface Frame {
   frame: number;
   source: Picture;
-  /** In milliseconds since the epoch. */
-  began: number;
 }
 
 /** A frame that was on its way when the connection ended, with the pixels that were sent. */
@@ -23,7 +21,7 @@ interface Lost extends Frame {
 
 /** What is kept of a frame until its answer comes. */
 interface Asked {
-  began: number;
+  /** When its pixels were there, in milliseconds on this web worker's clock. */
   captured: number;
   pixels: ImageData;
 }
@@ -89,7 +87,7 @@ export class Frames {
     const asked = this.#asked.get(frame);
     if (asked) {
       this.#asked.delete(frame);
-      this.#lost.push({ frame, source: asked.pixels, began: asked.began, message });
+      this.#lost.push({ frame, source: asked.pixels, message });
       this.wake();
     } else {
       this.drop(frame, 'connection-lost', message);
@@ -109,15 +107,15 @@ export class Frames {
     const best = top[0];
     if (asked && best) {
       this.#asked.delete(frame);
-      const around = { capture: asked.captured - asked.began, total: epochMs() - asked.began };
-      const result: Result = {
+      const result: Answered = {
         frame,
         label: best.label,
         probability: best.probability,
         top: top.slice(0, TOP),
         point,
         messageBytes,
-        timings: { ...timings, ...around },
+        timings,
+        sinceCapture: performance.now() - asked.captured,
         ...(this.#parts.pixels && { pixels: asked.pixels }),
       };
       this.#parts.post({ type: 'result', result });
@@ -210,7 +208,7 @@ export class Frames {
     const { client, canvasOf, points } = this.#parts;
     try {
       const pixels = await read(canvasOf(choice.point), frame.source);
-      this.#asked.set(frame.frame, { began: frame.began, captured: epochMs(), pixels });
+      this.#asked.set(frame.frame, { captured: performance.now(), pixels });
       if (choice.point.image) await this.#send(frame.frame, choice, pixels, choice.point.image);
       else this.#compute(frame.frame, choice, pixels);
       points.use(choice);

@@ -5,6 +5,9 @@ type Turned = VideoFrame & { rotation?: number; flip?: boolean };
 
 /** Matrices whose arithmetic is known, of BT.709 and BT.601. */
 const MATRICES: readonly (string | null)[] = ['bt709', 'smpte170m', 'bt470bg'];
+/** Colours that browsers take for those of the screen, to two levels. All others they convert. */
+const PRIMARIES: readonly (string | null)[] = ['bt709', 'smpte170m', 'bt470bg', null];
+const TRANSFERS: readonly (string | null)[] = ['bt709', 'smpte170m', 'iec61966-2-1', null];
 
 /** Scales frames from the planes in which cameras deliver them: drawn on a canvas, all of a frame would become pixels first. */
 export class PlaneScaler {
@@ -19,10 +22,10 @@ export class PlaneScaler {
   async scale(frame: VideoFrame): Promise<Uint8ClampedArray | undefined> {
     const { format } = frame;
     const { matrix, fullRange } = frame.colorSpace;
-    // What names no matrix is BT.601, unless it is special otherwise.
-    const isKnown = MATRICES.includes(matrix) || (matrix === null && !fullRange);
     const rect = this.#seen(frame);
-    if ((format !== 'I420' && format !== 'NV12') || !isKnown || isTurned(frame) || !rect) return undefined;
+    if ((format !== 'I420' && format !== 'NV12') || !isKnown(frame.colorSpace) || isTurned(frame) || !rect) {
+      return undefined;
+    }
     const planes = await this.#copy(frame, rect);
     if (!planes) return undefined;
     const { width, height } = rect;
@@ -52,8 +55,15 @@ export class PlaneScaler {
   }
 }
 
+/** Whether browsers show these colours by arithmetic that is known. */
+function isKnown({ matrix, primaries, transfer, fullRange }: VideoColorSpace): boolean {
+  // What names no matrix is BT.601, unless it is special otherwise.
+  const isMatrix = MATRICES.includes(matrix) || (matrix === null && !fullRange);
+  return isMatrix && PRIMARIES.includes(primaries) && TRANSFERS.includes(transfer);
+}
+
 /** Whether the frame is shown otherwise than its samples lie. */
-function isTurned(frame: Turned): boolean {
+export function isTurned(frame: Turned): boolean {
   const { visibleRect, displayWidth, displayHeight, rotation = 0, flip = false } = frame;
   return rotation !== 0 || flip || visibleRect?.width !== displayWidth || visibleRect.height !== displayHeight;
 }

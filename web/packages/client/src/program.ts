@@ -2,6 +2,7 @@ import { SILENT, Watch } from './download.js';
 import { asSplitError, SplitError } from './errors.js';
 import { checkBrowser, hasRelaxedSimd } from './features.js';
 import type { SIZES } from './sizes.js';
+import { withoutCredentials } from './urls.js';
 
 /** A binary that takes longer comes over a slow link: only then is there progress to see. */
 const SLOW_MS = 200;
@@ -62,7 +63,7 @@ interface Counted {
  * Over a slow link, what arrives of it is counted on a copy; where it is there at once, reading it twice would cost more than it tells.
  */
 async function fetchCounted(url: URL, watch: Watch, onBytes: (bytes: number) => void): Promise<Counted> {
-  const response = await fetch(url, { signal: watch.signal });
+  const response = await fetch(withoutCredentials(url), { signal: watch.signal });
   if (!response.ok) throw new SplitError('download-failed', `the server answered ${response.status}`);
   watch.alive();
   const copy = response.clone();

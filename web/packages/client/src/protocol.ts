@@ -1,11 +1,21 @@
 import type { ErrorCode } from './errors.js';
-import type { Diagnosis, Goal, Problem, Progress, Result, Selection, Series, StateChange, Throttle } from './types.js';
+import type {
+  Diagnosis,
+  Goal,
+  Problem,
+  Progress,
+  Result,
+  Selection,
+  Series,
+  StateChange,
+  Throttle,
+  Timings,
+} from './types.js';
 
 /** What the page says to the web worker. */
 export type Request =
   | { type: 'start'; url: string; goal?: Goal; token?: string; pixels: boolean }
-  /** `began` is in milliseconds since the epoch, the one clock that both threads share. */
-  | { type: 'frame'; frame: number; source: VideoFrame | ImageBitmap | ImageData; began: number }
+  | { type: 'frame'; frame: number; source: VideoFrame | ImageBitmap | ImageData }
   | { type: 'goal'; goal: Goal }
   | { type: 'throttle'; throttle: Throttle }
   | { type: 'reconnect' }
@@ -23,10 +33,16 @@ export type Response =
   | { type: 'selection'; selection: Selection }
   | { type: 'problem'; problem: Problem }
   | { type: 'diagnosis'; diagnosis: Diagnosis }
-  | { type: 'result'; result: Result }
+  | { type: 'result'; result: Answered }
   | { type: 'dropped'; frame: number; code: ErrorCode; message: string };
 
-/** Milliseconds since the epoch, as finely as the browser tells. */
-export function epochMs(): number {
-  return performance.timeOrigin + performance.now();
+/**
+ * A result, without the times that only the page knows.
+ *
+ * The clocks of page and web worker may be hours apart after the device has slept, so that neither makes use of the other's.
+ */
+export interface Answered extends Omit<Result, 'timings'> {
+  timings: Omit<Timings, 'capture' | 'total'>;
+  /** From pixels of the network's size to this message, in milliseconds. */
+  sinceCapture: number;
 }

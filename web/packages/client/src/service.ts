@@ -1,6 +1,6 @@
 import type { Client } from '../wasm/simd/split_client.js';
 import { Announcer } from './announcer.js';
-import { FrameCanvas, writes } from './canvas.js';
+import { canReadCanvases, FrameCanvas, writes } from './canvas.js';
 import { Connection } from './connection.js';
 import { download } from './download.js';
 import { asSplitError } from './errors.js';
@@ -160,7 +160,7 @@ export class Service {
   async #excludeFormats(): Promise<void> {
     const types = new Set(this.#series.points.flatMap((it) => it.image?.type ?? []));
     for (const type of types) {
-      if (!(await writes(type).catch(() => false))) this.#client.excludeFormat(type);
+      if (!canReadCanvases() || !(await writes(type).catch(() => false))) this.#client.excludeFormat(type);
     }
   }
 

@@ -1,6 +1,5 @@
 /** The entry of the web worker that holds the sockets: for each URL that it is sent, it leads a WebSocket to the port that came along. */
 
-import { epochMs } from './protocol.js';
 import type { SocketEvent, SocketRequest } from './sockets.js';
 
 /** Codes of a connection that was closed as intended, and of one that did not come about: RFC 6455, section 7.4.1. */
@@ -19,9 +18,9 @@ self.onmessage = ({ data: url, ports: [port] }: MessageEvent<string>) => {
 
 function lead(socket: WebSocket, port: MessagePort): void {
   socket.binaryType = 'arraybuffer';
-  socket.onopen = () => tell(port, { type: 'open' });
+  socket.onopen = () => tell(port, { type: 'open', at: performance.now() });
   socket.onmessage = ({ data }: MessageEvent<unknown>) => {
-    const event: SocketEvent = { type: 'message', data, at: epochMs() };
+    const event: SocketEvent = { type: 'message', data, at: performance.now() };
     tell(port, event, data instanceof ArrayBuffer ? [data] : []);
   };
   socket.onclose = ({ code, reason }) => tell(port, { type: 'close', code, reason });

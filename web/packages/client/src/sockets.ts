@@ -1,10 +1,9 @@
 import type { MessageSocket } from '../wasm/simd/split_client.js';
 import { SplitError } from './errors.js';
 
-/** What happens to a socket, as its web worker tells. */
+/** What happens to a socket, as its web worker tells. `at` is when, in milliseconds on the clock of that web worker. */
 export type SocketEvent =
-  | { type: 'open' }
-  /** `at` is when it arrived, in milliseconds since the epoch. */
+  | { type: 'open'; at: number }
   | { type: 'message'; data: unknown; at: number }
   | { type: 'close'; code: number; reason: string };
 
@@ -99,6 +98,8 @@ class RemoteSocket implements MessageSocket {
   /** Settles when it is closed, from whichever side. */
   readonly closed: Promise<void>;
   readonly #port: MessagePort;
+  /** How far this web worker's clock is ahead of the other's. Their origins say it only as long as nobody sets the time of day. */
+  #ahead = Number.POSITIVE_INFINITY;
   #settle = () => {};
 
   constructor(port: MessagePort) {
@@ -129,13 +130,20 @@ class RemoteSocket implements MessageSocket {
     this.#receive({ type: 'close', code: ABNORMAL, reason });
   }
 
+  /** A time of the other clock on this one's: of all messages, the one that was the fastest to come here tells their difference best. */
+  #here(at: number): number {
+    this.#ahead = Math.min(this.#ahead, performance.now() - at);
+    return at + this.#ahead;
+  }
+
   #receive(event: SocketEvent): void {
     switch (event.type) {
       case 'open':
+        this.#here(event.at);
         this.onopen?.();
         break;
       case 'message':
-        this.onmessage?.({ data: event.data, timeStamp: event.at - performance.timeOrigin });
+        this.onmessage?.({ data: event.data, timeStamp: this.#here(event.at) });
         break;
       case 'close':
         this.#settle();

@@ -1,11 +1,11 @@
-import { asSplitError, type SplitError } from './errors.js';
+import { asSplitError, type ErrorCode, type SplitError } from './errors.js';
 import type { Feed } from './feeds.js';
-import { discard } from './sources.js';
-import type { FrameSource, Result } from './types.js';
+import { discard, type Picture } from './sources.js';
+import type { Result } from './types.js';
 
 /** What a stream needs of the client. */
 export interface Inference {
-  infer(source: FrameSource): Promise<Result>;
+  infer(picture: Promise<Picture>): Promise<Result>;
   /** Settles once a frame would not have to wait. */
   free(): Promise<void>;
 }
@@ -24,6 +24,9 @@ export async function* answers(feed: Feed, inference: Inference): AsyncGenerator
     stream.end();
   }
 }
+
+/** What no later frame can mend. */
+const FATAL: ReadonlySet<ErrorCode> = new Set(['worker-failed', 'internal', 'source-invalid', 'canvas-blocked']);
 
 class Stream {
   readonly #feed: Feed;
@@ -61,15 +64,15 @@ class Stream {
       while (this.#results.length > 0) await this.#change();
       await this.#inference.free();
       if (this.#ended) break;
-      const picture = await this.#feed.next();
-      if (!picture) break;
-      if (this.#ended) discard(picture);
-      else this.#ask(picture);
+      const taken = await this.#feed.next();
+      if (!taken) break;
+      if (this.#ended) taken.picture.then(discard, () => undefined);
+      else this.#ask(taken.picture);
     }
     this.end();
   }
 
-  #ask(picture: FrameSource): void {
+  #ask(picture: Promise<Picture>): void {
     this.#unanswered += 1;
     this.#inference
       .infer(picture)
@@ -92,7 +95,7 @@ class Stream {
 
   #judge(error: SplitError): void {
     if (error.code === 'aborted' || error.code === 'closed') this.end();
-    if (error.code === 'worker-failed' || error.code === 'internal') this.#fail(error);
+    if (FATAL.has(error.code)) this.#fail(error);
   }
 
   #fail(error: SplitError): void {

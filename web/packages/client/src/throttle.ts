@@ -1,3 +1,4 @@
+import { checkObject, shown } from './arguments.js';
 import { SplitError } from './errors.js';
 import type { LinkThrottle, Throttle } from './types.js';
 
@@ -9,22 +10,32 @@ const LONGEST_ROUND_TRIP_MS = 4000;
 const SLOWEST_BYTES_PER_SECOND = 2000;
 
 /** A throttle that makes sense, without what else the object may hold; throws otherwise. */
-export function checkedThrottle({ link, device }: Throttle): Throttle {
-  if (device !== undefined && !(device >= 1 && device <= SLOWEST_DEVICE)) {
-    throw invalid(`device must be from 1 to ${SLOWEST_DEVICE}, not ${device}`);
+export function checkedThrottle(throttle: Throttle): Throttle {
+  checkObject(throttle, 'the throttle', 'throttle-invalid');
+  const { link, device } = throttle;
+  if (device !== undefined && !isWithin(device, 1, SLOWEST_DEVICE)) {
+    throw invalid(`device must be from 1 to ${SLOWEST_DEVICE}, not ${shown(device)}`);
   }
-  return { ...(link && { link: checkedLink(link) }), ...(device !== undefined && { device }) };
+  return { ...(link !== undefined && { link: checkedLink(link) }), ...(device !== undefined && { device }) };
 }
 
-function checkedLink({ bytesPerSecond, roundTripMs }: LinkThrottle): LinkThrottle {
-  if (!(bytesPerSecond >= SLOWEST_BYTES_PER_SECOND && bytesPerSecond < Number.POSITIVE_INFINITY)) {
+function checkedLink(link: LinkThrottle): LinkThrottle {
+  checkObject(link, 'link', 'throttle-invalid');
+  const { bytesPerSecond, roundTripMs } = link;
+  if (!isWithin(bytesPerSecond, SLOWEST_BYTES_PER_SECOND, Number.MAX_VALUE)) {
     const why = 'a slower link would count as lost';
-    throw invalid(`link.bytesPerSecond must be at least ${SLOWEST_BYTES_PER_SECOND}, not ${bytesPerSecond}: ${why}`);
+    throw invalid(
+      `link.bytesPerSecond must be at least ${SLOWEST_BYTES_PER_SECOND}, not ${shown(bytesPerSecond)}: ${why}`,
+    );
   }
-  if (!(roundTripMs >= 0 && roundTripMs <= LONGEST_ROUND_TRIP_MS)) {
-    throw invalid(`link.roundTripMs must be from 0 to ${LONGEST_ROUND_TRIP_MS}, not ${roundTripMs}`);
+  if (!isWithin(roundTripMs, 0, LONGEST_ROUND_TRIP_MS)) {
+    throw invalid(`link.roundTripMs must be from 0 to ${LONGEST_ROUND_TRIP_MS}, not ${shown(roundTripMs)}`);
   }
   return { bytesPerSecond, roundTripMs };
+}
+
+function isWithin(value: unknown, least: number, most: number): boolean {
+  return typeof value === 'number' && value >= least && value <= most;
 }
 
 function invalid(why: string): SplitError {

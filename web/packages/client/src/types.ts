@@ -88,7 +88,7 @@ export interface ClassProbability {
 
 /** Where the time of one frame went, in milliseconds. */
 export interface Timings {
-  /** From `infer` to pixels of the network's size in the web worker. */
+  /** From `infer` to pixels of the network's size in the web worker, and the result's way back to the page. */
   capture: number;
   /** RGBA to the network's input. */
   normalize: number;

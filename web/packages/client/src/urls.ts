@@ -1,3 +1,6 @@
+import { shown } from './arguments.js';
+import { SplitError } from './errors.js';
+
 /** Where the edge worker keeps what a client needs, relative to its own URL. */
 const MANIFEST = 'v1/manifest.json';
 const INFER = 'v1/infer';
@@ -14,11 +17,47 @@ export function inferUrl(edge: string): URL {
   return url;
 }
 
-/** The edge worker's URL, with the slash without which its last part would be replaced. */
+/**
+ * The edge worker's URL, with the slash without which its last part would be replaced; without user and password, with which nothing can be
+ * fetched.
+ *
+ * @throws {@link SplitError} `url-invalid` if there can be no edge worker.
+ */
 export function edgeUrl(url: string | URL | undefined, page: string): string {
-  const edge = new URL(url ?? '.', page);
+  const edge = url === undefined ? new URL('.', page) : parsed(url, page);
+  edge.protocol = edge.protocol.replace(/^ws/, 'http');
+  if (!/^https?:$/.test(edge.protocol)) {
+    const why =
+      url === undefined ? 'the page was not loaded from a server' : `${shown(`${url}`)} is no address of a server`;
+    throw invalid(`${why}: say where the edge worker is, for example https://edge.example/`);
+  }
   if (!edge.pathname.endsWith('/')) edge.pathname += '/';
   edge.search = '';
   edge.hash = '';
-  return edge.href;
+  return withoutCredentials(edge).href;
+}
+
+/** The same without user and password: browsers refuse to fetch a URL that has them, and know them anyway. */
+export function withoutCredentials(url: URL): URL {
+  const plain = new URL(url);
+  plain.username = '';
+  plain.password = '';
+  return plain;
+}
+
+function parsed(url: string | URL, page: string): URL {
+  const text = typeof url === 'string' || url instanceof URL ? `${url}`.trim() : undefined;
+  if (!text) throw invalid(`url must be an address, not ${shown(url)}: without it, the page's own server is asked`);
+  // Read as a URL, the name would be its scheme, or a path.
+  if (/^[\w.-]+:\d+(\/|$)/.test(text))
+    throw invalid(`url ${shown(text)} lacks its scheme: http://${text} or https://${text}`);
+  try {
+    return new URL(text, page);
+  } catch (cause) {
+    throw invalid(`url ${shown(text)} is no address, for example https://edge.example/`, cause);
+  }
+}
+
+function invalid(why: string, cause?: unknown): SplitError {
+  return new SplitError('url-invalid', why, { cause });
 }

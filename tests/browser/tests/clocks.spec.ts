@@ -1,0 +1,50 @@
+import { withExample } from '../src/example.js';
+import { FIREFOX, withFirefox } from '../src/firefox.js';
+import { expect, test } from '../src/fixtures.js';
+
+/** One result of pixels, and why there is none of a canvas, if there is none. */
+async function results() {
+  const { SplitClient } = await import('/split-inference/dist/index.js' as string);
+  const client = await SplitClient.connect();
+  const { timings } = await client.infer(new ImageData(32, 32));
+  const canvas = document.createElement('canvas');
+  canvas.getContext('2d')?.fillRect(0, 0, 9, 9);
+  const told = await client.infer(canvas).then(
+    () => 'a result',
+    ({ code, message }: { code: string; message: string }) => `${code}: ${message}`,
+  );
+  client.close();
+  return { timings, told };
+}
+
+test('a page that has slept for an hour measures as before', async ({ page, series }) => {
+  await page.addInitScript(() => {
+    const origin = performance.timeOrigin - 3_600_000;
+    Object.defineProperty(Performance.prototype, 'timeOrigin', { get: () => origin });
+  });
+  await withExample(series, async ({ url }) => {
+    await page.goto(url);
+    const { timings, told } = await page.evaluate(results);
+    expect(told).toBe('a result');
+    const { total, ...parts } = timings as Record<string, number>;
+    for (const [part, it] of Object.entries(parts)) expect(it, part).toBeGreaterThanOrEqual(0);
+    expect(total).toBeLessThan(10_000);
+    const sum = Object.values(parts).reduce((sum, it) => sum + it, 0);
+    expect(sum).toBeLessThanOrEqual((total ?? 0) + 1);
+  });
+});
+
+test('a browser that gives noise for pictures is told, and pixels are still taken', async ({ series }) => {
+  test.skip(!FIREFOX, 'FIREFOX names no Firefox to try');
+  await withExample(series, async ({ url }) => {
+    await withFirefox(
+      async (page) => {
+        await page.goto(url);
+        const { timings, told } = await page.evaluate(results);
+        expect(told).toMatch(/^canvas-blocked: .*fingerprinting/);
+        for (const [part, it] of Object.entries(timings)) expect(it, part).toBeGreaterThanOrEqual(0);
+      },
+      { 'privacy.resistFingerprinting': true },
+    );
+  });
+});
