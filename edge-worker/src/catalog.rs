@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use split_core::Digest;
+use split_core::{Digest, Manifest};
 
 use crate::{
     assets::{Asset, REVALIDATE},
@@ -81,8 +81,9 @@ impl Catalog {
             }
         }
         let names: Vec<&str> = series.keys().map(String::as_str).collect();
-        let list = serde_json::json!({ "series": names }).to_string();
         let default = default_of(&names, default)?.to_owned();
+        let manifests = series.values().map(|it| &it.series.manifest);
+        let list = serde_json::json!({ "default": default, "series": manifests.map(summary).collect::<Vec<_>>() }).to_string();
         Ok(Self {
             list: Asset::new(list.into(), "application/json", REVALIDATE),
             series,
@@ -158,6 +159,26 @@ impl Catalog {
         let retired = self.retired.iter().filter_map(|it| it.series.upgrade());
         self.series().cloned().chain(retired)
     }
+}
+
+/// What a client can know of a series before it loads the manifest.
+fn summary(manifest: &Manifest) -> serde_json::Value {
+    let points = &manifest.operating_points;
+    let downloads = points
+        .iter()
+        .map(|it| manifest.device_files(it).map(|it| it.bytes).sum::<u64>());
+    // Points whose head is empty say nothing of what the others take.
+    let bytes = downloads.filter(|it| *it > 0);
+    serde_json::json!({
+        "name": manifest.series,
+        "network": manifest.source.network,
+        "classes": manifest.classes.len(),
+        "width": manifest.input.shape.width(),
+        "height": manifest.input.shape.height(),
+        "accuracy": points.iter().map(|it| it.accuracy).fold(0.0, f64::max),
+        "least_bytes": bytes.clone().min().unwrap_or_default(),
+        "most_bytes": bytes.max().unwrap_or_default(),
+    })
 }
 
 /// The series that is meant by those who name none: the one that was set, or the only one.

@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::symlink, path::Path};
 
 use split_core::{
     Digest,
-    manifest::{File, FileKind, Split},
+    manifest::{File, FileKind, OperatingPoint, Split},
 };
 use split_tests::toy::{Recipe, Toy};
 
@@ -50,7 +50,25 @@ async fn the_manifest_is_revalidated_and_compressed() {
         assert_eq!(compressed.headers["content-encoding"], "br");
         assert!(compressed.body.len() < plain.body.len() / 2);
     }
-    assert_eq!(edge.get("/models", &[]).await.text(), r#"{"series":["toy"]}"#);
+}
+
+#[tokio::test]
+async fn the_list_says_what_each_series_is_and_which_is_the_default() {
+    let edge = Edge::start().await;
+    let manifest = &edge.toy.manifest;
+    let list: serde_json::Value = serde_json::from_str(&edge.get("/models", &[]).await.text()).unwrap();
+    assert_eq!(list["default"], "toy");
+    let [toy] = &list["series"].as_array().unwrap()[..] else {
+        panic!("one series is expected, not {list}")
+    };
+    assert_eq!(toy["name"], "toy");
+    assert_eq!(toy["classes"], manifest.classes.len());
+    assert_eq!(toy["width"], manifest.input.shape.width());
+    let downloads = |it: &OperatingPoint| manifest.device_files(it).map(|it| it.bytes).sum::<u64>();
+    let downloads: Vec<u64> = manifest.operating_points.iter().map(downloads).collect();
+    assert_eq!(downloads.iter().min(), Some(&0), "a point at `input` needs no download");
+    assert_eq!(toy["most_bytes"], *downloads.iter().max().unwrap());
+    assert_eq!(toy["least_bytes"], *downloads.iter().filter(|it| **it > 0).min().unwrap());
 }
 
 #[tokio::test]
@@ -215,7 +233,8 @@ async fn a_revision_and_its_link_are_one_series_as_git_sync_leaves_them() {
     edge.toy.write(&models.join(".worktrees/3")).unwrap();
     symlink("rev-2", models.join("current")).unwrap();
     edge.server.reload().unwrap();
-    assert_eq!(edge.get("/models", &[]).await.text(), r#"{"series":["toy"]}"#);
+    let list: serde_json::Value = serde_json::from_str(&edge.get("/models", &[]).await.text()).unwrap();
+    assert_eq!(list["series"].as_array().map(Vec::len), Some(1));
     assert_eq!(edge.get("/v1/manifest.json", &[]).await.body, new.json);
     fs::remove_file(models.join("current")).unwrap();
     symlink(".worktrees/3", models.join("current")).unwrap();
