@@ -19,7 +19,8 @@ export function kindOf(value: unknown): string {
 /** Throws what is wrong with the options of `connect`; the URL is checked where it is used. */
 export function checkOptions(options: ConnectOptions): void {
   checkObject(options, 'the options of connect');
-  const { goal, token, pixels, onProgress, signal } = options;
+  const { series, goal, token, pixels, onProgress, signal } = options;
+  if (series !== undefined && typeof series !== 'string') throw wrong('series', 'a name', series);
   if (goal !== undefined) checkGoal(goal);
   if (token !== undefined && typeof token !== 'string') throw wrong('token', 'a string', token);
   if (pixels !== undefined && typeof pixels !== 'boolean') throw wrong('pixels', 'true or false', pixels);

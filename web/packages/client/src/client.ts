@@ -5,6 +5,7 @@ import { checkBrowser } from './features.js';
 import { feed } from './feeds.js';
 import type { Answered, Request, Response } from './protocol.js';
 import { Repeats } from './repeats.js';
+import { listSeries } from './series.js';
 import { discard, grab, notTransferable, type Picture, transferables } from './sources.js';
 import { answers } from './streams.js';
 import { checkedThrottle } from './throttle.js';
@@ -20,6 +21,7 @@ import type {
   Result,
   Selection,
   Series,
+  SeriesSummary,
   StreamOptions,
   StreamSource,
   Throttle,
@@ -51,6 +53,7 @@ interface Asked extends Waiting<Result> {
  * ```
  */
 export class SplitClient {
+  readonly #url: string;
   readonly #worker: Worker;
   readonly #events = new Emitter<ClientEvents>();
   readonly #repeats = new Repeats();
@@ -68,7 +71,8 @@ export class SplitClient {
   readonly #queue: (() => void)[] = [];
   #nextFrame = 0;
 
-  private constructor(worker: Worker) {
+  private constructor(url: string, worker: Worker) {
+    this.#url = url;
     this.#worker = worker;
     worker.onmessage = (event: MessageEvent<Response>) => this.#receive(event.data);
     worker.onmessageerror = () => this.#end(new SplitError('worker-failed', 'the web worker cannot be understood'));
@@ -85,26 +89,27 @@ export class SplitClient {
    * Without a connection the client goes on alone and connects when it can; without program or manifest there is none.
    *
    * @throws {@link SplitError} `no-worker`, `no-wasm`, `no-simd`: the browser lacks something. `download-failed`, `manifest-version`,
-   * `manifest-invalid`: the edge worker's files cannot be had or used. `goal-invalid`, `no-such-point`: the goal makes no sense.
-   * `url-invalid`, `argument-invalid`: another option makes no sense. `aborted`: `signal` fired.
+   * `manifest-invalid`: the edge worker's files cannot be had or used. `no-such-series`: it does not serve that one. `goal-invalid`, `no-such-point`: the goal
+   * makes no sense. `url-invalid`, `argument-invalid`: another option makes no sense. `aborted`: `signal` fired.
    */
   static async connect(options: ConnectOptions = {}): Promise<SplitClient> {
     checkOptions(options);
-    const { goal, token, pixels = false, onProgress, signal } = options;
+    const { series, goal, token, pixels = false, onProgress, signal } = options;
     checkBrowser();
     throwIfAborted(signal);
     // A web worker has no document.
     const url = edgeUrl(options.url, globalThis.document?.baseURI ?? location.href);
-    const client = new SplitClient(startWorker());
+    const client = new SplitClient(url, startWorker());
     if (onProgress) client.on('progress', onProgress);
     const giveUp = () => client.#close(new SplitError('aborted', 'the signal given to connect was aborted'));
     signal?.addEventListener('abort', giveUp, { signal: client.#lifetime.signal });
-    const optional = { ...(goal && { goal }), ...(token !== undefined && { token }) };
+    const named = series !== undefined && { series };
+    const optional = { ...named, ...(goal && { goal }), ...(token !== undefined && { token }) };
     client.#series = await client.#start({ type: 'start', url, pixels, ...optional });
     return client;
   }
 
-  /** The series of networks that the edge worker offers. */
+  /** The series of networks in use. */
   get series(): Series {
     return this.#series;
   }
@@ -224,6 +229,15 @@ export class SplitClient {
   setThrottle(throttle: Throttle): void {
     this.#throttle = checkedThrottle(throttle);
     this.#post({ type: 'throttle', throttle: this.#throttle });
+  }
+
+  /**
+   * Asks the edge worker which series it serves; to change to another one, connect a new client with it.
+   *
+   * @throws {@link SplitError} `download-failed` if the edge worker does not answer.
+   */
+  seriesList(): Promise<SeriesSummary[]> {
+    return listSeries(this.#url);
   }
 
   /** What runs, and what was measured: for experts. */

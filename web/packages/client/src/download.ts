@@ -67,7 +67,9 @@ async function request(url: URL, init: RequestInit): Promise<Response> {
   } catch (cause) {
     throw failed(url, init.signal?.aborted ? SILENT : 'the server cannot be reached', cause);
   }
-  if (!response.ok) throw failed(url, `the server answered ${response.status} ${response.statusText}`.trim());
+  if (!response.ok) {
+    throw failed(url, `the server answered ${response.status} ${response.statusText}`.trim(), response);
+  }
   return response;
 }
 

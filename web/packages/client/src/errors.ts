@@ -28,6 +28,8 @@ export type ErrorCode =
   | 'worker-failed'
   /** The manifest or a part of the network could not be downloaded. */
   | 'download-failed'
+  /** The edge worker does not serve the series that was asked for. */
+  | 'no-such-series'
   | 'segment-damaged'
   | 'segment-invalid'
   | 'manifest-version'

@@ -28,6 +28,7 @@ export type {
   Result,
   Selection,
   Series,
+  SeriesSummary,
   StateChange,
   StreamOptions,
   StreamSource,

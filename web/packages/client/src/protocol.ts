@@ -14,7 +14,7 @@ import type {
 
 /** What the page says to the web worker. */
 export type Request =
-  | { type: 'start'; url: string; goal?: Goal; token?: string; pixels: boolean }
+  | { type: 'start'; url: string; series?: string; goal?: Goal; token?: string; pixels: boolean }
   | { type: 'frame'; frame: number; source: VideoFrame | ImageBitmap | ImageData }
   | { type: 'goal'; goal: Goal }
   | { type: 'throttle'; throttle: Throttle }

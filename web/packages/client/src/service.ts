@@ -2,7 +2,6 @@ import type { Client } from '../wasm/simd/split_client.js';
 import { Announcer } from './announcer.js';
 import { canReadCanvases, FrameCanvas, writes } from './canvas.js';
 import { Connection } from './connection.js';
-import { download } from './download.js';
 import { asSplitError } from './errors.js';
 import type { ClientEvent } from './events.js';
 import { type Frame, Frames } from './frames.js';
@@ -11,6 +10,7 @@ import { Points } from './points.js';
 import { restoreProfile, saveProfile } from './profile.js';
 import { binaryName, loadProgram, type Program } from './program.js';
 import type { Request, Response } from './protocol.js';
+import { downloadManifest } from './series.js';
 import { SIZES } from './sizes.js';
 import { Sockets } from './sockets.js';
 import type { Diagnosis, Goal, OperatingPoint, Progress, Series, StateChange, Throttle } from './types.js';
@@ -51,7 +51,7 @@ export class Service {
   static async start(start: Start, post: Post): Promise<Service> {
     const announcer = new Announcer(post);
     const sockets = new Sockets((error) => announcer.problem(error));
-    sockets.openAhead(inferUrl(start.url).href);
+    sockets.openAhead(inferUrl(start.url, start.series).href);
     const onBytes = counted((progress) => post({ type: 'progress', progress }));
     const startMs = { program: 0, manifest: 0 };
     const noted = async <Loaded>(part: keyof typeof startMs, loading: Promise<Loaded>) => {
@@ -61,8 +61,7 @@ export class Service {
     };
     const [program, manifest] = await Promise.all([
       noted('program', loadProgram(onBytes)),
-      // Asked for anew every time: the edge worker refuses whoever comes with an old one.
-      noted('manifest', download(manifestUrl(start.url), { cache: 'no-cache' })),
+      noted('manifest', downloadManifest(start.url, start.series)),
     ]);
     const service = new Service({ program, manifest, sockets, announcer, startMs }, start, post);
     await service.#begin();
@@ -73,7 +72,7 @@ export class Service {
     const client = new program.Client(manifest, (event: ClientEvent) => this.#receive(event));
     const series = client.series() as Series;
     const onProgress = (progress: Progress) => post({ type: 'progress', progress });
-    const heads = new Heads(client, manifestUrl(start.url), onProgress);
+    const heads = new Heads(client, manifestUrl(start.url, start.series), onProgress);
     const points = new Points(client, series, heads, announcer, (error) => this.#frames.loaded(error));
     if (start.goal) points.setGoal(start.goal);
     const canvasOf = canvases(({ index, width, height }) => new FrameCanvas(width, height, client.pictures(index)));
@@ -85,7 +84,7 @@ export class Service {
     this.#points = points;
     this.#frames = new Frames({ client, points, canvasOf, post, pixels: start.pixels });
     const onChange = (change: StateChange) => this.#changed(change);
-    this.#connection = new Connection(client, sockets, inferUrl(start.url), start.token, onChange);
+    this.#connection = new Connection(client, sockets, inferUrl(start.url, start.series), start.token, onChange);
   }
 
   /** Takes a frame. */

@@ -26,6 +26,8 @@ export type Goal =
 export interface ConnectOptions {
   /** Where the edge worker is; default: where the page came from. */
   url?: string | URL;
+  /** Name of the series; default: the edge worker's own default. */
+  series?: string;
   /** How the operating point is chosen; default: lowest latency within 1.5 percentage points of the best accuracy. */
   goal?: Goal;
   /** Access token, if the edge worker wants one. */
@@ -198,6 +200,28 @@ export interface Series {
   defaultPoint: number;
   /** The goal to start with. */
   defaultGoal: Goal;
+}
+
+/** What the edge worker says of a series that it serves. */
+export interface SeriesSummary {
+  /** Its name, for `ConnectOptions.series`. */
+  series: string;
+  /** Name of the network's architecture. */
+  network: string;
+  /** How many classes it tells apart. */
+  classes: number;
+  /** Width of the network's input in pixels, where an operating point's is not another. */
+  width: number;
+  /** Height of the network's input in pixels, likewise. */
+  height: number;
+  /** The best top-1 accuracy of its operating points, in percent. */
+  accuracy: number;
+  /** Bytes that the device downloads for the operating point whose head is smallest; those without a head do not count. */
+  leastBytes: number;
+  /** The same for the one whose head is largest, in general a whole network. */
+  mostBytes: number;
+  /** Whether clients that name no series get this one. */
+  isDefault: boolean;
 }
 
 /** Expected latency of an operating point, in milliseconds. */

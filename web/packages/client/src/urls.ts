@@ -2,17 +2,24 @@ import { shown } from './arguments.js';
 import { SplitError } from './errors.js';
 
 /** Where the edge worker keeps what a client needs, relative to its own URL. */
+const SERIES = 'models';
 const MANIFEST = 'v1/manifest.json';
 const INFER = 'v1/infer';
 
-/** The manifest; the paths of its segments are relative to it. */
-export function manifestUrl(edge: string): URL {
-  return new URL(MANIFEST, edge);
+/** The list of series. */
+export function seriesUrl(edge: string): URL {
+  return new URL(SERIES, edge);
 }
 
-/** The WebSocket. */
-export function inferUrl(edge: string): URL {
+/** The manifest of a series, the default one if none is named; the paths of its segments are relative to it. */
+export function manifestUrl(edge: string, series?: string): URL {
+  return new URL(series === undefined ? MANIFEST : `${SERIES}/${encodeURIComponent(series)}/manifest.json`, edge);
+}
+
+/** The WebSocket for a series, the default one if none is named. */
+export function inferUrl(edge: string, series?: string): URL {
   const url = new URL(INFER, edge);
+  if (series !== undefined) url.searchParams.set('series', series);
   url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
   return url;
 }

@@ -1,0 +1,55 @@
+import { download } from './download.js';
+import { SplitError } from './errors.js';
+import type { SeriesSummary } from './types.js';
+import { manifestUrl, seriesUrl } from './urls.js';
+
+/** The list of series as the edge worker sends it. */
+interface SeriesList {
+  default: string;
+  series: {
+    name: string;
+    network: string;
+    classes: number;
+    width: number;
+    height: number;
+    accuracy: number;
+    least_bytes: number;
+    most_bytes: number;
+  }[];
+}
+
+/** Always revalidated: the edge worker may have loaded other series, and refuses clients that come with an old manifest. */
+const REVALIDATED: RequestInit = { cache: 'no-cache' };
+
+/** The manifest of a series, of the default one if none is named. */
+export async function downloadManifest(edge: string, series?: string): Promise<Uint8Array> {
+  try {
+    return await download(manifestUrl(edge, series), REVALIDATED);
+  } catch (thrown) {
+    const isMissing = thrown instanceof SplitError && thrown.cause instanceof Response && thrown.cause.status === 404;
+    if (series === undefined || !isMissing) throw thrown;
+    throw new SplitError('no-such-series', `the edge worker has no series '${series}'`, { cause: thrown });
+  }
+}
+
+/** What the edge worker says of every series that it serves. */
+export async function listSeries(edge: string): Promise<SeriesSummary[]> {
+  const url = seriesUrl(edge);
+  const text = new TextDecoder().decode(await download(url, REVALIDATED));
+  try {
+    const list: SeriesList = JSON.parse(text);
+    return list.series.map((it) => ({
+      series: it.name,
+      network: it.network,
+      classes: it.classes,
+      width: it.width,
+      height: it.height,
+      accuracy: it.accuracy,
+      leastBytes: it.least_bytes,
+      mostBytes: it.most_bytes,
+      isDefault: it.name === list.default,
+    }));
+  } catch (cause) {
+    throw new SplitError('download-failed', `${url.pathname} is no list of series`, { cause });
+  }
+}
