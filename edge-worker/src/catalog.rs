@@ -83,7 +83,8 @@ impl Catalog {
         let names: Vec<&str> = series.keys().map(String::as_str).collect();
         let default = default_of(&names, default)?.to_owned();
         let manifests = series.values().map(|it| &it.series.manifest);
-        let list = serde_json::json!({ "default": default, "series": manifests.map(summary).collect::<Vec<_>>() }).to_string();
+        let list =
+            serde_json::json!({ "default": default, "series": manifests.map(summary).collect::<Vec<_>>() }).to_string();
         Ok(Self {
             list: Asset::new(list.into(), "application/json", REVALIDATE),
             series,

@@ -18,6 +18,11 @@ export class History {
     if (this.#results.length > LENGTH) this.#results.shift();
   }
 
+  /** Forgets them. */
+  clear(): void {
+    this.#results.length = 0;
+  }
+
   /** The last frames, the oldest first. */
   get results(): Result[] {
     return this.#results.map((it) => it.result);

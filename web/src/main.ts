@@ -2,12 +2,13 @@ import { type Problem, type Result, SplitClient, SplitError, type StateChange } 
 
 import { CompareControls } from './controls/compare.js';
 import { GoalControls } from './controls/goal.js';
+import { SeriesControls } from './controls/series.js';
 import { SlowerControls } from './controls/slower.js';
 import { SourceControls } from './controls/sources.js';
 import { element, html, setText } from './dom.js';
 import { save, toCsv, toJson } from './export.js';
 import { arrange } from './fold.js';
-import { linkTo, readOptions } from './options.js';
+import { linkTo, linkToSeries, readOptions } from './options.js';
 import { Page } from './page.js';
 import { Player } from './player.js';
 import {
@@ -41,6 +42,8 @@ const problems = new Problems(element('error', HTMLElement));
 // Before anything else, so that a fault in what follows is told, too. Without an `error` it is only a warning.
 window.addEventListener('error', ({ error }) => error && problems.show('page', messageOf(error), RELOAD));
 window.addEventListener('unhandledrejection', ({ reason }) => problems.show('page', messageOf(reason), RELOAD));
+/** Aborted when another series is chosen: ends the client, or loading it. */
+let lifetime = new AbortController();
 /** Loading has begun before the page is built. */
 let opening: Promise<SplitClient> | undefined = open();
 arrange();
@@ -52,7 +55,8 @@ const sources = new SourceControls(problems, { source: look, paused: (isPaused) 
 const goals = new GoalControls((goal) => client?.setGoal(goal));
 goals.wish(options.wish);
 const throttles = new SlowerControls(options.slower, slow);
-new CompareControls(() => ({
+const choice = new SeriesControls(change);
+const comparison = new CompareControls(() => ({
   client,
   picture: shown,
   goal: (mode) => goals.goalAmong(mode),
@@ -72,11 +76,17 @@ let lastResult = performance.now();
 async function connect(): Promise<void> {
   clearTimeout(again);
   again = undefined;
+  const { signal } = lifetime;
   try {
     client = await (opening ?? open());
     problems.clear('client');
-    begin(client);
+    begin(client, signal);
   } catch (thrown) {
+    if (signal.aborted) return;
+    if (thrown instanceof SplitError && thrown.code === 'no-such-series') {
+      goWithoutSeries();
+      return;
+    }
     const canRetry = thrown instanceof SplitError && thrown.code === 'download-failed';
     const retryMs = canRetry ? Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** failures) : undefined;
     failures += 1;
@@ -85,16 +95,20 @@ async function connect(): Promise<void> {
     problems.show('client', [messageOf(thrown), hint(thrown)].join(' ').trim(), remedy(thrown));
     if (retryMs !== undefined) again = setTimeout(connect, retryMs);
   } finally {
-    opening = undefined;
-    page.connection.loaded();
+    if (!signal.aborted) {
+      opening = undefined;
+      page.connection.loaded();
+    }
   }
 }
 
 function open(): Promise<SplitClient> {
   return SplitClient.connect({
+    signal: lifetime.signal,
     pixels: options.pixels,
     onProgress: (progress) => page.connection.load(progress),
     ...(options.edge !== undefined && { url: options.edge }),
+    ...(options.series !== undefined && { series: options.series }),
     ...(options.token !== undefined && { token: options.token }),
     ...(options.wish.point !== undefined && { goal: { kind: 'fixed', point: options.wish.point } }),
   });
@@ -116,12 +130,20 @@ function remedy(thrown: unknown): Remedy | undefined {
   return { label: 'Go on without it', run: connect };
 }
 
-function begin(client: SplitClient): void {
-  client.on('state', changed);
-  client.on('selection', (selection) => page.select(selection));
-  client.on('problem', report);
+/** `signal` is aborted when the client is to be used no longer. */
+function begin(client: SplitClient, signal: AbortSignal): void {
+  const meanwhile =
+    <Event>(listener: (event: Event) => void) =>
+    (event: Event) =>
+      signal.aborted || listener(event);
+  client.on('state', meanwhile(changed));
+  client.on(
+    'selection',
+    meanwhile((selection) => page.select(selection)),
+  );
+  client.on('problem', meanwhile(report));
   changed({ state: client.state });
-  warnOfOtherSeries(client.series.series);
+  choice.show(client).catch((thrown) => signal.aborted || problems.show('page', messageOf(thrown)));
   goals.show(client.series);
   // What the controls say counts: they may have been changed while the client was loading, or kept by the browser from an earlier visit.
   client.setGoal(goals.goal);
@@ -157,11 +179,35 @@ function rest(isResting: boolean): void {
   if (!isResting) client?.setGoal(goals.goal);
 }
 
-/** A link made for another series still says something, but not of these networks. */
-function warnOfOtherSeries(series: string): void {
-  if (options.series === undefined || options.series === series) return;
+/** Goes over to another series: from now on, everything on the page is of that one. */
+function change(series: string): void {
+  options.series = series;
+  options.wish = {};
+  history.replaceState(null, '', linkToSeries(location, series));
+  player.use(undefined);
+  client = undefined;
+  lifetime.abort();
+  lifetime = new AbortController();
+  opening = undefined;
+  failures = 0;
+  session.clear();
+  page.clear();
+  page.connection.show({ state: 'connecting' });
+  goals.clear();
+  comparison.clear();
+  problems.clear('client');
+  connect();
+}
+
+/** A link may name a series that this edge worker does not serve; what else it says of operating points is not of the others. */
+function goWithoutSeries(): void {
+  const asked = `This link was made for the series ${options.series}, which this edge worker does not serve`;
+  problems.show('page', `${asked}: its default is used instead.`);
+  options.series = undefined;
+  options.wish = {};
   goals.wish({});
-  problems.show('page', `This link was made for the series ${options.series}; this edge worker serves ${series}.`);
+  opening = undefined;
+  connect();
 }
 
 function show(result: Result): void {

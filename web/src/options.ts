@@ -29,7 +29,7 @@ export interface Options {
   debug: boolean;
   /** `?edge=`: another edge worker than the one that serves the page. */
   edge: string | undefined;
-  /** `?series=`: the series that a link was made with. */
+  /** `?series=`: the series to use instead of the edge worker's default. */
   series: string | undefined;
   /** `?goal=`, `?floor=`, `?ceiling=`, `?mode=`, `?point=`: how the operating point is chosen; parts that are missing are left as they are. */
   wish: Partial<Wish>;
@@ -82,6 +82,14 @@ export function linkTo({ href }: Pick<Location, 'href'>, wish: Wish, slower: Slo
     if (value === undefined) url.searchParams.delete(name);
     else url.searchParams.set(name, `${value}`);
   }
+  return url.href;
+}
+
+/** The page's URL for another series: what it says of operating points is of the one before. */
+export function linkToSeries({ href }: Pick<Location, 'href'>, series: string): string {
+  const url = new URL(href);
+  url.searchParams.set('series', series);
+  for (const name of ['floor', 'point']) url.searchParams.delete(name);
   return url.href;
 }
 

@@ -51,6 +51,15 @@ export class Page {
     if (client.selection) this.select(client.selection);
   }
 
+  /** Forgets what belongs to the client before. */
+  clear(): void {
+    this.#client = undefined;
+    this.#last = undefined;
+    this.#shown = undefined;
+    this.#history.clear();
+    this.#result.clear('Loading…');
+  }
+
   /** Shows a result. */
   show(result: Result): void {
     this.#last = result;

@@ -52,6 +52,11 @@ export class Session {
     return this.#count;
   }
 
+  /** Forgets everything: operating points are of one series only. */
+  clear(): void {
+    this.#count = 0;
+  }
+
   /** Keeps a result, in place of the oldest if there is no room. */
   add({ frame, top, probability, point, messageBytes, timings }: Result, { link, device }: Slower): void {
     const at = (this.#count % CAPACITY) * COLUMNS.length;

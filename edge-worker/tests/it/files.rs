@@ -68,7 +68,10 @@ async fn the_list_says_what_each_series_is_and_which_is_the_default() {
     let downloads: Vec<u64> = manifest.operating_points.iter().map(downloads).collect();
     assert_eq!(downloads.iter().min(), Some(&0), "a point at `input` needs no download");
     assert_eq!(toy["most_bytes"], *downloads.iter().max().unwrap());
-    assert_eq!(toy["least_bytes"], *downloads.iter().filter(|it| **it > 0).min().unwrap());
+    assert_eq!(
+        toy["least_bytes"],
+        *downloads.iter().filter(|it| **it > 0).min().unwrap()
+    );
 }
 
 #[tokio::test]

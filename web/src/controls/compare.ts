@@ -35,6 +35,11 @@ export class CompareControls {
     this.#button.onclick = () => this.#compare(bench());
   }
 
+  /** Takes the comparison away: it was of another series. */
+  clear(): void {
+    this.#table.hidden = true;
+  }
+
   async #compare({ client, picture, goal, rest }: Bench): Promise<void> {
     if (!client) {
       setText(this.#state, 'There is nothing to compare before the network is loaded.');

@@ -43,6 +43,14 @@ export class GoalControls {
     this.#showBounds();
   }
 
+  /** Forgets what was said about operating points, for another series. */
+  clear(): void {
+    this.#touched.delete(this.#floor);
+    this.#defaultFloor = undefined;
+    this.#wished = undefined;
+    this.#point.value = AUTO;
+  }
+
   /** What the controls say, for a link. */
   get wished(): Wish {
     const goal = this.#checked('goal') === 'accuracy' ? 'accuracy' : 'latency';

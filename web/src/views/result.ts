@@ -36,6 +36,16 @@ export class ResultView {
     if (!this.#result) setText(this.#label, text);
   }
 
+  /** Takes the result away, and says why there is none. */
+  clear(text: string): void {
+    this.#result = undefined;
+    this.#label.classList.add('waiting');
+    this.#label.classList.remove('doubtful');
+    for (const it of [this.#probability, this.#bars]) it.replaceChildren();
+    for (const it of [this.#unsure, this.#runnerUp, this.#seen]) it.hidden = true;
+    this.wait(text);
+  }
+
   /** Shows a result. */
   show(result: Result): void {
     this.#result = result;
