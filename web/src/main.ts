@@ -144,6 +144,7 @@ function begin(client: SplitClient, signal: AbortSignal): void {
   client.on('problem', meanwhile(report));
   changed({ state: client.state });
   choice.show(client).catch((thrown) => signal.aborted || problems.show('page', messageOf(thrown)));
+  sources.know(client.series);
   goals.show(client.series);
   // What the controls say counts: they may have been changed while the client was loading, or kept by the browser from an earlier visit.
   client.setGoal(goals.goal);
@@ -218,6 +219,7 @@ function show(result: Result): void {
   }
   problems.clear('stall');
   debug?.answered();
+  sources.load();
   session.add(result, throttles.slower);
   page.show(result);
   document.dispatchEvent(new CustomEvent('result', { detail: result }));

@@ -51,9 +51,9 @@ function crossing({ codec, image, features }: OperatingPoint): string {
 /** An operating point in sentences. */
 export function describe(point: OperatingPoint, series: Series): string {
   const work = (point.headMacs + point.tailMacs) / series.unprunedMacs;
-  const pruned = `Network ${point.variant}, pruned to ${percent(100 * work, 0)} of the computing`;
+  const pruned = work < 1 ? `, pruned to ${percent(100 * work, 0)} of the computing` : '';
   const accuracy = `${percent(point.accuracy)} right on ${imagesOf(series)}, ${percent(series.unprunedAccuracy)} before pruning`;
-  return `${sentence(cutOf(point))}. Sent: ${crossing(point)}. ${pruned}: ${accuracy}.`;
+  return `${sentence(cutOf(point))}. Sent: ${crossing(point)}. Network ${point.variant}${pruned}: ${accuracy}.`;
 }
 
 /** What accuracies were measured on; most names of data sets begin with how many images they are. */

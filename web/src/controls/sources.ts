@@ -1,11 +1,16 @@
+import type { Series } from 'split-inference';
+
 import { element, setText } from '../dom.js';
 import type { StartSource } from '../options.js';
 import { messageOf, type Problems } from '../problems.js';
+import { type Album, albumOf } from '../sources/albums.js';
 import { type Camera, type CameraWish, listCameras, openCamera, rememberCamera } from '../sources/camera.js';
 import { openAddress, openFile } from '../sources/file.js';
 import { openSample } from '../sources/sample.js';
+import { openSlides } from '../sources/slides.js';
 import type { Source } from '../sources/source.js';
 import { acceptDrops, acceptPastes } from './drop.js';
+import { SampleControls } from './samples.js';
 
 type Kind = 'camera' | 'sample' | 'file';
 
@@ -30,7 +35,12 @@ export class SourceControls {
   readonly #turns = element('turns', HTMLElement);
   readonly #detail = element('source-detail', HTMLElement);
   readonly #pause = element('pause', HTMLElement);
+  readonly #samples = new SampleControls((place) => this.#openSample(place));
+  /** The pictures that are the sample, once the series is known; without any, scenes are drawn. */
+  #album: Promise<Album | undefined>;
+  #setAlbum: (album: Album | undefined) => void = () => undefined;
   #camera: Camera | undefined;
+  #kind: Kind | undefined;
   #shown: Source | undefined;
   #isPaused = false;
   /** Files that are shown in turn, and which of them is. */
@@ -43,6 +53,9 @@ export class SourceControls {
   constructor(problems: Problems, listener: SourceListener) {
     this.#problems = problems;
     this.#listener = listener;
+    this.#album = new Promise((resolve) => {
+      this.#setAlbum = resolve;
+    });
     element('sample', HTMLElement).onclick = () => this.start('sample');
     element('camera', HTMLElement).onclick = () => (this.#camera ? this.#stop() : this.start('camera'));
     element('flip', HTMLElement).onclick = () => this.#flip();
@@ -72,7 +85,33 @@ export class SourceControls {
   start(source: StartSource): void {
     this.#files = [];
     if (source === 'camera') this.#openCamera({});
-    if (source === 'sample') this.#open('sample', async () => openSample());
+    if (source === 'sample') this.#openSample();
+  }
+
+  /** Shows the sample of a series instead of another's. */
+  know(series: Series): void {
+    const album = albumOf(series);
+    this.#setAlbum(album);
+    this.#album = Promise.resolve(album);
+    this.#samples.show(album);
+    if (this.#kind === 'sample') this.#openSample();
+  }
+
+  /** Loads what can wait until there is a result. */
+  load(): void {
+    this.#samples.load();
+  }
+
+  /** Opens the sample, or one picture of it. */
+  async #openSample(place?: number): Promise<void> {
+    this.#files = [];
+    const [first, stays] = [place ?? 0, place !== undefined];
+    const onPicture = (it: number) => this.#samples.mark(it);
+    const opened = await this.#open('sample', async () => {
+      const album = await this.#album;
+      return album ? openSlides(album, { first, stays, onPicture }) : openSample();
+    });
+    if (opened) onPicture(first);
   }
 
   #openFiles(files: File[]): void {
@@ -131,6 +170,7 @@ export class SourceControls {
     const asked = this.#asked;
     try {
       if (kind === 'camera') setText(this.#detail, 'Waiting for the camera…');
+      if (kind === 'sample') setText(this.#detail, 'The sample is shown once the network is known.');
       if (name !== undefined) setText(this.#detail, `Opening ${name} …`);
       const source = await open();
       if (asked === this.#asked) {
@@ -148,13 +188,15 @@ export class SourceControls {
 
   /** Says why a source cannot be had. */
   #refuse(thrown: unknown): void {
-    if (this.#shown) setText(this.#detail, this.#shown.name);
+    if (this.#shown) setText(this.#detail, detailOf(this.#shown));
     else this.#show(undefined);
     this.#problems.show('source', messageOf(thrown));
   }
 
   #show(source: Source | undefined, kind?: Kind): void {
     this.#shown = source;
+    this.#kind = kind;
+    if (kind !== 'sample') this.#samples.mark(undefined);
     for (const it of ['sample', 'camera'] as const) element(it, HTMLElement).ariaPressed = `${it === kind}`;
     this.#file.parentElement?.classList.toggle('pressed', kind === 'file');
     this.#choice.hidden = kind !== 'camera' || this.#device.options.length < 2;
@@ -162,7 +204,7 @@ export class SourceControls {
     const several = kind === 'file' && this.#files.length > 1;
     this.#turns.hidden = !several;
     const place = several ? `${this.#turn + 1} of ${this.#files.length}: ` : '';
-    setText(this.#detail, source ? place + source.name : '');
+    setText(this.#detail, source ? place + detailOf(source) : '');
     this.#listener.source(source);
     // Another picture of several does not end a pause by itself; anything else is looked at at once.
     this.#pause.hidden = !source || (source.still && !several);
@@ -209,4 +251,8 @@ export class SourceControls {
     this.#show(undefined);
     this.#problems.show('source', 'The camera is gone: connect it again and press Camera, or choose Sample or a file.');
   }
+}
+
+function detailOf({ name, credited = false }: Source): string {
+  return credited ? '' : name;
 }

@@ -2,6 +2,8 @@
 export interface Source {
   /** What it is, for people. */
   name: string;
+  /** Whether the page says elsewhere what it is. */
+  credited?: boolean;
   /** Shows it. */
   element: HTMLCanvasElement | HTMLVideoElement;
   /** Whether it is one picture that does not change. */
