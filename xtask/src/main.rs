@@ -31,13 +31,13 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Builds everything, serves a series and prints the URL
+    /// Builds everything, serves the series in models/ and prints the URL
     Run {
         /// Port on this machine
         #[arg(long, default_value_t = 8080)]
         port: u16,
-        /// Folder with the manifest and its segments
-        #[arg(long, default_value = DEFAULT_SERIES)]
+        /// A series to serve instead, or a folder of series
+        #[arg(long, default_value = MODELS)]
         series: PathBuf,
     },
     /// Installs what is missing and runs every check and test, or only the stages named
@@ -60,7 +60,7 @@ enum Task {
         /// Trace files, all that the project ships if none is named
         traces: Vec<PathBuf>,
         /// Folder with the manifest
-        #[arg(long, default_value = DEFAULT_SERIES)]
+        #[arg(long, default_value = SIMULATED_SERIES)]
         series: PathBuf,
         /// Settings for the simulator; `-- --help` lists them
         #[arg(last = true)]
@@ -71,17 +71,26 @@ enum Task {
 }
 
 /// The series that the project ships, relative to the root.
-const DEFAULT_SERIES: &str = "models/cifar10-vgg16";
+const MODELS: &str = "models";
+/// The one of them that clients get who name none.
+const DEFAULT_SERIES: &str = "grocery-lite0";
+/// The one that is simulated.
+const SIMULATED_SERIES: &str = "models/cifar10-vgg16";
 
-/// What `run` takes from a clean clone on two idle cores.
-const FIRST_BUILD_MINUTES: usize = 14;
+/// What `run` builds, and how long each part takes from a clean clone on two idle cores.
+const FIRST_BUILD: [(&str, &str); web::STEPS + 1] = [
+    ("the WebAssembly client, with SIMD", "4 minutes"),
+    ("the WebAssembly client, with relaxed SIMD", "4 minutes"),
+    ("the page", "half a minute"),
+    ("the edge worker", "5 minutes"),
+];
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let sh = Shell::new()?;
     // A path that the user gave is relative to where they stand, everything else to the root.
     let started_in = sh.current_dir();
-    let series_at = |series: PathBuf| match series == Path::new(DEFAULT_SERIES) {
+    let series_at = |series: PathBuf| match [MODELS, SIMULATED_SERIES].map(Path::new).contains(&series.as_path()) {
         true => series,
         false => started_in.join(series),
     };
@@ -106,9 +115,12 @@ fn main() -> Result<()> {
 fn run(sh: &Shell, progress: &mut Progress, port: u16, series: &Path) -> Result<()> {
     let edge_worker = target_folder(sh)?.join("quick/edge-worker");
     if !edge_worker.exists() {
-        println!("The first build takes about {FIRST_BUILD_MINUTES} minutes on two cores; later ones take seconds.");
+        println!("The first build takes about a quarter of an hour on two cores; later ones take seconds:");
+        for (number, (part, time)) in (1..).zip(FIRST_BUILD) {
+            println!("  {number}. {part}: about {time}");
+        }
     }
-    progress.plan(web::STEPS + 1);
+    progress.plan(FIRST_BUILD.len());
     web::build(sh, progress)?;
     progress.step("building the edge worker", || {
         cmd!(sh, "cargo build --profile quick --package edge-worker")
@@ -124,6 +136,7 @@ fn run(sh: &Shell, progress: &mut Progress, port: u16, series: &Path) -> Result<
             "--models",
         ])
         .arg(series)
+        .args(default_series(series))
         .current_dir(sh.current_dir())
         .stdout(Stdio::piped())
         .spawn()
@@ -139,6 +152,13 @@ fn run(sh: &Shell, progress: &mut Progress, port: u16, series: &Path) -> Result<
     let status = serving.wait()?;
     ensure!(status.success(), "the edge worker ended with {status}");
     Ok(())
+}
+
+/// The option that says which series of a folder is the default: needed only where there are several.
+fn default_series(models: &Path) -> Vec<String> {
+    let is_there = models.join(DEFAULT_SERIES).join("manifest.json").is_file();
+    let option = ["--default-series", DEFAULT_SERIES].map(String::from);
+    if is_there { option.into() } else { Vec::new() }
 }
 
 /// The root of the workspace.
