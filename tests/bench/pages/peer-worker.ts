@@ -2,7 +2,7 @@
 
 import * as ort from 'onnxruntime-web/wasm';
 
-import { epochMs } from '../../../web/packages/client/src/protocol.js';
+import { epochMs } from './clock.js';
 import { type Input, normalize, openSession } from './onnx.js';
 
 /** Loads a network. */
@@ -12,6 +12,8 @@ export interface Start {
   model: string;
   /** URL of the manifest that says what the network takes. */
   manifest: string;
+  /** Name of the network there. */
+  variant: string;
   threads: number;
 }
 
@@ -38,11 +40,20 @@ interface Ready {
 
 let ready: Ready | undefined;
 
-async function start({ model, manifest, threads }: Start): Promise<void> {
-  const [{ input, classes }, session] = await Promise.all([
-    fetch(manifest).then((it) => it.json()),
+/** The parts of a manifest that are used here. */
+interface Manifest {
+  classes: string[];
+  input: Input;
+  /** Some take another input than the others. */
+  variants: { name: string; input?: Input }[];
+}
+
+async function start({ model, manifest, variant, threads }: Start): Promise<void> {
+  const [{ input: usual, variants, classes }, session] = await Promise.all([
+    fetch(manifest).then((it): Promise<Manifest> => it.json()),
     openSession(model, threads),
   ]);
+  const input = variants.find((it) => it.name === variant)?.input ?? usual;
   const [, height, width] = input.shape;
   const context = new OffscreenCanvas(width, height).getContext('2d', { alpha: false, willReadFrequently: true });
   if (!context) throw new Error('no canvas');

@@ -1,6 +1,6 @@
 // The whole network on the device, in onnxruntime-web: takes frames and tells results as the product's page does.
 
-import { epochMs } from '../../../web/packages/client/src/protocol.js';
+import { epochMs } from './clock.js';
 import type { Answer, Start } from './peer-worker.js';
 
 const parameters = new URLSearchParams(location.search);
@@ -48,6 +48,7 @@ async function run(): Promise<void> {
     type: 'start',
     model: parameters.get('model') ?? '',
     manifest: parameters.get('manifest') ?? '',
+    variant: parameters.get('variant') ?? '',
     threads: Number(parameters.get('threads') ?? 1),
   };
   const [source] = await Promise.all([parameters.get('source') === 'sample' ? sample() : camera(), ask(start)]);

@@ -12,8 +12,8 @@ export interface Wanted {
   withinMs: number;
   /** Results before these are left out: they began under other conditions. */
   skip: number;
-  /** Only results of this operating point count. */
-  point?: number | undefined;
+  /** Only results of these operating points count. */
+  points?: readonly number[] | undefined;
 }
 
 /** What is added to a page before its own scripts. */
@@ -40,7 +40,7 @@ export async function record(context: BrowserContext): Promise<void> {
       arrived(at);
       for (const it of listeners) it({ ...result, at });
     });
-    const collect = ({ frames, withinMs, skip, point }: Wanted) =>
+    const collect = ({ frames, withinMs, skip, points }: Wanted) =>
       new Promise<Measured[]>((resolve) => {
         const results: Measured[] = [];
         let left = skip;
@@ -50,7 +50,7 @@ export async function record(context: BrowserContext): Promise<void> {
           resolve(results);
         };
         const take = (result: Measured) => {
-          if (point !== undefined && result.point !== point) return;
+          if (points && !points.includes(result.point)) return;
           if (left > 0) left -= 1;
           else results.push(result);
           if (results.length === frames) finish();
@@ -79,14 +79,26 @@ export async function firstResult(page: Page, withinMs: number): Promise<number>
 export interface Opening {
   source: 'camera' | 'sample';
   /** Operating point; chosen by the page if not given. */
-  point?: number;
+  point?: number | undefined;
+  /** Way of working to choose among; all if not given. */
+  mode?: 'device' | 'edge' | 'split' | undefined;
 }
 
 /** The URL of the product's page. It is served over the link, since it may talk to where it came from only. */
-export function pageUrl(origin: string, { source, point }: Opening): string {
+export function pageUrl(origin: string, { source, point, mode }: Opening): string {
   const url = new URL(origin);
   url.searchParams.set('source', source);
   if (point !== undefined) url.searchParams.set('point', `${point}`);
+  if (mode) url.searchParams.set('mode', mode);
+  return url.href;
+}
+
+/** The URL of the page that runs a network of the series on onnxruntime-web alone, as `serve` has it. */
+export function peerUrl(peer: string, variant: string, source: Opening['source']): string {
+  const url = new URL('pages/peer.html', peer);
+  const manifest = '/series/manifest.json';
+  const parameters = { source, variant, manifest, model: `/onnx/${variant}.onnx`, threads: '1' };
+  url.search = new URLSearchParams(parameters).toString();
   return url.href;
 }
 

@@ -1,8 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import type { Link } from './links.js';
-import { transmissionMs } from './links.js';
 import { least } from './statistics.js';
 
 /** The parts of a manifest that are used here. */
@@ -37,9 +35,6 @@ export interface Point {
 
 /** Loss of accuracy that the page allows by itself, in percentage points. */
 const DEFAULT_LOSS = 1.5;
-/** About what a browser on this machine does; only decides which points are worth measuring. */
-const MACS_PER_MS = 15e6;
-
 /** A series on disk. */
 export class Series {
   readonly folder: string;
@@ -87,7 +82,7 @@ export class Series {
     return this.#accurate((it) => it.split !== 'input' && it.split !== 'output');
   }
 
-  /** The network of step 1 that runs whole: the one of least work that is accurate enough. */
+  /** The network that runs whole on the device: the one of least work that is accurate enough. */
   get whole(): Point | undefined {
     return least(
       this.#accurate((it) => it.split === 'output'),
@@ -95,12 +90,16 @@ export class Series {
     );
   }
 
-  /** The picture of fewest bytes that is accurate enough. */
-  get picture(): Point | undefined {
-    return least(
-      this.#accurate((it) => it.split === 'input'),
-      (it) => it.meanMessageBytes,
-    );
+  /** Places of the points that work in this way. */
+  among(mode: 'device' | 'edge' | 'split'): number[] {
+    const split = { device: 'output', edge: 'input' }[mode as string];
+    const isMeant = (it: Point) => (split ? it.split === split : it.split !== 'input' && it.split !== 'output');
+    return this.points.filter(isMeant).map((it) => it.index);
+  }
+
+  /** Whether this variant is in the series. */
+  has(variant: string): boolean {
+    return this.#manifest.variants.some((it) => it.name === variant);
   }
 
   #accurate(among: (point: Point) => boolean): Point[] {
@@ -109,19 +108,6 @@ export class Series {
     const best = least(points, (it) => -it.accuracy);
     return accurate.length > 0 || !best ? accurate : [best];
   }
-}
-
-/** Points that may be the fastest in some cell: the `each` that a rough model likes best there. */
-export function promising(points: Point[], links: Link[], factors: number[], each: number): Point[] {
-  const chosen = new Set<Point>();
-  for (const link of links) {
-    for (const factor of factors) {
-      const cost = (it: Point) =>
-        (it.headMacs * factor + it.tailMacs) / MACS_PER_MS + transmissionMs(link, it.meanMessageBytes);
-      for (const it of [...points].sort((a, b) => cost(a) - cost(b)).slice(0, each)) chosen.add(it);
-    }
-  }
-  return [...chosen];
 }
 
 function point(manifest: Manifest, index: number): Point {

@@ -8,6 +8,10 @@ export function median(values: readonly number[]): number {
   return quantile(values, 0.5);
 }
 
+export function mean(values: readonly number[]): number {
+  return values.reduce((sum, it) => sum + it, 0) / values.length;
+}
+
 /** The item for which `cost` is least. */
 export function least<T>(items: readonly T[], cost: (item: T) => number): T | undefined {
   return items.reduce<T | undefined>(

@@ -1,4 +1,4 @@
-//! Latency from frame to label in a real browser, over slower links and on slower devices.
+//! Latency from frame to label, and to the first label, in a real browser, over slower links and on slower devices.
 
 use std::path::Path;
 

@@ -27,7 +27,7 @@ pub enum Bench {
     Codec,
     /// The edge worker under load, beside a bare loop and a Python server; takes about 15 minutes
     Edge,
-    /// Latency from frame to label over four links on three classes of device; needs `-- --checkpoint FILE --data DIR`, takes about 20 minutes
+    /// Latency from frame to label over four links on three classes of device, and the first label; needs `-- --data DIR`, takes about 15 minutes
     Latency,
     /// Training throughput beside PyTorch
     Train,

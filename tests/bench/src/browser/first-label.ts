@@ -3,7 +3,7 @@ import type { BrowserContext } from 'playwright-core';
 import { launchProfile } from '../chromium.js';
 import { type Link, THREE_G, UNLIMITED } from '../links.js';
 import { link, setLink } from '../machine.js';
-import { firstResult, pageUrl, record } from '../page.js';
+import { firstResult, pageUrl, peerUrl, record } from '../page.js';
 import type { Report } from '../report.js';
 import { median } from '../statistics.js';
 import type { Places } from './places.js';
@@ -48,16 +48,8 @@ export async function measureFirstLabels(report: Report, places: Places, visits:
   report.atMost('first label over 3G, cold cache, s', seconds(far.cold), COLD_3G_S);
   const variant = series.whole?.variant;
   if (!variant) return;
-  const theirs = new URL('pages/peer.html', peer);
-  const parameters = {
-    source: 'sample',
-    threads: '1',
-    manifest: '/series/manifest.json',
-    model: `/onnx/${variant}.onnx`,
-  };
-  theirs.search = new URLSearchParams(parameters).toString();
   for (const conditions of [UNLIMITED, THREE_G]) {
-    const found = await visit('onnxruntime-web', theirs.href, conditions).catch(String);
+    const found = await visit('onnxruntime-web', peerUrl(peer, variant, 'sample'), conditions).catch(String);
     // No goal is measured against it: where it fails, the rest of the benchmark goes on.
     const times =
       typeof found === 'string'
@@ -82,10 +74,11 @@ async function visitAll(url: string, visits: number): Promise<FirstLabels> {
   return found;
 }
 
-async function firstLabel(context: BrowserContext, url: string): Promise<number> {
+/** Visits a page; gives the milliseconds from asking for it to its first label. */
+export async function firstLabel(context: BrowserContext, url: string, patienceMs = PATIENCE_MS): Promise<number> {
   const page = await context.newPage();
-  await page.goto(url, { timeout: PATIENCE_MS });
-  const ms = await firstResult(page, PATIENCE_MS);
+  await page.goto(url, { timeout: patienceMs, waitUntil: 'commit' });
+  const ms = await firstResult(page, patienceMs);
   await page.waitForTimeout(STAY_MS);
   await page.close();
   return ms;

@@ -19,8 +19,6 @@ export interface Settings {
   /** Frames of one measurement, and the time after which fewer will do. */
   frames: number;
   withinMs: number;
-  /** Split points measured for each cell. */
-  each: number;
 }
 
 /** An edge worker and the link to it. */
@@ -34,7 +32,8 @@ export interface Bench {
   files: Files;
   settings: Settings;
   ours: Edge;
-  unpruned: Edge;
+  /** Serves the unpruned network cut at every split point, if there is one. */
+  unpruned: Edge | undefined;
   /** Where the page of onnxruntime-web is. */
   peer: string;
   browser: Browser;
@@ -64,7 +63,7 @@ export async function openBench(files: Files, settings: Settings): Promise<Bench
     files,
     settings,
     ours: await edge(files.series.folder),
-    unpruned: await edge(files.unpruned.folder),
+    unpruned: files.unpruned && (await edge(files.unpruned.folder)),
     peer: await serve({ onnx: files.onnx, series: files.series.folder }),
     browser: await onDeviceCore(() => launch(files.clip)),
     slices: slicing,
@@ -129,7 +128,7 @@ async function loopMs(bench: Bench, context: BrowserContext): Promise<number> {
   return median(times);
 }
 
-/** Gives both links these conditions. */
+/** Gives the link to our edge worker these conditions; the other one stays as fast as the machine. */
 export async function overLink(bench: Bench, conditions: Link): Promise<void> {
-  await Promise.all([bench.ours, bench.unpruned].map((it) => setLink(it.link, conditions)));
+  await setLink(bench.ours.link, conditions);
 }

@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 
 import type { Settings } from './bench.js';
-import { type Measurement, SIDES, type Side } from './measurement.js';
+import { type Measurement, SIDES } from './measurement.js';
 import { type Cell, cellsOf } from './summary.js';
 
 const PANEL = { width: 230, height: 190, bars: 120 };
@@ -41,14 +41,15 @@ function legend(): string {
   return `<text x="${LEFT}" y="18">From frame to label, median in ms: ${sides.join(', ')}</text>${parts.join('')}`;
 }
 
-function panel({ factor, link, felt }: Cell): string {
-  const shown = Object.values(felt);
+function panel({ factor, link, sides }: Cell): string {
+  const letters = Object.keys(SIDES) as (keyof typeof SIDES)[];
+  const shown = letters.flatMap((it) => sides[it] ?? []);
   const scale = PANEL.bars / Math.max(...shown.map((it) => it.totalMs));
-  const bars = (Object.keys(SIDES) as Side[]).map((side, at) => {
-    const it = felt[side];
+  const bars = letters.map((side, at) => {
+    const it = sides[side];
     return it ? `<g transform="translate(${at * (BAR + 6)} 0)">${bar(it, scale)}</g>` : '';
   });
-  return `<text x="0" y="10" font-weight="bold">device ×${factor}, ${link}</text>${bars.join('')}`;
+  return `<text x="0" y="10" font-weight="bold">device ×${factor}, ${link.name}</text>${bars.join('')}`;
 }
 
 function bar(it: Measurement, scale: number): string {

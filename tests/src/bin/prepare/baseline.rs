@@ -33,17 +33,22 @@ pub fn thin(data: &Path, to: &Path, images: usize) -> Result<()> {
     Ok(())
 }
 
-/// Replaces the operating points of the series by one at every split point.
-pub fn calibrate(mut series: Series, data: &Path, images: usize) -> Result<()> {
-    let shape = series.manifest.input.shape;
-    let load = |half: &str| pictures::load(&data.join(half), shape, images);
-    let (training, test) = (load("train")?, load("test")?);
-    let [variant] = &series.manifest.variants[..] else {
-        anyhow::bail!(
-            "the series has {} variants, expected one",
-            series.manifest.variants.len()
-        );
+/// Name of the network before pruning, where a series has others too.
+const UNPRUNED: &str = "unpruned";
+
+/// Writes a series of the unpruned variant alone, with one operating point at every split point.
+pub fn calibrate(series: &Series, to: &Path, data: &Path, images: usize) -> Result<()> {
+    let variant = match &series.manifest.variants[..] {
+        [only] => only,
+        _ => series
+            .manifest
+            .variant(UNPRUNED)
+            .with_context(|| format!("the series has several variants, none of which is '{UNPRUNED}'"))?,
     };
+    let mut series = alone(series, variant, to)?;
+    let input = series.manifest.input_of(variant);
+    let load = |half: &str| pictures::load(&data.join(half), input.shape, images);
+    let (training, test) = (load("train")?, load("test")?);
     let splits = series.manifest.split_points.iter().map(|it| Split::At(it.clone()));
     let points = splits
         .enumerate()
@@ -52,6 +57,27 @@ pub fn calibrate(mut series: Series, data: &Path, images: usize) -> Result<()> {
     series.manifest.operating_points = points;
     let path = series.folder.join("manifest.json");
     fs::write(&path, series.manifest.to_json()?).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// The series with this variant only, and with the split points at which that is cut, in a folder of its own.
+fn alone(series: &Series, variant: &Variant, to: &Path) -> Result<Series> {
+    for segment in &variant.segments {
+        let path = to.join(segment.file().path());
+        fs::create_dir_all(path.parent().unwrap_or(to)).with_context(|| format!("cannot make {}", to.display()))?;
+        fs::write(&path, series.read(segment.file())?).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let mut manifest = series.manifest.clone();
+    let cuts = manifest.split_points.iter().zip(&variant.cuts);
+    let (split_points, cuts) = cuts.filter(|it| it.1.is_some()).map(|it| (it.0.clone(), *it.1)).unzip();
+    manifest.split_points = split_points;
+    manifest.variants = vec![Variant {
+        cuts,
+        ..variant.clone()
+    }];
+    Ok(Series {
+        folder: to.to_owned(),
+        manifest,
+    })
 }
 
 fn point(
@@ -84,26 +110,30 @@ fn point(
     Ok(point)
 }
 
-/// Steps that reach the largest value of each channel, and tables by which every code takes its 8 bits.
+/// Steps from the smallest to the largest value of each channel, and tables by which every code takes its 8 bits.
 fn spec(series: &Series, point: &OperatingPoint, training: &[Picture]) -> Result<FeatureCodecSpec> {
     let cut = series.cut(point)?;
     let input = cut.input;
     let mut head = series.network(input.shape, cut.head)?;
     let (mut values, mut features) = (Vec::new(), Vec::new());
-    // A channel that never fires is sent all the same, as in the paper.
-    let mut largest = vec![f32::MIN_POSITIVE; cut.features.channels()];
+    let mut ranges = vec![(0.0f32, 0.0f32); cut.features.channels()];
     for picture in training {
         input.normalize_rgba(&picture.rgba, &mut values)?;
         head.run(1, &values, &mut features)?;
-        for (most, channel) in largest.iter_mut().zip(features.chunks_exact(cut.features.positions())) {
-            *most = channel.iter().copied().fold(*most, f32::max);
+        for (range, channel) in ranges.iter_mut().zip(features.chunks_exact(cut.features.positions())) {
+            let values = channel.iter().copied();
+            *range = values.fold(*range, |(low, high), it| (low.min(it), high.max(it)));
         }
     }
     let top = f32::from(u8::MAX);
     Ok(FeatureCodecSpec {
         bits: BITS,
-        steps: largest.iter().map(|it| (it / top).max(1e-6)).collect(),
-        centres: vec![],
+        // A channel that never changes is sent all the same, as in the paper.
+        steps: ranges
+            .iter()
+            .map(|(low, high)| ((high - low) / top).max(1e-6))
+            .collect(),
+        centres: ranges.iter().map(|it| it.0).collect(),
         tables: Tables::uniform(BITS),
     })
 }

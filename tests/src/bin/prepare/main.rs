@@ -47,11 +47,14 @@ enum Command {
         #[arg(long, default_value_t = 1000)]
         images: usize,
     },
-    /// Gives a series with one variant an operating point at every split point: 8 bits a value, not entropy-coded
+    /// Writes a series of the unpruned network alone with an operating point at every split point: 8 bits a value, not entropy-coded
     Baseline {
-        /// Folder of the series
+        /// Folder of a series that has it: its only variant, or the one of the name `unpruned`
         #[arg(long)]
         series: PathBuf,
+        /// Folder of the series to write
+        #[arg(long)]
+        to: PathBuf,
         /// Image folder: `train/CLASS/*` for the largest features, `test/CLASS/*` for the accuracies
         #[arg(long)]
         data: PathBuf,
@@ -67,7 +70,12 @@ fn main() -> Result<()> {
         Command::Family { network, to } => Family::of(&network)?.write(&to),
         Command::Clip(arguments) => clip::write(&arguments),
         Command::Thin { data, to, images } => baseline::thin(&data, &to, images),
-        Command::Baseline { series, data, images } => baseline::calibrate(Series::open(&series)?, &data, images),
+        Command::Baseline {
+            series,
+            to,
+            data,
+            images,
+        } => baseline::calibrate(&Series::open(&series)?, &to, &data, images),
     }
 }
 
