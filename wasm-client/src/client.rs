@@ -133,9 +133,9 @@ impl Client {
         self.shared.engine.borrow_mut().prepare(point).map_err(thrown)
     }
 
-    /// Changes how operating points are chosen.
+    /// Changes how operating points are chosen. Returns the frames that wait to be sent again and, by this goal, are not to leave the device.
     #[wasm_bindgen(js_name = setGoal)]
-    pub fn set_goal(&self, goal: JsValue) -> Result<(), JsValue> {
+    pub fn set_goal(&self, goal: JsValue) -> Result<Vec<u32>, JsValue> {
         let goal = serde_wasm_bindgen::from_value(goal)
             .map_err(|it| error("goal-invalid", &format!("the goal is not one: {it}")))?;
         self.shared.engine.borrow_mut().set_goal(goal).map_err(thrown)
@@ -151,9 +151,20 @@ impl Client {
         self.shared.engine.borrow_mut().exclude_format(format);
     }
 
-    /// Excludes an operating point whose head cannot be had.
+    /// Excludes an operating point that can never be used here.
     pub fn exclude(&self, point: usize) {
         self.shared.engine.borrow_mut().exclude(point);
+    }
+
+    /// Leaves an operating point alone for a while whose head could not be had.
+    pub fn fail(&self, point: usize) {
+        self.shared.engine.borrow_mut().fail(point);
+    }
+
+    /// Whether the head of an operating point may be asked for now.
+    #[wasm_bindgen(js_name = mayLoad)]
+    pub fn may_load(&self, point: usize) -> bool {
+        self.shared.engine.borrow().may_load(point)
     }
 
     /// Chooses the operating point for the next frame, with its reason; undefined if none is usable.
@@ -218,6 +229,11 @@ impl Client {
     #[wasm_bindgen(getter, js_name = hasCredit)]
     pub fn has_credit(&self) -> bool {
         self.shared.engine.borrow().has_credit()
+    }
+
+    /// Keeps a request for the frame that is being prepared, or gives it back.
+    pub fn reserve(&self, reserved: bool) {
+        self.shared.engine.borrow_mut().reserve(reserved);
     }
 
     /// For how many milliseconds the edge worker wants no frame.

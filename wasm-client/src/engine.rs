@@ -27,6 +27,14 @@ use crate::{
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// No edge worker is left alone for longer, whatever it says.
 const BUSY_LIMIT: Duration = Duration::from_secs(5);
+/// An answer that is later than expected by this much makes frames run on the device until something is heard again.
+const SILENCE: Duration = Duration::from_secs(1);
+/// How long after the last frame the link is still measured: a slow device may take as long for one.
+const MEASURED: Duration = Duration::from_secs(3);
+/// How long a head that could not be had is left alone at first; every further failure doubles it…
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+/// …up to this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Everything a client knows and decides.
 #[derive(Debug)]
@@ -39,7 +47,15 @@ pub struct Engine {
     selector: Selector,
     goal: Goal,
     selection: Option<Selection>,
+    /// Points that can never be used here.
     unusable: HashSet<usize>,
+    /// Points whose heads could not be had: how often in a row, and until when they are left alone.
+    failed: HashMap<usize, (u32, Duration)>,
+    /// Whether a frame was computed or sent since the last look at the link, and when that last was so.
+    was_active: bool,
+    active: Option<Duration>,
+    /// Whether a frame is being prepared that will need a request.
+    reserved: bool,
     connection: Option<Connection>,
     /// Requests of a connection that the edge worker moved, to be sent again over the next one.
     unsent: VecDeque<Waiting>,
@@ -144,6 +160,10 @@ impl Engine {
             goal: Goal::default_for(&manifest),
             selection: None,
             unusable: HashSet::new(),
+            failed: HashMap::new(),
+            was_active: false,
+            active: None,
+            reserved: false,
             connection: None,
             unsent: VecDeque::new(),
             message: Vec::new(),
@@ -181,6 +201,7 @@ impl Engine {
         if let Some(elapsed) = self.device.prepare(&self.manifest, point, self.timing.enough())? {
             self.selector.record_device(point, elapsed);
         }
+        self.failed.remove(&point);
         Ok(())
     }
 
@@ -216,18 +237,54 @@ impl Engine {
         self.unusable.extend(affected.map(|it| it.0));
     }
 
-    /// Excludes an operating point whose head cannot be had.
+    /// Excludes an operating point that can never be used here.
     pub fn exclude(&mut self, point: usize) {
         self.unusable.insert(point);
     }
 
-    /// Changes how operating points are chosen.
-    pub fn set_goal(&mut self, goal: Goal) -> Result<(), ClientError> {
+    /// Leaves an operating point alone whose head could not be had: for two seconds, and twice as long after every further failure.
+    pub fn fail(&mut self, point: usize) {
+        let now = (self.clock)();
+        let (failures, until) = self.failed.entry(point).or_default();
+        *until = now + (FIRST_PAUSE * 2_u32.pow(*failures)).min(LONGEST_PAUSE);
+        *failures = (*failures + 1).min(5);
+    }
+
+    /// Whether the head of an operating point may be asked for now.
+    pub fn may_load(&self, point: usize) -> bool {
+        !self.unusable.contains(&point) && !self.is_failing(point)
+    }
+
+    fn is_failing(&self, point: usize) -> bool {
+        self.failed
+            .get(&point)
+            .is_some_and(|&(_, until)| (self.clock)() < until)
+    }
+
+    /// Changes how operating points are chosen. Returns the frames that wait to be sent again and, by this goal, are not to leave the device.
+    pub fn set_goal(&mut self, goal: Goal) -> Result<Vec<u32>, ClientError> {
         if let Goal::Fixed { point } = goal {
             cut(&self.manifest, point)?;
         }
+        if self.goal != goal {
+            // A new goal is followed without hysteresis.
+            self.selector.set_current(None);
+        }
         self.goal = goal;
-        Ok(())
+        let recalled = if self.may_send() {
+            VecDeque::new()
+        } else {
+            std::mem::take(&mut self.unsent)
+        };
+        Ok(recalled.iter().map(Waiting::number).collect())
+    }
+
+    /// Whether the goal lets frames leave the device.
+    fn may_send(&self) -> bool {
+        match self.goal {
+            Goal::Fixed { point } => !is_local(&self.manifest, point),
+            Goal::LowestLatency { among, .. } | Goal::HighestAccuracy { among, .. } => among != Among::Device,
+        }
     }
 
     /// How operating points are chosen.
@@ -240,46 +297,72 @@ impl Engine {
         self.selection.as_ref()
     }
 
-    /// Chooses the operating point for the next frame.
+    /// The operating point for the next frame; it counts as the one in use only once a frame went through it.
     ///
-    /// Until the link has been measured the one in use stays, at first [`Manifest::default_point`]. Without a connection only
-    /// `output` can be chosen, whatever the goal: nothing waits for a dead link. None if no point is usable, or the fixed one is not.
+    /// Until the link has been measured the one in use stays, at first [`Manifest::default_point`]. Without a connection, while it is silent,
+    /// and while a new one is being measured, only `output` can be chosen, whatever the goal: nothing waits for a dead link. The same
+    /// holds while the head of a fixed point cannot be had. None if no point is usable, or the fixed one is not.
     pub fn choose(&mut self) -> Option<usize> {
-        let connected = self.is_connected();
-        let fixed = match self.goal {
-            Goal::Fixed { point } if connected || is_local(&self.manifest, point) => Some(point),
-            _ => None,
-        };
-        if let Some(point) = fixed {
-            let usable = Some(point).filter(|&it| self.may_use(it, Among::All));
+        let now = (self.clock)();
+        let linked = self.is_linked(now);
+        if let Goal::Fixed { point } = self.goal
+            && (linked || is_local(&self.manifest, point))
+            && !self.is_failing(point)
+        {
             self.selection = None;
-            self.selector.set_current(usable);
-            return usable;
+            return Some(point).filter(|&it| self.may_use(it, Among::All));
         }
         let (requirement, among) = match self.goal.requirement() {
-            Some((requirement, among)) if connected => (requirement, among),
+            Some((requirement, among)) if linked => (requirement, among),
             Some((requirement, _)) => (requirement, Among::All),
             None => (self.fallback()?, Among::All),
         };
-        if connected && self.link().is_none() && among != Among::Device {
-            let usable = |&it: &usize| self.may_use(it, among) && !is_local(&self.manifest, it);
-            let start = self
-                .selector
-                .current()
-                .filter(usable)
-                .or_else(|| self.first_guess(among));
-            self.selector.set_current(start);
+        let usable = |point: &usize| self.may_use(*point, among) && (linked || is_local(&self.manifest, *point));
+        if linked && self.link().is_none() && among != Among::Device {
+            let used = self.selector.current();
+            let used = used.filter(|it| usable(it) && !is_local(&self.manifest, *it));
+            let start = used.or_else(|| self.first_guess(among));
+            self.selection = None;
             return start;
         }
-        let missing_bytes = |point| {
-            let missing = self.device.missing(&self.manifest, point).ok()?;
-            may_use(&self.manifest, &self.unusable, point, among).then(|| missing.iter().map(|it| it.bytes).sum())
-        };
-        let (now, oldest) = ((self.clock)(), self.connection.as_ref().and_then(Connection::oldest));
+        let missing: Vec<Option<u64>> = (0..self.manifest.operating_points.len())
+            .map(|point| {
+                let missing = self.device.missing(&self.manifest, point).ok()?;
+                usable(&point).then(|| missing.iter().map(|it| it.bytes).sum())
+            })
+            .collect();
+        let (used, oldest) = (
+            self.selector.current(),
+            self.connection.as_ref().and_then(Connection::oldest),
+        );
         self.selection = self
             .selector
-            .select(&self.manifest, now, requirement, oldest, missing_bytes);
-        self.selector.current()
+            .select(&self.manifest, now, requirement, oldest, |point| missing[point]);
+        self.selector.set_current(used);
+        self.selection.as_ref().map(|it| it.point)
+    }
+
+    /// Whether frames may go over the link: it answers, and either it was measured or nothing else is ready.
+    fn is_linked(&self, now: Duration) -> bool {
+        let is_known = self.link().is_some() || !self.has_refuge();
+        self.is_connected() && is_known && !self.is_silent(now)
+    }
+
+    /// Whether the device could do everything itself at once.
+    fn has_refuge(&self) -> bool {
+        let mut points = 0..self.manifest.operating_points.len();
+        points.any(|it| is_local(&self.manifest, it) && self.may_use(it, Among::All) && self.is_ready(it))
+    }
+
+    /// Whether an answer is so late that it may never come.
+    fn is_silent(&self, now: Duration) -> bool {
+        let oldest = self.connection.as_ref().and_then(Connection::oldest);
+        let expected = |bytes: usize| {
+            self.link().map_or(Duration::ZERO, |it| {
+                it.round_trip + Duration::from_secs_f64(bytes as f64 / it.rate_bytes_per_second)
+            })
+        };
+        oldest.is_some_and(|it| now.saturating_sub(it.sent) > SILENCE + expected(it.message_bytes))
     }
 
     /// The point to start with.
@@ -297,7 +380,7 @@ impl Engine {
     }
 
     fn may_use(&self, point: usize, among: Among) -> bool {
-        may_use(&self.manifest, &self.unusable, point, among)
+        among.has(&self.manifest.operating_points[point]) && self.may_load(point)
     }
 
     /// Starts a connection; returns its first message, to be sent once the socket is open.
@@ -367,6 +450,11 @@ impl Engine {
         self.unsent.is_empty() && self.connection.as_ref().is_some_and(|it| it.session.has_credit())
     }
 
+    /// Keeps a request for the frame that is being prepared, which no probe takes meanwhile; or gives it back.
+    pub fn reserve(&mut self, reserved: bool) {
+        self.reserved = reserved;
+    }
+
     /// How long no frame is to go out: the edge worker's rates do not allow one before, or it has said that it will be busy until then.
     pub fn pause(&self) -> Duration {
         let now = (self.clock)();
@@ -391,6 +479,7 @@ impl Engine {
     ///
     /// Returns the answer if everything runs here; otherwise [`message`](Self::message) is to be sent and the answer comes by [`receive`](Self::receive).
     pub fn infer(&mut self, frame: u32, point: usize, rgba: &[u8]) -> Result<Option<FrameResult>, ClientError> {
+        self.check_goal(point)?;
         let (stages, product) = self.device.run(&self.manifest, point, rgba)?;
         if let Some(elapsed) = self.timing.mean(point, stages.total()) {
             self.selector.record_device(point, elapsed);
@@ -400,13 +489,16 @@ impl Engine {
             ..Stages::default()
         };
         match product {
-            Product::Classes(top) => Ok(Some(FrameResult {
-                frame,
-                point,
-                top,
-                stages,
-                message_bytes: 0,
-            })),
+            Product::Classes(top) => {
+                self.used(point);
+                Ok(Some(FrameResult {
+                    frame,
+                    point,
+                    top,
+                    stages,
+                    message_bytes: 0,
+                }))
+            }
             Product::Payload(payload) => {
                 let connection = self.connection.as_mut().ok_or(ClientError::Offline)?;
                 let id = connection.session.infer(point as u16, payload, &mut self.message)?;
@@ -416,6 +508,7 @@ impl Engine {
                     stages: stages.device,
                 };
                 connection.sent(id, Some(frame), (self.clock)(), &self.message);
+                self.used(point);
                 Ok(None)
             }
         }
@@ -424,6 +517,7 @@ impl Engine {
     /// Sends one frame as an image file that the browser wrote in `encode`: for operating points at the `input` split point.
     pub fn infer_image(&mut self, frame: u32, point: usize, image: &[u8], encode: Duration) -> Result<(), ClientError> {
         cut(&self.manifest, point)?;
+        self.check_goal(point)?;
         let Codec::Image { .. } = self.manifest.operating_points[point].codec else {
             return Err(ClientError::WrongInput {
                 point,
@@ -445,13 +539,38 @@ impl Engine {
             stages,
         };
         connection.sent(id, Some(frame), (self.clock)(), &self.message);
+        self.used(point);
         Ok(())
     }
 
+    /// The goal may have changed since the point was chosen: then no frame leaves any more.
+    fn check_goal(&self, point: usize) -> Result<(), ClientError> {
+        if is_local(&self.manifest, point) || self.may_send() {
+            Ok(())
+        } else {
+            Err(ClientError::KeptHere)
+        }
+    }
+
+    fn used(&mut self, point: usize) {
+        self.was_active = true;
+        self.selector.set_current(Some(point));
+    }
+
     /// Whether a probe should go out now; if so, [`message`](Self::message) is to be sent. One at a time: on a slow link they would queue.
+    ///
+    /// A link that was measured once is measured again only while frames flow, and none that frames may not use.
     pub fn probe(&mut self) -> Result<bool, ClientError> {
         let now = (self.clock)();
-        let Some(connection) = self.connection.as_mut().filter(|it| it.may_probe(now)) else {
+        if std::mem::take(&mut self.was_active) {
+            self.active = Some(now);
+        }
+        let is_active = self.active.is_some_and(|it| now.saturating_sub(it) < MEASURED);
+        if !self.may_send() || !is_active && self.link().is_some() {
+            return Ok(false);
+        }
+        let reserved = usize::from(self.reserved);
+        let Some(connection) = self.connection.as_mut().filter(|it| it.may_probe(now, reserved)) else {
             return Ok(false);
         };
         // The estimator counts a probe as sent, so it is asked only when one can go out.
@@ -487,7 +606,16 @@ impl Engine {
         let taken = |connection: &mut Connection, id| connection.waiting.remove(&id).ok_or(ClientError::Offline);
         match event {
             Event::Welcome(welcome) => {
-                let meter = Meter::pacing(welcome.messages_per_second, welcome.bytes_per_second, now);
+                let Welcome {
+                    credit,
+                    messages_per_second,
+                    bytes_per_second,
+                    ..
+                } = welcome;
+                if credit == 0 || messages_per_second == 0 || bytes_per_second == 0 {
+                    return Err(ClientError::NothingGranted);
+                }
+                let meter = Meter::pacing(messages_per_second, bytes_per_second, now);
                 connection.meter = Some(meter);
                 Ok(Notice::Open(welcome))
             }
@@ -561,8 +689,12 @@ impl Connection {
         })
     }
 
-    fn may_probe(&self, now: Duration) -> bool {
-        self.session.has_credit() && self.pause(now).is_zero() && self.waiting.values().all(|it| it.frame.is_some())
+    /// Whether a probe may go out beside so many requests that are to be kept for frames.
+    fn may_probe(&self, now: Duration, reserved: usize) -> bool {
+        let credit = self.session.welcome().map_or(0, |it| usize::from(it.credit));
+        self.session.in_flight() + reserved < credit
+            && self.pause(now).is_zero()
+            && self.waiting.values().all(|it| it.frame.is_some())
     }
 
     /// How long until the rates allow another message.
@@ -581,10 +713,6 @@ impl Connection {
         };
         self.waiting.insert(id, waiting);
     }
-}
-
-fn may_use(manifest: &Manifest, unusable: &HashSet<usize>, point: usize, among: Among) -> bool {
-    among.has(&manifest.operating_points[point]) && !unusable.contains(&point)
 }
 
 #[cfg(test)]
@@ -617,16 +745,32 @@ mod tests {
 
     fn welcome(engine: &mut Engine, credit: u8) {
         engine.connect(None);
-        let manifest = engine.digest();
-        let welcome = Welcome {
+        let welcoming = welcoming(&engine.digest(), credit);
+        answer(engine, welcoming).unwrap();
+    }
+
+    fn welcoming(manifest: &Digest, credit: u8) -> ServerMessage {
+        ServerMessage::Welcome(Welcome {
             version: PROTOCOL_VERSION,
-            manifest,
+            manifest: *manifest,
             max_message_bytes: 4096,
             credit,
             messages_per_second: 240,
             bytes_per_second: 8 << 20,
-        };
-        answer(engine, ServerMessage::Welcome(welcome)).unwrap();
+        })
+    }
+
+    fn connect_measured(engine: &mut Engine) {
+        welcome(engine, 4);
+        answer_probes(engine);
+        assert!(engine.link().is_some());
+    }
+
+    /// Lets so many milliseconds pass, one with every look at the clock.
+    fn pass(milliseconds: u64) {
+        (0..milliseconds).for_each(|_| {
+            fixture::clock();
+        });
     }
 
     fn id_of(message: &[u8]) -> u8 {
@@ -750,7 +894,7 @@ mod tests {
         let mut engine = engine(&series);
         give(&mut engine, &series, POOL1);
         give(&mut engine, &series, OUTPUT);
-        welcome(&mut engine, 2);
+        connect_measured(&mut engine);
         engine.set_goal(Goal::Fixed { point: POOL1 }).unwrap();
         assert_eq!(engine.choose(), Some(POOL1));
         engine.infer(7, POOL1, &fixture::frame(0)).unwrap();
@@ -762,8 +906,127 @@ mod tests {
             engine.infer(9, POOL1, &fixture::frame(0)).unwrap_err().code(),
             "offline"
         );
-        welcome(&mut engine, 2);
+        connect_measured(&mut engine);
         assert_eq!(engine.choose(), Some(POOL1));
+    }
+
+    #[test]
+    fn frames_stay_on_the_device_until_a_new_link_is_measured_and_while_it_is_silent() {
+        let series = fixture::series();
+        for goal in [
+            Goal::Fixed { point: POOL1 },
+            Goal::LowestLatency {
+                at_least: 0.0,
+                among: Among::Split,
+            },
+        ] {
+            let mut engine = engine(&series);
+            give(&mut engine, &series, POOL1);
+            give(&mut engine, &series, OUTPUT);
+            engine.set_goal(goal).unwrap();
+            welcome(&mut engine, 4);
+            assert_eq!(engine.choose(), Some(OUTPUT), "{goal:?}");
+            answer_probes(&mut engine);
+            assert_eq!(engine.choose(), Some(POOL1), "{goal:?}");
+            engine.infer(1, POOL1, &fixture::frame(0)).unwrap();
+            let id = id_of(engine.message());
+            pass(1200);
+            assert_eq!(engine.choose(), Some(OUTPUT), "{goal:?}");
+            answer(&mut engine, result(id)).unwrap();
+            assert_eq!(engine.choose(), Some(POOL1), "{goal:?}");
+        }
+    }
+
+    #[test]
+    fn a_probe_leaves_the_last_request_to_the_frame_that_is_being_prepared() {
+        let series = fixture::series();
+        let mut engine = engine(&series);
+        welcome(&mut engine, 1);
+        engine.reserve(true);
+        assert!(!engine.probe().unwrap());
+        engine.infer_image(1, INPUT, b"RIFF", Duration::ZERO).unwrap();
+        let id = id_of(engine.message());
+        answer(&mut engine, result(id)).unwrap();
+        engine.reserve(false);
+        assert!(engine.probe().unwrap());
+    }
+
+    #[test]
+    fn a_client_without_frames_measures_nothing() {
+        let series = fixture::series();
+        let mut engine = engine(&series);
+        connect_measured(&mut engine);
+        pass(1000);
+        assert!(!engine.probe().unwrap());
+        engine.infer_image(1, INPUT, b"RIFF", Duration::ZERO).unwrap();
+        let id = id_of(engine.message());
+        answer(&mut engine, result(id)).unwrap();
+        pass(1000);
+        assert!(engine.probe().unwrap());
+    }
+
+    #[test]
+    fn nothing_leaves_a_device_that_is_to_compute_everything() {
+        let series = fixture::series();
+        let only_here = Goal::LowestLatency {
+            at_least: 0.0,
+            among: Among::Device,
+        };
+        for goal in [only_here, Goal::Fixed { point: OUTPUT }] {
+            let mut engine = engine(&series);
+            give(&mut engine, &series, POOL1);
+            welcome(&mut engine, 4);
+            engine.infer(1, POOL1, &fixture::frame(0)).unwrap();
+            engine.moved();
+            assert_eq!(engine.set_goal(goal).unwrap(), [1]);
+            welcome(&mut engine, 4);
+            assert!(!engine.resend().unwrap());
+            assert!(!engine.probe().unwrap());
+            let refused = engine.infer(2, POOL1, &fixture::frame(0)).unwrap_err();
+            assert_eq!(refused.code(), "no-usable-point");
+            let refused = engine.infer_image(3, INPUT, b"RIFF", Duration::ZERO).unwrap_err();
+            assert_eq!(refused.code(), "no-usable-point");
+        }
+    }
+
+    #[test]
+    fn a_head_that_cannot_be_had_is_left_alone_longer_and_longer() {
+        let series = fixture::series();
+        let mut engine = engine(&series);
+        give(&mut engine, &series, OUTPUT);
+        connect_measured(&mut engine);
+        engine.set_goal(Goal::Fixed { point: POOL1 }).unwrap();
+        for seconds in [2, 4, 8, 16, 32, 60, 60] {
+            assert_eq!(engine.choose(), Some(POOL1));
+            engine.fail(POOL1);
+            pass(seconds * 1000 - 100);
+            assert!(!engine.may_load(POOL1), "after {seconds} s");
+            let instead = engine.choose();
+            assert!(instead.is_some() && instead != Some(POOL1));
+            pass(100);
+            assert!(engine.may_load(POOL1), "after {seconds} s");
+        }
+    }
+
+    #[test]
+    fn looking_for_a_point_uses_none() {
+        let series = fixture::series();
+        let mut engine = engine(&series);
+        give(&mut engine, &series, OUTPUT);
+        assert_eq!(engine.choose(), Some(OUTPUT));
+        assert_eq!(engine.selector.current(), None);
+        engine.infer(1, OUTPUT, &fixture::frame(0)).unwrap();
+        assert_eq!(engine.selector.current(), Some(OUTPUT));
+    }
+
+    #[test]
+    fn an_edge_worker_that_grants_nothing_is_refused() {
+        let series = fixture::series();
+        let mut engine = engine(&series);
+        engine.connect(None);
+        let welcoming = welcoming(&engine.digest(), 0);
+        let refused = answer(&mut engine, welcoming).unwrap_err();
+        assert_eq!(refused.code(), "protocol");
     }
 
     #[test]
@@ -856,12 +1119,11 @@ mod tests {
     fn starts_with_a_split_and_then_goes_by_measurement() {
         let series = fixture::series();
         let mut engine = engine(&series);
-        for point in [POOL1, OUTPUT] {
-            give(&mut engine, &series, point);
-        }
+        give(&mut engine, &series, POOL1);
         welcome(&mut engine, 8);
         assert_eq!(engine.choose(), Some(POOL1));
         assert!(engine.selection().is_none());
+        give(&mut engine, &series, OUTPUT);
         assert!(answer_probes(&mut engine) >= 2);
         for number in 0..4 {
             engine.infer(number, POOL1, &fixture::frame(0)).unwrap();

@@ -63,6 +63,12 @@ pub enum ClientError {
         /// What was given.
         got: &'static str,
     },
+    /// The goal does not let frames leave the device.
+    #[error("by the goal, no frame is to leave this device")]
+    KeptHere,
+    /// An edge worker that takes nothing.
+    #[error("the edge worker grants no requests")]
+    NothingGranted,
     /// There is no connection.
     #[error("there is no connection to the edge worker")]
     Offline,
@@ -87,6 +93,8 @@ impl ClientError {
             Self::Run(_) | Self::Encode(_) => "head-failed",
             Self::FrameSize(_) => "frame-size",
             Self::WrongInput { .. } => "wrong-input",
+            Self::KeptHere => "no-usable-point",
+            Self::NothingGranted => "protocol",
             Self::Offline | Self::Send(SendError::NotReady) => "offline",
             Self::Send(SendError::NoCredit { .. }) => "no-credit",
             Self::Send(_) => "message-too-long",
@@ -118,12 +126,10 @@ pub(crate) fn error_code(code: ErrorCode) -> &'static str {
     }
 }
 
-/// Whether connecting again may help, without anyone doing anything about it. A client that passed a limit would pass it again.
+/// Whether connecting again may help: everywhere but where a token is wrong, which stays wrong. While edge workers are updated one by one, the
+/// next may be one that fits.
 pub(crate) fn may_retry(code: &str) -> bool {
-    !matches!(
-        code,
-        "protocol-version" | "manifest-mismatch" | "unauthorized" | "protocol" | "limit-exceeded"
-    )
+    code != "unauthorized"
 }
 
 #[cfg(test)]
@@ -131,14 +137,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mismatch_is_final_and_a_lost_server_is_not() {
+    fn only_a_wrong_token_is_final() {
         let refused = |code| {
             let text = String::new();
             ClientError::from(SessionError::Refused { code, text }).code()
         };
-        assert!(!may_retry(refused(ErrorCode::ManifestMismatch)));
+        assert!(may_retry(refused(ErrorCode::ManifestMismatch)));
         assert!(!may_retry(refused(ErrorCode::Unauthorized)));
-        assert!(!may_retry(refused(ErrorCode::LimitExceeded)));
+        assert!(may_retry(refused(ErrorCode::LimitExceeded)));
         assert!(may_retry(refused(ErrorCode::ShuttingDown)));
         assert!(may_retry(ClientError::Offline.code()));
     }

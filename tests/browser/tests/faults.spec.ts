@@ -116,6 +116,26 @@ test.describe('files of the edge worker', () => {
     await expectError(page, /manifest cannot be read/);
   });
 
+  test('a manifest that is older than the edge worker is asked for once more', async ({ page, edge, results }) => {
+    let isOld = true;
+    await page.route('**/manifest.json', async (route) => {
+      const response = await route.fetch();
+      await route.fulfill({ response, body: `${await response.text()}${isOld ? ' ' : ''}` });
+      isOld = false;
+    });
+    await open(page, edge, { source: 'sample' });
+    await results.take({ count: 1 });
+    await expect(page.locator('#state')).toHaveText('connected');
+    await expect(page.locator('#error')).toBeEmpty();
+  });
+
+  test('another manifest than the edge worker has leaves labels flowing', async ({ page, edge, series, results }) => {
+    await manifestBecomes(page, (it) => `${it} `);
+    await open(page, edge, { source: 'sample' });
+    const local = [...series.points.keys()].filter((it) => series.points[it]?.split === 'output');
+    await results.take({ count: 5, points: local, withinMs: 30_000 });
+  });
+
   test('another manifest than the edge worker has is told', async ({ page, edge }) => {
     await manifestBecomes(page, (it) => `${it} `);
     await open(page, edge);
@@ -141,20 +161,36 @@ test.describe('a download that is cut off', () => {
   test.use({ expected: [NETWORK] });
 
   for (const file of ['**/*.wasm', '**/manifest.json']) {
-    test(`of ${file} is tried again by itself`, async ({ page, edge, results }) => {
-      let isCut = false;
-      await page.route(file, (route) => {
-        if (isCut) return route.continue();
-        isCut = true;
-        return route.abort('connectionreset');
+    test(`of ${file} is begun again without a word`, async ({ page, edge, results }) => {
+      await cutOff(page, file, 1);
+      await open(page, edge, { source: 'sample' });
+      const told = await page.evaluateHandle(() => {
+        const [area, texts] = [document.querySelector('#error'), [] as string[]];
+        if (area) new MutationObserver(() => texts.push(area.textContent ?? '')).observe(area, { childList: true });
+        return texts;
       });
+      await results.take({ count: 3 });
+      expect(await told.jsonValue()).toEqual([]);
+    });
+
+    test(`of ${file} again and again is told, and tried again by itself`, async ({ page, edge, results }) => {
+      await cutOff(page, file, 3);
       await open(page, edge, { source: 'sample' });
       await expectError(page, /cannot be loaded.*tries again by itself/);
-      await results.take({ count: 3 });
+      await results.take({ count: 3, withinMs: 30_000 });
       await expect(page.locator('#error')).toBeEmpty();
     });
   }
 });
+
+/** Breaks off the download of a file so many times. */
+async function cutOff(page: Page, file: string, times: number): Promise<void> {
+  let left = times;
+  await page.route(file, (route) => {
+    left -= 1;
+    return left >= 0 ? route.abort('connectionreset') : route.continue();
+  });
+}
 
 /** An operating point whose head has a segment that is part of nothing that runs on the device alone, and the SHA-256 of that. */
 async function ownSegment({ folder }: Series): Promise<{ point: number; missing: string }> {

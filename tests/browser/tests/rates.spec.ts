@@ -53,6 +53,35 @@ test('a page that asks as often as it can keeps to the rates of the edge worker'
   );
 });
 
+test('frames run on the device while an edge worker is silent, even where all are to be split', async ({
+  page,
+  series,
+}) => {
+  await withExample(series, async (edge) => {
+    const relay = await Relay.to(edge);
+    try {
+      await page.goto(relay.url);
+      const client = await connected(page);
+      await client.evaluate(({ load }) => load('output'));
+      await client.evaluate(({ load }) => load());
+      const asked = relay.hold();
+      const local = client.evaluate(async ({ ask, told }) => {
+        const lost = told.length;
+        for (;;) {
+          // Only the latest frame waits; one that was sent has no answer before the connection is given up.
+          const split = await Promise.race([ask().catch(() => undefined), new Promise((it) => setTimeout(it, 100))]);
+          if (split === 'output') return told.slice(lost);
+        }
+      });
+      await asked;
+      // The connection was not given up before.
+      expect((await local).filter((it) => it !== 'superseded')).toEqual([]);
+    } finally {
+      relay.close();
+    }
+  });
+});
+
 test.describe('an edge worker that moves its clients on and is gone', () => {
   test.use({ expected: [/WebSocket connection to .* failed/] });
 

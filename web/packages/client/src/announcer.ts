@@ -33,6 +33,11 @@ export class Announcer {
     else this.#post({ type: 'problem', problem: { code, message } });
   }
 
+  /** Forgets what was wrong before anyone could listen: it was mended. */
+  forget(): void {
+    if (this.#early) this.#early = {};
+  }
+
   /** To be called when the page has the client: it can listen from now on. */
   begin(): void {
     const problem = this.#early?.problem;

@@ -26,7 +26,8 @@ import type {
   StreamSource,
   Throttle,
 } from './types.js';
-import { edgeUrl } from './urls.js';
+import { edgeUrl, folderUrl } from './urls.js';
+import { isElsewhere, startElsewhere } from './workers.js';
 
 /** Why frames go without an answer although nothing is wrong. */
 const INTENDED: ReadonlySet<ErrorCode> = new Set(['aborted', 'closed', 'superseded']);
@@ -97,12 +98,13 @@ export class SplitClient {
     const { series, goal, token, pixels = false, onProgress, signal } = options;
     checkBrowser();
     throwIfAborted(signal);
-    // A web worker has no document.
-    const url = edgeUrl(options.url, globalThis.document?.baseURI ?? location.href);
-    const client = new SplitClient(url, startWorker());
+    const base = options.base === undefined ? undefined : folderUrl(options.base, pageUrl());
+    const url = edgeUrl(options.url, pageUrl());
+    const client = new SplitClient(url, startWorker(base));
     if (onProgress) client.on('progress', onProgress);
     const giveUp = () => client.#close(new SplitError('aborted', 'the signal given to connect was aborted'));
     signal?.addEventListener('abort', giveUp, { signal: client.#lifetime.signal });
+    client.#watchPage();
     const named = series !== undefined && { series };
     const optional = { ...named, ...(goal && { goal }), ...(token !== undefined && { token }) };
     client.#series = await client.#start({ type: 'start', url, pixels, ...optional });
@@ -302,6 +304,16 @@ export class SplitClient {
     return result.finally(() => signal?.removeEventListener('abort', giveUp));
   }
 
+  /** Connects at once when the user comes back to the page: while nobody looked, or the device slept, there was no hurry. */
+  #watchPage(): void {
+    const { signal } = this.#lifetime;
+    const back = () => {
+      if (!globalThis.document?.hidden) this.reconnect();
+    };
+    globalThis.document?.addEventListener('visibilitychange', back, { signal });
+    globalThis.addEventListener('pageshow', back, { signal });
+  }
+
   #post(request: Request, transfer: Transferable[] = []): void {
     this.#worker.postMessage(request, transfer);
   }
@@ -412,13 +424,24 @@ export class SplitClient {
   }
 }
 
-function startWorker(): Worker {
+/** In the folder `base`; none where bundlers and browsers find the package's files by themselves. */
+function startWorker(base: URL | undefined): Worker {
+  const options = { type: 'module', name: 'split-inference' } as const;
   try {
+    if (base) return startElsewhere(new URL('dist/worker.js', base), options);
+    // Not written as a URL that bundlers know: where there is a bundler, this file is elsewhere.
+    const file = 'worker.js';
+    if (isElsewhere(import.meta.url)) return startElsewhere(new URL(file, import.meta.url), options);
     return new Worker(new URL('./worker.js', import.meta.url), { type: 'module', name: 'split-inference' });
   } catch (cause) {
-    const advice = 'serve this package from the origin of the page and allow it as worker-src';
+    const advice = 'allow this package as worker-src; one of another origin needs blob: there, too';
     throw new SplitError('no-worker', `the web worker cannot be started: ${advice}`, { cause });
   }
+}
+
+/** What addresses are relative to. A web worker has no document. */
+function pageUrl(): string {
+  return globalThis.document?.baseURI ?? location.href;
 }
 
 function throwIfAborted(signal: AbortSignal | undefined): void {

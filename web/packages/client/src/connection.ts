@@ -54,9 +54,13 @@ export class Connection {
 
   /** To be told that the edge worker has welcomed the client. */
   opened(): void {
-    this.#failures = 0;
     this.#onChange({ state: 'connected' });
     this.#settle();
+  }
+
+  /** To be told that the edge worker has answered a request: only then does the connection work. */
+  answered(): void {
+    this.#failures = 0;
   }
 
   /** To be told that the edge worker asks to connect again at once. */

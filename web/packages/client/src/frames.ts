@@ -31,6 +31,9 @@ const FIRST_DEPTH = 2;
 /** The most classes in a result. */
 const TOP = 10;
 
+/** Connection, credit or leave went away while the picture was being prepared: the frame goes elsewhere. */
+const WITHDRAWN: ReadonlySet<ErrorCode> = new Set(['offline', 'no-credit', 'no-usable-point']);
+
 /** What `Frames` works with. */
 export interface FrameParts {
   client: Client;
@@ -92,13 +95,6 @@ export class Frames {
     } else {
       this.drop(frame, 'connection-lost', message);
     }
-  }
-
-  /** A head is ready, or cannot be loaded. */
-  loaded(error?: SplitError): void {
-    if (error && this.#parts.points.isStuck) this.#dropUpcoming(error);
-    // What could not be downloaded is tried again in a while, not at once; what is of no use is not chosen any more.
-    if (error?.code !== 'download-failed') this.wake();
   }
 
   /** The answer to a frame. */
@@ -206,6 +202,7 @@ export class Frames {
 
   async #infer(frame: Frame, choice: Choice): Promise<void> {
     const { client, canvasOf, points } = this.#parts;
+    client.reserve(!isLocal(choice.point));
     try {
       const pixels = await read(canvasOf(choice.point), frame.source);
       this.#asked.set(frame.frame, { captured: performance.now(), pixels });
@@ -215,9 +212,10 @@ export class Frames {
     } catch (thrown) {
       const { code, message } = asSplitError(thrown);
       if (code === 'head-failed') client.exclude(choice.point.index);
-      // Connection or credit went away while the picture was being coded.
-      if (code === 'offline' || code === 'no-credit') this.lose(frame.frame, message);
+      if (WITHDRAWN.has(code)) this.lose(frame.frame, message);
       else this.drop(frame.frame, code, message);
+    } finally {
+      client.reserve(false);
     }
   }
 

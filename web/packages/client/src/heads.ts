@@ -10,16 +10,13 @@ interface File {
   bytes: number;
 }
 
-/** How long a head that could not be loaded is left alone. */
-const PAUSE_MS = 2000;
-
 /** Downloads and prepares heads, each once. */
 export class Heads {
   readonly #client: Client;
   readonly #manifest: URL;
   readonly #onProgress: (progress: Progress) => void;
   readonly #loading = new Map<number, Promise<void>>();
-  readonly #failed = new Map<number, { error: SplitError; until: number }>();
+  readonly #failures = new Map<number, SplitError>();
 
   constructor(client: Client, manifest: URL, onProgress: (progress: Progress) => void) {
     this.#client = client;
@@ -29,32 +26,27 @@ export class Heads {
 
   /** Makes an operating point's head ready. Calls that come while it is being loaded wait for the same download. */
   load(point: number): Promise<void> {
-    const failed = this.failure(point);
-    if (failed) return Promise.reject(failed);
     const loading = this.#loading.get(point) ?? this.#start(point);
     this.#loading.set(point, loading);
     return loading;
   }
 
-  /** Why an operating point's head could not be loaded, as long as that is not tried again. */
-  failure(point: number): SplitError | undefined {
-    const failed = this.#failed.get(point);
-    return failed && failed.until > performance.now() ? failed.error : undefined;
-  }
-
   /** Why an operating point's head was not loaded the last time, if it was not. */
-  lastFailure(point: number): SplitError | undefined {
-    return this.#failed.get(point)?.error;
+  failure(point: number): SplitError | undefined {
+    return this.#failures.get(point);
   }
 
   async #start(point: number): Promise<void> {
     try {
       await this.#download(point);
       this.#client.prepare(point);
+      this.#failures.delete(point);
     } catch (thrown) {
       const error = asSplitError(thrown);
-      this.#failed.set(point, { error, until: performance.now() + PAUSE_MS });
-      if (error.code !== 'download-failed') this.#client.exclude(point);
+      this.#failures.set(point, error);
+      // What is whole but no network stays so; everything else may be mended where it comes from, or on the way.
+      if (error.code === 'segment-invalid') this.#client.exclude(point);
+      else this.#client.fail(point);
       throw error;
     } finally {
       this.#loading.delete(point);
@@ -75,14 +67,14 @@ export class Heads {
     this.#onProgress({ stage: 'network', loadedBytes: totalBytes, totalBytes });
   }
 
-  async #file({ path, sha256 }: File, onBytes: (bytes: number) => void): Promise<void> {
+  async #file({ path, sha256, bytes: limit }: File, onBytes: (bytes: number) => void): Promise<void> {
     const url = new URL(path, this.#manifest);
-    const bytes = await download(url, {}, onBytes);
+    const bytes = await download({ url, limit }, onBytes);
     try {
       this.#client.addFile(sha256, bytes);
     } catch {
       // The browser's cache may hold what was damaged on its way: ask the server itself before giving up.
-      this.#client.addFile(sha256, await download(url, { cache: 'reload' }));
+      this.#client.addFile(sha256, await download({ url, limit, cache: 'reload' }));
     }
   }
 }

@@ -45,12 +45,13 @@ export class Points {
     this.#onLoaded = onLoaded;
   }
 
-  /** Changes how points are chosen. */
-  setGoal(goal: Goal): void {
-    this.#client.setGoal(goal);
+  /** Changes how points are chosen. Returns the frames on their way to be sent again that are not to leave the device by this goal. */
+  setGoal(goal: Goal): Uint32Array {
+    const recalled = this.#client.setGoal(goal);
     this.#fixed = goal.kind === 'fixed' ? goal.point : undefined;
     const fixed = this.#fixed === undefined ? undefined : this.#series.points[this.#fixed];
     this.#stays = fixed ? isLocal(fixed) : 'among' in goal && goal.among === 'device';
+    return recalled;
   }
 
   /** The operating point for the next frame; undefined if none is usable, `later` if its head is being loaded and no other will do. */
@@ -65,13 +66,8 @@ export class Points {
 
   /** Why no operating point is usable: what is wrong with the one that was asked for, or that none meets the goal. */
   get obstacle(): SplitError {
-    const failure = this.#fixed === undefined ? undefined : this.#heads.lastFailure(this.#fixed);
+    const failure = this.#fixed === undefined ? undefined : this.#heads.failure(this.#fixed);
     return failure ?? new SplitError('no-usable-point', 'no operating point meets the goal here');
-  }
-
-  /** Whether no head is ready that would do, nor any on its way. */
-  get isStuck(): boolean {
-    return this.#loading.size === 0 && !this.#known.some((it) => this.#isUsable(it));
   }
 
   /** To be told that a point is used: it is the one to fall back to. */
@@ -93,7 +89,7 @@ export class Points {
   #prefetch(selection: Selection | undefined): void {
     const wanted = [selection?.point, this.#refuge(), selection?.runnerUp?.point];
     // What cannot be had now must not keep the refuge away.
-    const next = wanted.find((it) => it !== undefined && !this.#client.isReady(it) && !this.#heads.failure(it));
+    const next = wanted.find((it) => it !== undefined && !this.#client.isReady(it) && this.#client.mayLoad(it));
     if (next !== undefined) this.#load(next);
     if (selection && this.#client.isReady(selection.point)) this.#announcer.selection(selection);
   }

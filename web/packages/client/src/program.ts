@@ -1,4 +1,4 @@
-import { SILENT, Watch } from './download.js';
+import { Passing, persistently, SILENT, Watch } from './download.js';
 import { asSplitError, SplitError } from './errors.js';
 import { checkBrowser, hasRelaxedSimd } from './features.js';
 import type { SIZES } from './sizes.js';
@@ -15,9 +15,13 @@ export function binaryName(): keyof typeof SIZES {
   return hasRelaxedSimd() ? 'relaxed' : 'simd';
 }
 
-/** Loads the binary that suits this browser, compiling it while it arrives. */
-export async function loadProgram(onBytes: (bytes: number) => void): Promise<Program> {
+/** Loads the binary that suits this browser, compiling it while it arrives. What breaks off is begun again, twice at most. */
+export function loadProgram(onBytes: (bytes: number) => void): Promise<Program> {
   checkBrowser();
+  return persistently(() => attempt(onBytes));
+}
+
+async function attempt(onBytes: (bytes: number) => void): Promise<Program> {
   const watch = new Watch();
   const program =
     binaryName() === 'relaxed'
@@ -33,8 +37,9 @@ export async function loadProgram(onBytes: (bytes: number) => void): Promise<Pro
     return await watch.over(program);
   } catch (thrown) {
     const { code, message } = asSplitError(thrown, 'download-failed');
-    const why = watch.signal.aborted ? SILENT : message;
-    throw new SplitError(code, `the program cannot be loaded: ${why}`, { cause: thrown });
+    const isFinal = thrown instanceof SplitError || watch.signal.aborted;
+    const text = `the program cannot be loaded: ${watch.signal.aborted ? SILENT : message}`;
+    throw isFinal ? new SplitError(code, text, { cause: thrown }) : new Passing(text, { cause: thrown });
   } finally {
     watch.end();
   }

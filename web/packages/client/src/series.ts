@@ -18,13 +18,21 @@ interface SeriesList {
   }[];
 }
 
-/** Always revalidated: the edge worker may have loaded other series, and refuses clients that come with an old manifest. */
-const REVALIDATED: RequestInit = { cache: 'no-cache' };
+/** The most bytes of a manifest, and of a list of series. */
+const LIMIT = 64 << 20;
 
-/** The manifest of a series, of the default one if none is named. */
-export async function downloadManifest(edge: string, series?: string): Promise<Uint8Array> {
+/**
+ * The manifest of a series, of the default one if none is named.
+ *
+ * Always revalidated: the edge worker may have loaded other series, and refuses clients that come with an old manifest.
+ */
+export async function downloadManifest(
+  edge: string,
+  series?: string,
+  cache: RequestCache = 'no-cache',
+): Promise<Uint8Array> {
   try {
-    return await download(manifestUrl(edge, series), REVALIDATED);
+    return await download({ url: manifestUrl(edge, series), limit: LIMIT, cache });
   } catch (thrown) {
     const isMissing = thrown instanceof SplitError && thrown.cause instanceof Response && thrown.cause.status === 404;
     if (series === undefined || !isMissing) throw thrown;
@@ -35,7 +43,7 @@ export async function downloadManifest(edge: string, series?: string): Promise<U
 /** What the edge worker says of every series that it serves. */
 export async function listSeries(edge: string): Promise<SeriesSummary[]> {
   const url = seriesUrl(edge);
-  const text = new TextDecoder().decode(await download(url, REVALIDATED));
+  const text = new TextDecoder().decode(await download({ url, limit: LIMIT, cache: 'no-cache' }));
   try {
     const list: SeriesList = JSON.parse(text);
     return list.series.map((it) => ({

@@ -2,7 +2,7 @@ import type { Client } from '../wasm/simd/split_client.js';
 import { Announcer } from './announcer.js';
 import { canReadCanvases, FrameCanvas, writes } from './canvas.js';
 import { Connection } from './connection.js';
-import { asSplitError } from './errors.js';
+import { asSplitError, type ErrorCode } from './errors.js';
 import type { ClientEvent } from './events.js';
 import { type Frame, Frames } from './frames.js';
 import { Heads } from './heads.js';
@@ -32,6 +32,11 @@ interface Parts {
 const TICK_MS = 200;
 /** How often what was learnt of this device is kept. */
 const SAVE_MS = 10_000;
+
+/** Manifests that are asked for while edge workers are being updated. */
+const MANIFESTS = 3;
+/** Ends of connections that the state says enough of. */
+const LOSSES: ReadonlySet<ErrorCode> = new Set(['connection-lost', 'offline', 'edge-shutting-down']);
 
 /** Everything that the web worker does for one page. */
 export class Service {
@@ -63,8 +68,17 @@ export class Service {
       noted('program', loadProgram(onBytes)),
       noted('manifest', downloadManifest(start.url, start.series)),
     ]);
-    const service = new Service({ program, manifest, sockets, announcer, startMs }, start, post);
-    await service.#begin();
+    const parts = { program, sockets, announcer, startMs };
+    let service = new Service({ ...parts, manifest }, start, post);
+    for (let attempt = 1; (await service.#connect()) === 'manifest-mismatch' && attempt < MANIFESTS; attempt += 1) {
+      // The edge worker was updated after it had given the manifest, or another one answers now.
+      const newer = await downloadManifest(start.url, start.series, 'reload').catch(() => undefined);
+      if (!newer) break;
+      await service.close();
+      parts.announcer.forget();
+      service = new Service({ ...parts, manifest: newer }, start, post);
+    }
+    service.#begin();
     return service;
   }
 
@@ -73,7 +87,7 @@ export class Service {
     const series = client.series() as Series;
     const onProgress = (progress: Progress) => post({ type: 'progress', progress });
     const heads = new Heads(client, manifestUrl(start.url, start.series), onProgress);
-    const points = new Points(client, series, heads, announcer, (error) => this.#frames.loaded(error));
+    const points = new Points(client, series, heads, announcer, () => this.#frames.wake());
     if (start.goal) points.setGoal(start.goal);
     const canvasOf = canvases(({ index, width, height }) => new FrameCanvas(width, height, client.pictures(index)));
     this.#startMs = { ...startMs, ready: 0 };
@@ -95,7 +109,8 @@ export class Service {
   /** Changes how the operating point is chosen. */
   setGoal(goal: Goal): void {
     try {
-      this.#points.setGoal(goal);
+      for (const frame of this.#points.setGoal(goal))
+        this.#frames.lose(frame, 'by the goal, no frame leaves this device');
     } catch (thrown) {
       this.#announcer.problem(asSplitError(thrown));
     }
@@ -125,11 +140,16 @@ export class Service {
     await Promise.all([this.#connection.close(), this.#save()]);
   }
 
-  async #begin(): Promise<void> {
+  /** Connects for the first time; returns why the connection ended, if it did. */
+  async #connect(): Promise<ErrorCode | undefined> {
     this.#connection.open();
     this.#every(TICK_MS, () => this.#tick());
-    self.addEventListener('online', () => this.#connection.hurry());
     await Promise.all([this.#excludeFormats(), this.#restore(), this.#connection.settled]);
+    return this.#change?.problem?.code;
+  }
+
+  #begin(): void {
+    self.addEventListener('online', () => this.#connection.hurry());
     this.#startMs.ready = performance.now();
     this.#post({ type: 'ready', series: this.#series });
     this.#announcer.begin();
@@ -179,9 +199,11 @@ export class Service {
         this.#client.tick();
         break;
       case 'result':
+        this.#connection.answered();
         this.#frames.finish(event);
         break;
       case 'busy':
+        this.#connection.answered();
         this.#frames.drop(event.frame, 'busy', 'the edge worker has no capacity for this frame');
         break;
       case 'failed':
@@ -190,12 +212,13 @@ export class Service {
       case 'closed':
         for (const frame of event.frames) this.#frames.lose(frame, event.message);
         this.#connection.closed(event);
-        if (!event.retry) this.#announcer.problem(event);
+        if (!LOSSES.has(event.code)) this.#announcer.problem(event);
         break;
       case 'moved':
         this.#connection.moved();
         break;
       case 'probed':
+        this.#connection.answered();
         // The first probes follow each other at once.
         this.#client.tick();
         break;

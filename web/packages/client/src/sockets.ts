@@ -1,5 +1,6 @@
 import type { MessageSocket } from '../wasm/simd/split_client.js';
 import { SplitError } from './errors.js';
+import { isElsewhere, startElsewhere } from './workers.js';
 
 /** What happens to a socket, as its web worker tells. `at` is when, in milliseconds on the clock of that web worker. */
 export type SocketEvent =
@@ -69,10 +70,11 @@ export class Sockets {
   }
 
   #start(): Worker {
-    const worker = new Worker(new URL('./socket-worker.js', import.meta.url), {
-      type: 'module',
-      name: 'split-inference-sockets',
-    });
+    const options = { type: 'module', name: 'split-inference-sockets' } as const;
+    const file = 'socket-worker.js';
+    const worker = isElsewhere(import.meta.url)
+      ? startElsewhere(new URL(file, import.meta.url), options)
+      : new Worker(new URL('./socket-worker.js', import.meta.url), { type: 'module', name: 'split-inference-sockets' });
     worker.onerror = (event) => {
       event.preventDefault();
       this.#fail(event.message || 'its script cannot be loaded');

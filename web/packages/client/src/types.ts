@@ -28,6 +28,11 @@ export interface ConnectOptions {
   url?: string | URL;
   /** Name of the series; default: the edge worker's own default. */
   series?: string;
+  /**
+   * The folder of this package, with `dist` and `wasm` in it; default: beside the script that this is part of, or where a bundler put it.
+   * Needed with bundlers that leave web workers out, such as Rollup and esbuild.
+   */
+  base?: string | URL;
   /** How the operating point is chosen; default: lowest latency within 1.5 percentage points of the best accuracy. */
   goal?: Goal;
   /** Access token, if the edge worker wants one. */

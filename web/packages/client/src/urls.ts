@@ -44,6 +44,17 @@ export function edgeUrl(url: string | URL | undefined, page: string): string {
   return withoutCredentials(edge).href;
 }
 
+/**
+ * The URL of a folder.
+ *
+ * @throws {@link SplitError} `url-invalid` if there can be none.
+ */
+export function folderUrl(url: string | URL, page: string): URL {
+  const folder = parsed(url, page);
+  if (!folder.pathname.endsWith('/')) folder.pathname += '/';
+  return withoutCredentials(folder);
+}
+
 /** The same without user and password: browsers refuse to fetch a URL that has them, and know them anyway. */
 export function withoutCredentials(url: URL): URL {
   const plain = new URL(url);
@@ -54,14 +65,14 @@ export function withoutCredentials(url: URL): URL {
 
 function parsed(url: string | URL, page: string): URL {
   const text = typeof url === 'string' || url instanceof URL ? `${url}`.trim() : undefined;
-  if (!text) throw invalid(`url must be an address, not ${shown(url)}: without it, the page's own server is asked`);
+  if (!text) throw invalid(`the address must be a URL, not ${shown(url)}; without it, the page's own is taken`);
   // Read as a URL, the name would be its scheme, or a path.
   if (/^[\w.-]+:\d+(\/|$)/.test(text))
-    throw invalid(`url ${shown(text)} lacks its scheme: http://${text} or https://${text}`);
+    throw invalid(`the address ${shown(text)} lacks its scheme: http://${text} or https://${text}`);
   try {
     return new URL(text, page);
   } catch (cause) {
-    throw invalid(`url ${shown(text)} is no address, for example https://edge.example/`, cause);
+    throw invalid(`the address ${shown(text)} is no URL, for example https://edge.example/`, cause);
   }
 }
 
