@@ -13,8 +13,6 @@ use crate::window::Slide;
 
 /// Values of images that are worked on together: 1 MiB.
 const TOGETHER: usize = 1 << 18;
-/// Share of a new batch's moments in the running ones; PyTorch's default.
-const BLEND: f32 = 0.1;
 
 /// A graph whose weights change.
 #[derive(Debug)]
@@ -252,6 +250,11 @@ impl Network {
         self.graph.input()
     }
 
+    /// Shape of what it gives for an image.
+    pub fn output(&self) -> Shape {
+        self.graph.output()
+    }
+
     /// Every parameter, and whether weight decay applies to it.
     pub fn parameters_mut(&mut self) -> Vec<(&mut Vec<f32>, bool)> {
         self.parameters
@@ -289,15 +292,20 @@ impl Network {
         self.run(images, true, observer)
     }
 
-    /// Moves the running moments towards those of the batch that a pass has seen.
-    pub fn update_moments(&mut self, pass: &Pass) {
+    /// Moves the running moments by a share, from 0 to 1, towards those of the batch that a pass has seen.
+    pub fn update_moments(&mut self, pass: &Pass, share: f32) {
         for (step, kept) in self.steps.iter().zip(&pass.steps) {
             if let (Some(norm), Some((_, seen))) = (step.norm, &kept.affine) {
                 let count = (pass.batch * step.shape.positions()) as f32;
                 let running = &mut self.moments[norm.moments];
-                blend(&mut running.mean, &seen.mean, 1.0);
+                blend(&mut running.mean, &seen.mean, 1.0, share);
                 // The running variance is the unbiased one, as in PyTorch.
-                blend(&mut running.variance, &seen.variance, count / (count - 1.0).max(1.0));
+                blend(
+                    &mut running.variance,
+                    &seen.variance,
+                    count / (count - 1.0).max(1.0),
+                    share,
+                );
             }
         }
     }
@@ -811,7 +819,7 @@ fn batch_moments(parts: &[Spread]) -> Moments {
     }
 }
 
-fn blend(running: &mut [f32], seen: &[f32], factor: f32) {
+fn blend(running: &mut [f32], seen: &[f32], factor: f32, share: f32) {
     let each = running.iter_mut().zip(seen);
-    each.for_each(|(running, seen)| *running += BLEND * (seen * factor - *running));
+    each.for_each(|(running, seen)| *running += share * (seen * factor - *running));
 }

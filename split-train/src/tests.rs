@@ -177,7 +177,7 @@ fn a_network_learns_and_its_running_moments_follow() {
     for _ in 0..12 {
         let pass = network.pass(&images, &mut ());
         let (loss, slope) = cross_entropy(pass.output(), &targets, 3);
-        network.update_moments(&pass);
+        network.update_moments(&pass, 0.1);
         let gradients = network.backward(pass, slope, &mut ());
         optimizer.step(&mut network, &gradients, 0.01);
         losses.push(loss);
@@ -185,7 +185,7 @@ fn a_network_learns_and_its_running_moments_follow() {
     assert!(losses[11] < 0.1 * losses[0], "{losses:?}");
     for _ in 0..80 {
         let pass = network.pass(&images, &mut ());
-        network.update_moments(&pass);
+        network.update_moments(&pass, 0.1);
     }
     let pass = network.pass(&images, &mut ());
     let expected = cross_entropy(pass.output(), &targets, 3).0;

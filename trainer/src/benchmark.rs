@@ -9,7 +9,7 @@ use split_graph::{Architecture, Graph};
 
 use crate::augment::mix;
 use crate::checkpoint::{Checkpoint, Description, architecture};
-use crate::learn::{Learner, Lesson};
+use crate::learn::{Learner, Lesson, Part};
 use crate::settings::Learning;
 
 /// Classes of a network for small pictures, and of any other.
@@ -70,7 +70,7 @@ fn measure(graph: &Graph, batch: usize, duration: Duration) -> anyhow::Result<(f
         ..Lesson::default()
     };
     let learning = Learning::usual();
-    let mut learner = Learner::new(graph, None, &learning)?;
+    let mut learner = Learner::new(graph, Part::default(), &learning)?;
     Ok(timed(batch, duration, || {
         learner.step(&lesson, &learning, RATE, None);
     }))

@@ -228,6 +228,32 @@ impl Checkpoint {
         Ok((tensors, metadata))
     }
 
+    /// The network whose weights are the means of those of several fine-tuned from one (Wortsman et al. 2022, *Model soups*).
+    ///
+    /// Fails where they are not of one structure.
+    pub fn mean(all: &[Self]) -> anyhow::Result<Self> {
+        let [first, others @ ..] = all else {
+            bail!("the mean of no checkpoints");
+        };
+        let (mut sums, metadata) = first.to_tensors()?;
+        for other in others {
+            let (tensors, its) = other.to_tensors()?;
+            ensure!(
+                (&first.description, metadata.get(GRAPH)) == (&other.description, its.get(GRAPH)),
+                "the checkpoints are of different networks; a mean is taken of those that were fine-tuned from the same one"
+            );
+            for (sum, tensor) in sums.values_mut().zip(tensors.values()) {
+                for (sum, value) in sum.values.iter_mut().zip(&tensor.values) {
+                    *sum += value;
+                }
+            }
+        }
+        for tensor in sums.values_mut() {
+            tensor.values.iter_mut().for_each(|it| *it /= all.len() as f32);
+        }
+        Self::of_tensors(sums, &metadata)
+    }
+
     /// The network for another task: the layers that fit are kept, the others begin anew and are named.
     ///
     /// Fails where the network cannot take the input, or does not end with a linear layer.

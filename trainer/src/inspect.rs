@@ -1,4 +1,4 @@
-//! Subcommands that look at a checkpoint: `describe`, `predict` and `to-onnx`.
+//! Subcommands that look at checkpoints: `describe`, `predict`, `to-onnx` and `average`.
 
 use std::path::PathBuf;
 
@@ -34,7 +34,22 @@ pub enum Command {
         #[arg(long)]
         to: PathBuf,
     },
+    /// Make a checkpoint whose weights are the means of those of several that were fine-tuned from the same one.
+    #[command(after_help = AVERAGE_EXAMPLE)]
+    Average {
+        /// The checkpoints; one that is named twice counts twice.
+        #[arg(required = true)]
+        checkpoints: Vec<PathBuf>,
+        /// Where the mean goes.
+        #[arg(long)]
+        to: PathBuf,
+    },
 }
+
+const AVERAGE_EXAMPLE: &str = "\
+Example: one run without, one with much augmentation, both from the same checkpoint:
+    trainer average runs/plain/final.safetensors runs/augmented/final.safetensors --to unpruned.safetensors
+Networks that were fine-tuned from the same weights often recognise more together than each alone, and cost no more.";
 
 /// Arguments of `trainer predict`.
 #[derive(Args, Clone, Debug)]
@@ -59,6 +74,10 @@ impl Command {
                 Ok(())
             }
             Self::Predict(it) => it.run(),
+            Self::Average { checkpoints, to } => {
+                let all = checkpoints.iter().map(|it| Checkpoint::load(it));
+                Checkpoint::mean(&all.collect::<anyhow::Result<Vec<_>>>()?)?.save(&to)
+            }
             Self::ToOnnx { checkpoint, to } => {
                 let file = split_runtime::write_onnx(&Checkpoint::load(&checkpoint)?.graph);
                 files::write_whole(&to, &file.bytes).with_context(|| to.display().to_string())

@@ -18,6 +18,12 @@ const EVALUATION_BATCH: usize = 64;
 /// Share of what chance leaves that a network must get right to be of any use.
 pub const LEAST_KNOWLEDGE: f64 = 0.15;
 
+/// Share of a batch's moments in the running ones of batch norm; PyTorch's default.
+const BLEND: f32 = 0.1;
+
+/// Variance of a channel that is taken to be constant.
+const LEAST_VARIANCE: f64 = 1e-6;
+
 /// Name of an optimizer's memory of one parameter, before its number.
 const VELOCITY: &str = "velocity.";
 /// Name of a mean of weights over many steps, before its number.
@@ -29,12 +35,23 @@ const PRIOR: &str = "prior";
 pub struct Learner {
     /// The layers that stay as they are; none where all learn.
     trunk: Option<Trunk>,
-    /// The layers behind them.
+    /// The layers that learn.
     network: Network,
+    /// The layers behind them, which stay as they are and do not run; none where those that learn are the last.
+    behind: Option<Graph>,
     /// Quantiser in the loop.
     quantizer: Option<Quantizer>,
     optimizer: Momentum,
     average: Average,
+}
+
+/// Which layers learn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    /// Those behind this node, a cut point; all from the first if there is none.
+    pub behind: Option<usize>,
+    /// Those up to this node, a cut point, to give what a teacher gives there; all to the last if there is none.
+    pub until: Option<usize>,
 }
 
 struct Trunk {
@@ -51,7 +68,7 @@ pub struct Lesson {
     pub labels: Vec<usize>,
     /// Where pictures were mixed, the classes of the other ones, and the share of each picture that is its own.
     pub others: Option<(Vec<usize>, f32)>,
-    /// The teacher's logits `[N, classes]`, row by row.
+    /// The teacher's logits `[N, classes]`, row by row; where its features are learned, those, `[N, H, W, C]`.
     pub teacher: Option<Vec<f32>>,
 }
 
@@ -60,8 +77,10 @@ pub struct Lesson {
 pub struct Report {
     /// Loss of the batch.
     pub loss: f64,
-    /// Pictures of it that the network got right.
-    pub right: usize,
+    /// Share of the pictures that the network got right; where features are learned, share of their variance that it explains.
+    pub right: f64,
+    /// Mean size of a picture's codes, as an ideal entropy coder would send them; 0 without a quantiser.
+    pub bytes: f64,
 }
 
 /// Watches features on their way: quantises them, and scores channels.
@@ -69,8 +88,20 @@ struct Watch<'a> {
     quantizer: Option<&'a mut Quantizer>,
     /// Before they were quantised.
     features: Vec<f32>,
-    rate_loss: f64,
+    /// Mean of a code.
+    bits: f64,
     scores: Option<&'a mut Scores>,
+}
+
+impl<'a> Watch<'a> {
+    fn of(quantizer: Option<&'a mut Quantizer>, scores: Option<&'a mut Scores>) -> Self {
+        Self {
+            quantizer,
+            features: Vec::new(),
+            bits: 0.0,
+            scores,
+        }
+    }
 }
 
 impl Observer for Watch<'_> {
@@ -89,15 +120,19 @@ impl Observer for Watch<'_> {
         }
         if let Some(quantizer) = self.quantizer.as_ref().filter(|it| it.node == node) {
             quantizer.stop_where_clipped(&self.features, slope);
-            self.rate_loss = quantizer.add_rate(&self.features, slope);
+            self.bits = quantizer.add_rate(&self.features, slope);
         }
     }
 }
 
 impl Learner {
-    /// A learner without memory of earlier steps. The layers up to the node `frozen`, a cut point, stay as they are.
-    pub fn new(graph: &Graph, frozen: Option<usize>, learning: &Learning) -> anyhow::Result<Self> {
-        let halves = frozen.and_then(|it| graph.split_at(it));
+    /// A learner of a part of a network, without memory of earlier steps.
+    pub fn new(graph: &Graph, part: Part, learning: &Learning) -> anyhow::Result<Self> {
+        let (graph, behind) = match part.until.and_then(|it| graph.split_at(it)) {
+            Some((graph, behind)) => (&graph.clone(), Some(behind)),
+            None => (graph, None),
+        };
+        let halves = part.behind.and_then(|it| graph.split_at(it));
         let (trunk, learns) = match &halves {
             Some((trunk, learns)) => (Some(trunk), learns),
             None => (None, graph),
@@ -112,6 +147,7 @@ impl Learner {
         Ok(Self {
             trunk: trunk.transpose()?,
             network: Network::new(learns),
+            behind,
             quantizer: None,
             optimizer: Momentum::new(learning.momentum as f32, learning.weight_decay as f32),
             average: Average::default(),
@@ -123,20 +159,38 @@ impl Learner {
         self.whole(self.network.graph()?)
     }
 
-    /// The network with the mean of its weights over the last steps, as far as one is taken. Fails where weights are not finite any more.
-    pub fn averaged(&mut self) -> anyhow::Result<Graph> {
+    /// Whether a mean of the weights is taken.
+    pub fn has_average(&self) -> bool {
+        !self.average.values().is_empty()
+    }
+
+    /// The network with the mean of its weights over the last steps, as far as one is taken, with batch norm's moments of these batches of
+    /// [`features`](Self::features): those that went by belong to other weights. Fails where weights are not finite any more.
+    pub fn averaged(&mut self, batches: &[Vec<f32>]) -> anyhow::Result<Graph> {
+        if !self.has_average() {
+            return self.graph();
+        }
         self.average.swap(&mut self.network);
+        let mut watch = Watch::of(self.quantizer.as_mut(), None);
+        for (at, batch) in batches.iter().enumerate() {
+            let pass = self.network.pass(batch, &mut watch);
+            self.network.update_moments(&pass, 1.0 / (at + 1) as f32);
+        }
         let mean = self.network.graph();
         self.average.swap(&mut self.network);
         self.whole(mean?)
     }
 
-    /// The layers that stay as they are, and those that learn.
+    /// The layers that stay as they are, and between them those that learn.
     fn whole(&self, learned: Graph) -> anyhow::Result<Graph> {
-        Ok(match &self.trunk {
+        let mut whole = match &self.trunk {
             Some(trunk) => trunk.graph.clone().then(learned)?,
             None => learned,
-        })
+        };
+        if let Some(behind) = &self.behind {
+            whole = whole.then(behind.clone())?;
+        }
+        Ok(whole)
     }
 
     /// Values of one image that the layers that learn take.
@@ -179,20 +233,31 @@ impl Learner {
 
     /// Learns from one batch; adds the scores of the learning layers' channels where they are wanted.
     pub fn step(&mut self, lesson: &Lesson, learning: &Learning, rate: f64, scores: Option<&mut Scores>) -> Report {
-        let mut watch = Watch {
-            quantizer: self.quantizer.as_mut(),
-            features: Vec::new(),
-            rate_loss: 0.0,
-            scores,
-        };
+        let mut watch = Watch::of(self.quantizer.as_mut(), scores);
         let pass = self.network.pass(&lesson.input, &mut watch);
-        let right = right(pass.output(), &lesson.labels);
-        let (loss, slope) = loss(pass.output(), lesson, learning);
-        self.network.update_moments(&pass);
+        let (loss, slope, right) = match (&self.behind, &lesson.teacher) {
+            (Some(_), Some(features)) => {
+                let channels = self.network.output().channels();
+                let (loss, slope) = mismatch(pass.output(), features, channels);
+                (loss, slope, (1.0 - loss).max(0.0))
+            }
+            _ => {
+                let right = right(pass.output(), &lesson.labels) as f64 / lesson.labels.len().max(1) as f64;
+                let (loss, slope) = loss(pass.output(), lesson, learning);
+                (loss, slope, right)
+            }
+        };
+        self.network.update_moments(&pass, BLEND);
         let gradients = self.network.backward(pass, slope, &mut watch);
-        let loss = loss + watch.rate_loss;
+        let penalty = watch.quantizer.as_ref().map_or(0.0, |it| it.rate_penalty);
+        let bits = watch.bits * watch.features.len() as f64 / lesson.labels.len().max(1) as f64;
+        let loss = loss + penalty * watch.bits;
         self.optimizer.step(&mut self.network, &gradients, rate as f32);
-        Report { loss, right }
+        Report {
+            loss,
+            right,
+            bytes: bits / 8.0,
+        }
     }
 
     /// Takes what the last step has led to into the mean of the weights, which is over about `span` steps.
@@ -271,6 +336,34 @@ fn loss(logits: &[f32], lesson: &Lesson, learning: &Learning) -> (f64, Vec<f32>)
     (by_label * (1.0 - share) + by_teacher * weight, slope)
 }
 
+/// The mean squared difference of features `[N, H, W, C]`, in each channel as a share of the variance of those that are `wanted`; and its slope.
+fn mismatch(features: &[f32], wanted: &[f32], channels: usize) -> (f64, Vec<f32>) {
+    let positions = (wanted.len() / channels.max(1)).max(1) as f64;
+    let (mut sums, mut squares) = (vec![0.0_f64; channels], vec![0.0_f64; channels]);
+    for wanted in wanted.chunks_exact(channels) {
+        for ((sum, square), value) in sums.iter_mut().zip(&mut squares).zip(wanted) {
+            *sum += f64::from(*value);
+            *square += f64::from(value * value);
+        }
+    }
+    let variances = sums.iter().zip(&squares).map(|(sum, square)| {
+        let mean = sum / positions;
+        (square / positions - mean * mean).max(LEAST_VARIANCE)
+    });
+    let weights: Vec<f32> = variances
+        .map(|it| (1.0 / (it * positions * channels as f64)) as f32)
+        .collect();
+    let (mut loss, mut slope) = (0.0, Vec::with_capacity(features.len()));
+    for (features, wanted) in features.chunks_exact(channels).zip(wanted.chunks_exact(channels)) {
+        for ((value, wanted), weight) in features.iter().zip(wanted).zip(&weights) {
+            let difference = value - wanted;
+            loss += f64::from(difference * difference * weight);
+            slope.push(2.0 * difference * weight);
+        }
+    }
+    (loss, slope)
+}
+
 fn softmax(row: &[f32], temperature: f64) -> Vec<f32> {
     let greatest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let powers: Vec<f64> = row
@@ -343,6 +436,7 @@ pub fn logits(
     let mut count = 0;
     each_batch(
         data,
+        EVALUATION_BATCH,
         mirrored,
         (description.mean, description.std),
         |pictures, values| {
@@ -364,16 +458,17 @@ pub fn features(checkpoint: &Checkpoint, node: usize, data: &Dataset) -> anyhow:
     };
     let normalization = (checkpoint.description.mean, checkpoint.description.std);
     let mut all = Vec::with_capacity(data.len() * graph.shape(Source::Node(node)).values());
-    each_batch(data, false, normalization, |_, values| {
+    each_batch(data, EVALUATION_BATCH, false, normalization, |_, values| {
         all.extend(head.run(&values)?);
         Ok(())
     })?;
     Ok(all)
 }
 
-/// Calls `each` with the number and the values of a few pictures at a time, until it had all.
-fn each_batch(
+/// Calls `each` with the number and the values of a batch of pictures at a time, until it had all.
+pub fn each_batch(
     data: &Dataset,
+    batch: usize,
     mirrored: bool,
     normalization: augment::Normalization,
     mut each: impl FnMut(usize, Vec<f32>) -> anyhow::Result<()>,
@@ -382,8 +477,8 @@ fn each_batch(
         mirrored,
         ..View::PLAIN
     };
-    let batches = (0..data.len()).step_by(EVALUATION_BATCH).map(|start| {
-        let end = data.len().min(start + EVALUATION_BATCH);
+    let batches = (0..data.len()).step_by(batch).map(|start| {
+        let end = data.len().min(start + batch);
         (start..end).map(|index| (index, view)).collect()
     });
     augment::batches(data, batches, normalization, |pictures, values| {
@@ -454,6 +549,26 @@ fn percent(part: usize, of: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mismatch_is_a_share_of_the_variance_and_its_slope_that_of_differences() {
+        let wanted = [1.0, 10.0, 3.0, 30.0, 5.0, 50.0];
+        let means = [3.0, 30.0, 3.0, 30.0, 3.0, 30.0];
+        assert!(mismatch(&wanted, &wanted, 2).0.abs() < 1e-9);
+        // As much as if only the mean were known.
+        assert!((mismatch(&means, &wanted, 2).0 - 1.0).abs() < 1e-6);
+        let features = [2.0, 11.0, 2.5, 33.0, 5.0, 40.0];
+        let (_, slope) = mismatch(&features, &wanted, 2);
+        for at in 0..features.len() {
+            let loss = |by: f32| {
+                let mut moved = features;
+                moved[at] += by;
+                mismatch(&moved, &wanted, 2).0
+            };
+            let seen = (loss(0.01) - loss(-0.01)) / 0.02;
+            assert!((seen - f64::from(slope[at])).abs() < 1e-3, "{at}: {seen} {slope:?}");
+        }
+    }
 
     #[test]
     fn argmax_breaks_ties_like_the_edge_worker() {

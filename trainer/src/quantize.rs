@@ -17,7 +17,7 @@ const LEAST_STEP: f32 = 1e-4;
 pub struct Quantizer {
     /// The node whose output is quantised.
     pub node: usize,
-    /// Weight in the loss of the mean bits of a code, see [`Quantizer::add_rate`].
+    /// Weight in the loss of the mean bits of a code.
     pub rate_penalty: f64,
     spec: FeatureQuantizer,
     /// How often each code of each channel was seen lately, `[channels, codes]`.
@@ -100,13 +100,10 @@ impl Quantizer {
         });
     }
 
-    /// Adds the slope of the rate penalty to that of the features, and returns its share of the loss: the mean of the bits −log₂ p that an ideal
-    /// entropy coder spends on a code, p being how often it is seen in its channel (a learned factorised prior: Ballé, Laparra and Simoncelli 2017,
-    /// *End-to-end optimized image compression*). Between two codes, bits are taken in proportion.
+    /// Adds the slope of the rate penalty to that of the features, and returns the mean of the bits −log₂ p that an ideal entropy coder spends on a
+    /// code, p being how often it is seen in its channel (a learned factorised prior: Ballé, Laparra and Simoncelli 2017, *End-to-end optimized image
+    /// compression*). Between two codes, bits are taken in proportion.
     pub fn add_rate(&self, features: &[f32], slope: &mut [f32]) -> f64 {
-        if self.rate_penalty == 0.0 {
-            return 0.0;
-        }
         let weight = (self.rate_penalty / features.len().max(1) as f64) as f32;
         let (channels, codes) = (self.spec.steps.len(), 1_usize << self.spec.bits);
         let whole = 1.0 + LEAST_FREQUENCY * codes as f32;
@@ -127,7 +124,7 @@ impl Quantizer {
                 slope[at] += weight * (next - this) / step;
             }
         });
-        sum * f64::from(weight)
+        sum / features.len().max(1) as f64
     }
 }
 
@@ -195,7 +192,7 @@ mod tests {
                     moved[at] += by;
                     quantizer.add_rate(&moved, &mut [0.0; 6])
                 };
-                let seen = (rate(1e-2) - rate(-1e-2)) / 2e-2;
+                let seen = 0.3 * (rate(1e-2) - rate(-1e-2)) / 2e-2;
                 assert!((seen - f64::from(slope[at])).abs() < 1e-3, "{at}: {seen}, {slope:?}");
             }
         }

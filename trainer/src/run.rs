@@ -20,7 +20,7 @@ use crate::cache::Cache;
 use crate::checkpoint::{Checkpoint, Description, FeatureQuantizer, architecture};
 use crate::data::{Dataset, Reader, Subset};
 use crate::files;
-use crate::learn::{self, Learner, Lesson};
+use crate::learn::{self, Learner, Lesson, Part};
 use crate::progress;
 use crate::prune::{self, Choice, Region, Scores, cut_node, cut_point};
 use crate::quantize::{self, Quantizer};
@@ -31,6 +31,8 @@ use crate::tensors;
 
 /// Training pictures whose features set the quantiser's steps.
 const CALIBRATION_PICTURES: usize = 1000;
+/// Training pictures that the moments of batch norm are of where weights are a mean.
+const MOMENTS_PICTURES: usize = 512;
 /// Classes that a measurement lists, the worst first.
 const CLASSES_SHOWN: usize = 12;
 
@@ -63,6 +65,7 @@ struct Line<'a> {
     loss: f64,
     train_accuracy: f64,
     validation_accuracy: f64,
+    bytes: f64,
     images_per_second: f64,
     macs: u64,
     widths: &'a [usize],
@@ -187,8 +190,16 @@ fn macs(task: &Task, graph: &Graph) -> anyhow::Result<u64> {
 /// The layers that step 1 prunes.
 fn region(step: &Step1, graph: &Graph) -> anyhow::Result<Region> {
     match (step.region, &step.split) {
-        (RegionName::Head, Some(split)) => Region::head(graph, split),
+        (RegionName::Head, Some(split)) => Region::head(graph, cut_node(graph, split)?),
         _ => Ok(Region::all(graph)),
+    }
+}
+
+/// The split point at which a teacher's features are learned.
+fn matched(task: &Task) -> Option<&str> {
+    match task {
+        Task::Step1(step) if step.match_features => step.split.as_deref(),
+        _ => None,
     }
 }
 
@@ -234,16 +245,16 @@ impl Run {
                 "warning: {shared} test pictures are training pictures too: accuracies will be better than the truth"
             );
         }
-        let teacher = learning
-            .teacher
-            .as_ref()
-            .map(|path| Teacher::load(path, learning.teacher_logits.as_deref(), &parent.description, &train));
+        let teacher = learning.teacher.as_ref().map(|path| {
+            let file = learning.teacher_logits.as_deref();
+            Teacher::load(path, file, matched(&settings.task), &parent.description, &train)
+        });
         let mut run = Self {
             folder: folder.to_owned(),
             teacher: teacher.transpose()?,
             unpruned_macs: macs(&settings.task, &parent.unpruned())?,
             parent_macs: macs(&settings.task, &parent.graph)?,
-            learner: Learner::new(&parent.graph, None, learning)?,
+            learner: Learner::new(&parent.graph, Part::default(), learning)?,
             cache: None,
             description: Description {
                 quantizer: None,
@@ -320,7 +331,12 @@ impl Run {
             Task::Train | Task::Step1(_) => None,
         };
         let learning = &self.settings.learning;
-        self.learner = Learner::new(&checkpoint.graph, frozen, learning)?;
+        let until = matched(&self.settings.task).map(|it| cut_node(&checkpoint.graph, it));
+        let part = Part {
+            behind: frozen,
+            until: until.transpose()?,
+        };
+        self.learner = Learner::new(&checkpoint.graph, part, learning)?;
         if let (Some(views), Some(frozen)) = (learning.cached_views, frozen) {
             let answers = if self.teacher.is_some() {
                 self.description.classes.len()
@@ -358,7 +374,25 @@ impl Run {
 
     /// The network that the run has come to: with the mean of the last weights, once one is taken.
     fn checkpoint(&mut self) -> anyhow::Result<Checkpoint> {
-        Checkpoint::new(self.description.clone(), self.learner.averaged()?)
+        let mut batches = Vec::new();
+        if self.learner.has_average() {
+            let pictures = self.train.thinned(MOMENTS_PICTURES);
+            let normalization = (self.description.mean, self.description.std);
+            let batch = self.settings.learning.batch;
+            learn::each_batch(&pictures, batch, false, normalization, |_, values| {
+                batches.push(self.learner.features(values)?);
+                Ok(())
+            })?;
+        }
+        Checkpoint::new(self.description.clone(), self.learner.averaged(&batches)?)
+    }
+
+    /// What a part tells of its learning besides the loss.
+    fn learns(&self) -> &'static str {
+        match matched(&self.settings.task) {
+            Some(_) => "features explained",
+            None => "accuracy",
+        }
     }
 
     /// Steps in an epoch.
@@ -582,7 +616,11 @@ impl Run {
                     multiple: step.multiple,
                     work_exponent: step.work_exponent,
                 };
-                prune::prune(&graph, scores, &region(step, &graph)?, target, choice)?
+                let region = match step.match_features {
+                    true => Region::head(&graph, graph.nodes().len() - 1)?,
+                    false => region(step, &graph)?,
+                };
+                prune::prune(&graph, scores, &region, target, choice)?
             }
             Task::Step2(step) => {
                 let node = cut_node(&graph, &step.split)?;
@@ -650,6 +688,7 @@ impl Run {
         let (mut totals, start) = (Totals::default(), Instant::now());
         let classes = self.description.classes.len();
         let normalization = (self.description.mean, self.description.std);
+        let learns = self.learns();
         let limit = DIVERGED * (1.0 + (classes as f64).ln());
         let Self {
             train,
@@ -687,7 +726,7 @@ impl Run {
                 learner.take_average(span);
             }
             totals.add(report, pictures.len());
-            bar.set_message(format!("{title} · {}", totals.learned()));
+            bar.set_message(format!("{title} · {}", totals.learned(learns)));
             bar.inc(pictures.len() as u64);
             Ok(())
         })?;
@@ -712,6 +751,7 @@ impl Run {
             loss: totals.mean_loss(),
             train_accuracy: totals.accuracy(),
             validation_accuracy: learn::measure(&checkpoint, &self.validation)?.accuracy(),
+            bytes: totals.mean_bytes(),
             images_per_second: totals.images_per_second,
             macs: checkpoint.graph.macs(),
             widths: &checkpoint.description.widths,
@@ -720,7 +760,7 @@ impl Run {
         bar.suspend(|| {
             eprintln!(
                 "{part} {number}: {}, {:.1} pictures/s, {:.1} million MACs, on pictures held back {:.2} %",
-                totals.learned(),
+                totals.learned(self.learns()),
                 totals.images_per_second,
                 line.macs as f64 / 1e6,
                 line.validation_accuracy
@@ -736,24 +776,31 @@ impl Run {
 #[derive(Clone, Copy, Debug, Default)]
 struct Totals {
     pictures: usize,
-    right: usize,
+    right: f64,
     loss: f64,
+    bytes: f64,
     images_per_second: f64,
 }
 
 impl Totals {
     fn add(&mut self, report: learn::Report, pictures: usize) {
         self.pictures += pictures;
-        self.right += report.right;
+        self.right += report.right * pictures as f64;
         self.loss += report.loss * pictures as f64;
+        self.bytes += report.bytes * pictures as f64;
     }
 
     fn mean_loss(&self) -> f64 {
         self.loss / self.pictures.max(1) as f64
     }
 
+    /// Size of a message.
+    fn mean_bytes(&self) -> f64 {
+        self.bytes / self.pictures.max(1) as f64
+    }
+
     fn accuracy(&self) -> f64 {
-        100.0 * self.right as f64 / self.pictures.max(1) as f64
+        100.0 * self.right / self.pictures.max(1) as f64
     }
 
     /// Ends the measurement of the rate that began at `start`.
@@ -761,8 +808,12 @@ impl Totals {
         self.images_per_second = self.pictures as f64 / start.elapsed().as_secs_f64();
     }
 
-    fn learned(&self) -> String {
-        format!("loss {:.3}, accuracy {:.2} %", self.mean_loss(), self.accuracy())
+    fn learned(&self, what: &str) -> String {
+        let bytes = match self.mean_bytes() {
+            0.0 => String::new(),
+            bytes => format!(", about {bytes:.0} bytes a picture"),
+        };
+        format!("loss {:.3}, {what} {:.2} %{bytes}", self.mean_loss(), self.accuracy())
     }
 }
 

@@ -119,6 +119,11 @@ pub struct Step1 {
     #[arg(long, required_if_eq("region", "head"))]
     #[serde(default)]
     pub split: Option<String>,
+    /// With --region head, learn to give what the teacher gives at the split point, in place of its answers. Only the head learns and runs, and
+    /// each picture says more: for small data sets (Matsubara et al. 2019, *Distilled split deep neural networks*).
+    #[arg(long, requires = "split")]
+    #[serde(default)]
+    pub match_features: bool,
     /// How many times fewer multiply–accumulates than the unpruned network; with --region head, than its head.
     #[arg(long, default_value_t = 6.3)]
     pub fewer_macs: f64,
@@ -261,6 +266,13 @@ impl Settings {
                 ensure!(
                     step.split.is_none() || step.region == RegionName::Head,
                     "--split goes with --region head"
+                );
+                ensure!(
+                    !step.match_features
+                        || (step.region == RegionName::Head
+                            && learning.teacher.is_some()
+                            && learning.teacher_logits.is_none()),
+                    "--match-features goes with --region head and a --teacher that is asked about every view, without --teacher-logits"
                 );
                 ensure!(
                     step.work_exponent.is_finite(),

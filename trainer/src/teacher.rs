@@ -13,6 +13,7 @@ use crate::data::Dataset;
 use crate::inference::Inference;
 use crate::learn;
 use crate::progress;
+use crate::prune::cut_node;
 use crate::tensors::{self, NamedTensor};
 
 /// The tensors: logits of the pictures as they are, and mirrored.
@@ -34,8 +35,15 @@ pub enum Teacher {
 }
 
 impl Teacher {
-    /// Loads the teacher of a network. With `file`, its logits are read from there if they are there, and computed and kept there if not.
-    pub fn load(path: &Path, file: Option<&Path>, student: &Description, pictures: &Dataset) -> anyhow::Result<Self> {
+    /// Loads the teacher of a network. With `file`, its logits are read from there if they are there, and computed and kept there if not. With
+    /// `until`, a split point, its features there are what it answers.
+    pub fn load(
+        path: &Path,
+        file: Option<&Path>,
+        until: Option<&str>,
+        student: &Description,
+        pictures: &Dataset,
+    ) -> anyhow::Result<Self> {
         let checkpoint = Checkpoint::load(path)?;
         let of = &checkpoint.description;
         ensure!(
@@ -48,6 +56,14 @@ impl Teacher {
             "the teacher {} takes pictures of another size or normalisation than the network",
             path.display()
         );
+        if let Some(split) = until {
+            let node = cut_node(&checkpoint.graph, split)?;
+            let (head, _) = checkpoint
+                .graph
+                .split_at(node)
+                .with_context(|| format!("{} has nothing behind `{split}`", path.display()))?;
+            return Ok(Self::Live(Inference::new(&head)?));
+        }
         Ok(match file {
             None => Self::Live(Inference::new(&checkpoint.graph)?),
             Some(file) => Self::Logits {
@@ -57,7 +73,7 @@ impl Teacher {
         })
     }
 
-    /// Logits `[N, classes]` for some pictures in these views, which are `values` `[N, H, W, 3]`.
+    /// Logits `[N, classes]`, or features `[N, H, W, C]`, for some pictures in these views, which are `values` `[N, H, W, 3]`.
     pub fn answers(&self, pictures: &[(usize, View)], values: &[f32]) -> anyhow::Result<Vec<f32>> {
         match self {
             Self::Live(network) => network.run(values),

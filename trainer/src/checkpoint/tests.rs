@@ -39,6 +39,24 @@ fn a_checkpoint_comes_back_as_it_was() {
 }
 
 #[test]
+fn a_mean_lies_between_networks_of_one_structure() {
+    let toy = |seed| Checkpoint::random(Checkpoint::toy([4; 5]).description, seed).unwrap();
+    let all = [toy(1), toy(2), toy(3)];
+    let mean = Checkpoint::mean(&all).unwrap().to_tensors().unwrap().0;
+    let parts = all.each_ref().map(|it| it.to_tensors().unwrap().0);
+    for (name, tensor) in &mean {
+        for (at, value) in tensor.values.iter().enumerate() {
+            let sum: f32 = parts.iter().map(|it| it[name].values[at]).sum();
+            assert!((sum / 3.0 - value).abs() < 1e-6, "{name}");
+        }
+    }
+    let message = Checkpoint::mean(&[toy(1), Checkpoint::toy([8; 5])])
+        .unwrap_err()
+        .to_string();
+    assert!(message.contains("different networks"), "{message}");
+}
+
+#[test]
 fn a_missing_tensor_is_named() {
     check(
         |tensors, _| drop(tensors.remove("features.5.running_var")),

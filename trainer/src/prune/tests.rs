@@ -9,7 +9,7 @@ use split_train::{Network, cross_entropy, smoothed};
 use super::*;
 use crate::checkpoint::Checkpoint;
 use crate::data::Dataset;
-use crate::learn::{self, Learner, Lesson};
+use crate::learn::{self, Learner, Lesson, Part};
 use crate::settings::Learning;
 use crate::{augment, augment::View};
 
@@ -35,7 +35,7 @@ impl Scene {
     /// One step that changes no weight.
     fn scores(&self, graph: &Graph) -> Scores {
         let (mut scores, learning) = (Scores::none(graph), Learning::default());
-        let mut learner = Learner::new(graph, None, &learning).unwrap();
+        let mut learner = Learner::new(graph, Part::default(), &learning).unwrap();
         learner.step(&self.lesson, &learning, 0.0, Some(&mut scores));
         scores
     }
@@ -198,7 +198,7 @@ fn a_heads_pruning_leaves_the_tail_and_what_crosses() {
         (Architecture::EfficientNetLite0, "blocks.2.1"),
     ] {
         let graph = network(architecture, 32);
-        let region = Region::head(&graph, split).unwrap();
+        let region = Region::head(&graph, cut_node(&graph, split).unwrap()).unwrap();
         let (before, target) = (region.macs(&graph), region.macs(&graph) / 2);
         let choice = Choice {
             multiple: 4,

@@ -51,6 +51,7 @@ fn step1() -> Task {
     Task::Step1(Step1 {
         region: RegionName::All,
         split: None,
+        match_features: false,
         fewer_macs: 800.0,
         rounds: 3,
         round_batches: 2,

@@ -9,9 +9,11 @@
 //! and measured on those held back (`val`, or a tenth of the training images), and of that what no other beats in both bytes and accuracy is
 //! kept. The test images only measure what was kept.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
+use anyhow::ensure;
 use clap::Args;
 use rayon::prelude::*;
 use split_core::Shape;
@@ -52,6 +54,9 @@ pub struct Arguments {
     /// Only this variant. May be given again.
     #[arg(long = "variant")]
     variants: Vec<String>,
+    /// Only here: `input`, `output` or a split point of the series. May be given again; if not given, everywhere.
+    #[arg(long = "split")]
+    splits: Vec<String>,
 }
 
 impl Arguments {
@@ -62,6 +67,7 @@ impl Arguments {
             source: source.clone(),
             images: IMAGES,
             variants: Vec::new(),
+            splits: Vec::new(),
         }
     }
 }
@@ -69,36 +75,36 @@ impl Arguments {
 /// Runs `trainer calibrate`. The manifest is written after each variant, so an interrupted run loses one at most.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut series = Series::open(&arguments.series)?;
-    let input = &series.manifest.input;
-    let size = [input.shape.height(), input.shape.width()];
-    let reader = Reader::new(&arguments.source, size, input.preparation, &arguments.series);
-    let mut reader = reader.expecting(&series.manifest.classes, "the series");
-    let (train, validation) = reader.learning(None)?;
-    let images = Images {
-        train: train.thinned(arguments.images),
-        validation: validation.thinned(arguments.images),
-        test: reader.load(Subset::Test)?,
-    };
-    if images.test.len() != series.manifest.measured_on.images {
-        bail!(
-            "the manifest's accuracies were measured on {} images, {} has {}; export the series with these",
-            series.manifest.measured_on.images,
-            arguments.source.data.display(),
-            images.test.len()
-        );
-    }
     for name in &arguments.variants {
         series.cut(name, &Split::Output)?;
     }
     let chosen = |it: &&Variant| arguments.variants.is_empty() || arguments.variants.contains(&it.name);
     let variants: Vec<Variant> = series.manifest.variants.iter().filter(chosen).cloned().collect();
+    check_splits(&series, &arguments.splits)?;
+    let mut all = BTreeMap::new();
     for (number, variant) in variants.iter().enumerate() {
         eprintln!("variant {} of {}: {}", number + 1, variants.len(), variant.name);
-        let points = calibrate_variant(&series, variant, &images)?;
+        let images = match all.entry(series.size_of(variant)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(Images::load(arguments, &series, variant)?),
+        };
+        let points = calibrate_variant(&series, variant, images, &arguments.splits)?;
         series.replace_points(&variant.name, points);
         series.save()?;
         series.remove_unused_files()?;
         print(&series, &variant.name);
+    }
+    Ok(())
+}
+
+fn check_splits(series: &Series, splits: &[String]) -> anyhow::Result<()> {
+    let known = &series.manifest.split_points;
+    for split in splits {
+        ensure!(
+            split == "input" || split == "output" || known.contains(split),
+            "the series cannot be split at `{split}`, but at input, {}, output",
+            known.join(", ")
+        );
     }
     Ok(())
 }
@@ -126,7 +132,41 @@ struct Images {
     test: Dataset,
 }
 
-fn calibrate_variant(series: &Series, variant: &Variant, images: &Images) -> anyhow::Result<Vec<OperatingPoint>> {
+impl Images {
+    /// Those of the size that a variant takes.
+    fn load(arguments: &Arguments, series: &Series, variant: &Variant) -> anyhow::Result<Self> {
+        let preparation = series.manifest.input_of(variant).preparation;
+        let reader = Reader::new(
+            &arguments.source,
+            series.size_of(variant),
+            preparation,
+            &arguments.series,
+        );
+        let mut reader = reader.expecting(&series.manifest.classes, "the series");
+        let (train, validation) = reader.learning(None)?;
+        let images = Self {
+            train: train.thinned(arguments.images),
+            validation: validation.thinned(arguments.images),
+            test: reader.load(Subset::Test)?,
+        };
+        ensure!(
+            images.test.len() == series.manifest.measured_on.images,
+            "the manifest's accuracies were measured on {} images, {} has {}; export the series with these",
+            series.manifest.measured_on.images,
+            arguments.source.data.display(),
+            images.test.len()
+        );
+        Ok(images)
+    }
+}
+
+fn calibrate_variant(
+    series: &Series,
+    variant: &Variant,
+    images: &Images,
+    splits: &[String],
+) -> anyhow::Result<Vec<OperatingPoint>> {
+    let wanted = |it: &str| splits.is_empty() || splits.iter().any(|split| split == it);
     let mut points = Vec::new();
     if let Some((split, codec)) = trained_quantizer(series, variant) {
         let FeatureCodecSpec {
@@ -146,12 +186,13 @@ fn calibrate_variant(series: &Series, variant: &Variant, images: &Images) -> any
         "uncut",
     )?;
     let least = uncut.iter().map(|it| it.accuracy - USEFUL_LOSS).fold(0.0, f64::max);
-    for format in [ImageFormat::Webp, ImageFormat::Jpeg] {
+    let formats = [ImageFormat::Webp, ImageFormat::Jpeg].into_iter();
+    for format in formats.filter(|_| wanted("input")) {
         let codings = QUALITIES.map(|quality| Coding::Image { format, quality }).to_vec();
         points.extend(best(series, variant, &Split::Input, codings, images, least)?);
     }
     let places = series.manifest.split_points.iter().zip(&variant.cuts);
-    for (name, _) in places.filter(|it| it.1.is_some()) {
+    for (name, _) in places.filter(|it| it.1.is_some() && wanted(it.0)) {
         let split = Split::At(name.clone());
         let features = Features::of(series, variant, &split, &images.train)?;
         let fit = |it| features.fit(it).map(Coding::Features);
@@ -159,13 +200,10 @@ fn calibrate_variant(series: &Series, variant: &Variant, images: &Images) -> any
         let codings = quantizers.into_par_iter().map(fit).collect::<anyhow::Result<_>>()?;
         points.extend(best(series, variant, &split, codings, images, least)?);
     }
-    points.extend(measured(
-        series,
-        variant,
-        &Split::Output,
-        vec![Coding::None],
-        &images.test,
-    )?);
+    if wanted("output") {
+        let coding = vec![Coding::None];
+        points.extend(measured(series, variant, &Split::Output, coding, &images.test)?);
+    }
     Ok(points)
 }
 

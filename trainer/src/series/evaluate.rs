@@ -1,7 +1,9 @@
 //! `trainer evaluate`: every operating point of a series on whatever images it is given.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
 use split_core::manifest::{OperatingPoint, Split};
@@ -85,14 +87,18 @@ pub struct Point {
 /// Runs `trainer evaluate`.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let series = Series::open(&arguments.series)?;
-    let input = &series.manifest.input;
-    let size = [input.shape.height(), input.shape.width()];
-    let reader = Reader::new(&arguments.source, size, input.preparation, &arguments.series);
-    let mut data = reader
-        .expecting(&series.manifest.classes, "the series")
-        .load(Subset::Test)?;
-    if let Some(images) = arguments.images {
-        data = data.thinned(images);
+    let mut data = BTreeMap::new();
+    for variant in &series.manifest.variants {
+        let size = series.size_of(variant);
+        if data.contains_key(&size) {
+            continue;
+        }
+        let preparation = series.manifest.input_of(variant).preparation;
+        let reader = Reader::new(&arguments.source, size, preparation, &arguments.series);
+        let test = reader
+            .expecting(&series.manifest.classes, "the series")
+            .load(Subset::Test)?;
+        data.insert(size, test.thinned(arguments.images.unwrap_or(test.len())));
     }
     let evaluation = evaluate(&series, &data, arguments.source.data.display().to_string())?;
     match arguments.json {
@@ -102,11 +108,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Measures every operating point.
-pub fn evaluate(series: &Series, data: &Dataset, name: String) -> anyhow::Result<Evaluation> {
+/// Measures every operating point, given the pictures in every size that a variant takes.
+pub fn evaluate(series: &Series, data: &BTreeMap<[usize; 2], Dataset>, name: String) -> anyhow::Result<Evaluation> {
     let points = &series.manifest.operating_points;
     let groups = groups(points);
-    let progress = bar("evaluate", (groups.len() * data.len()) as u64);
+    let any = data.values().next().context("no pictures")?;
+    let progress = bar("evaluate", (groups.len() * any.len()) as u64);
     let mut measured: Vec<Option<Measured>> = vec![None; points.len()];
     for (variant, split, members) in &groups {
         progress.set_message(format!("{variant} {split}"));
@@ -117,6 +124,8 @@ pub fn evaluate(series: &Series, data: &Dataset, name: String) -> anyhow::Result
             coding,
         });
         let settings: Vec<Setting<'_>> = settings.collect();
+        let data = data.get(&series.size_of(series.cut(variant, split)?.variant));
+        let data = data.context("no pictures of the size that a variant takes")?;
         let results = measure(series, variant, split, &settings, data, &progress)?;
         members
             .iter()
@@ -131,9 +140,9 @@ pub fn evaluate(series: &Series, data: &Dataset, name: String) -> anyhow::Result
         .filter_map(|(at, (point, measured))| Some(describe(series, at, point, measured?)));
     Ok(Evaluation {
         data: name,
-        images: data.len(),
+        images: any.len(),
         unpruned_accuracy: series.manifest.unpruned.accuracy,
-        chance: Score::none_of(data.counts()).chance(),
+        chance: Score::none_of(any.counts()).chance(),
         points: points.collect::<anyhow::Result<_>>()?,
     })
 }

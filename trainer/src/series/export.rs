@@ -1,5 +1,6 @@
 //! `trainer export`: checkpoints to a series.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -105,30 +106,36 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     for other in checkpoints.iter().chain([&unpruned]) {
         check_same_network(&checkpoints[0], other)?;
     }
-    let [_, height, width] = description.input;
     let folder = &arguments.series;
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let reader = Reader::new(&arguments.source, [height, width], description.preparation, folder);
-    let data = reader
-        .expecting(&description.classes, "the network")
-        .load(Subset::Test)?;
-    let mut manifest = frame(arguments, description, &data)?;
+    let mut tests = BTreeMap::new();
+    for named in checkpoints.iter().chain([&unpruned]) {
+        let size = named.size();
+        if !tests.contains_key(&size) {
+            let reader = Reader::new(&arguments.source, size, description.preparation, folder);
+            let mut reader = reader.expecting(&description.classes, "the network");
+            tests.insert(size, reader.load(Subset::Test)?);
+        }
+    }
+    let test = |it: &Named| tests.get(&it.size()).context("no test pictures");
+    let mut manifest = frame(arguments, description, test(&checkpoints[0])?)?;
     let mut variants = Vec::new();
     for named in &checkpoints {
         let (segments, split_points) = stored(&arguments.series, named, &splits)?;
         manifest.split_points = split_points;
         let parent = parent(&named.checkpoint, &segments, &variants)?;
+        let input = input(&named.checkpoint.description)?;
         variants.push(Variant {
-            accuracy: 0.0,
             parent,
+            input: (input != manifest.input).then_some(input),
             ..segments
         });
     }
     manifest.variants = variants;
-    manifest.unpruned = measure_unpruned(&arguments.series, &manifest, &unpruned, &data)?;
+    manifest.unpruned = measure_unpruned(&arguments.series, &manifest, &unpruned, test(&unpruned)?)?;
     let mut series = Series::new(&arguments.series, manifest);
     for named in &checkpoints {
-        measure_variant(&mut series, named, &data)?;
+        measure_variant(&mut series, named, test(named)?)?;
     }
     timing::time(&mut series)?;
     series.save()?;
@@ -150,6 +157,14 @@ struct Named {
     checkpoint: Checkpoint,
 }
 
+impl Named {
+    /// Rows and columns of the pictures that it takes.
+    fn size(&self) -> [usize; 2] {
+        let [_, height, width] = self.checkpoint.description.input;
+        [height, width]
+    }
+}
+
 fn load(path: &Path) -> anyhow::Result<Named> {
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let checkpoint = Checkpoint::load(path)?;
@@ -164,24 +179,18 @@ fn check_same_network(a: &Named, b: &Named) -> anyhow::Result<()> {
     let identity = |it: &Named| {
         let Description {
             architecture,
-            input,
             classes,
             mean,
             std,
             preparation,
             ..
         } = &it.checkpoint.description;
-        (
-            architecture.clone(),
-            *input,
-            classes.clone(),
-            (*mean, *std, *preparation),
-        )
+        (architecture.clone(), classes.clone(), (*mean, *std, *preparation))
     };
     if identity(a) != identity(b) {
         let (a, b) = (a.path.display(), b.path.display());
         bail!(
-            "{a} and {b} differ in architecture, input, normalisation or classes; a series holds variants of one network"
+            "{a} and {b} differ in architecture, preparation of pictures, normalisation or classes; a series holds variants of one network"
         );
     }
     Ok(())
@@ -203,12 +212,7 @@ fn frame(arguments: &Arguments, description: &Description, data: &Dataset) -> an
             notice: arguments.notice.clone(),
         },
         classes: description.classes.clone(),
-        input: Input {
-            shape: Shape::try_from(description.input)?,
-            preparation: description.preparation,
-            mean: description.mean,
-            std: description.std,
-        },
+        input: input(description)?,
         unpruned: Unpruned {
             accuracy: 0.0,
             macs: 0,
@@ -225,6 +229,16 @@ fn frame(arguments: &Arguments, description: &Description, data: &Dataset) -> an
         split_points: Vec::new(),
         variants: Vec::new(),
         operating_points: Vec::new(),
+    })
+}
+
+/// What a network takes.
+fn input(description: &Description) -> anyhow::Result<Input> {
+    Ok(Input {
+        shape: Shape::try_from(description.input)?,
+        preparation: description.preparation,
+        mean: description.mean,
+        std: description.std,
     })
 }
 
@@ -274,6 +288,7 @@ fn measure_unpruned(dir: &Path, manifest: &Manifest, named: &Named, data: &Datas
         dir,
         Manifest {
             variants: vec![variant],
+            input: input(&named.checkpoint.description)?,
             split_points,
             ..manifest.clone()
         },

@@ -90,6 +90,12 @@ impl Series {
         FeatureCodecSpec::from_json(&self.read(file)?).with_context(|| self.dir.join(file.path()).display().to_string())
     }
 
+    /// Rows and columns of the pictures that a variant takes.
+    pub fn size_of(&self, variant: &Variant) -> [usize; 2] {
+        let shape = self.manifest.input_of(variant).shape;
+        [shape.height(), shape.width()]
+    }
+
     /// Joins segments, which take `input`, into a network.
     pub fn network(&self, input: Shape, segments: &[Segment]) -> anyhow::Result<Network> {
         let files = segments

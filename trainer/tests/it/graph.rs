@@ -192,7 +192,14 @@ fn a_residual_network_is_pruned_in_all_regions_and_served() {
         &format!("prune step2 --parent stream.safetensors --split blocks.0 --width 2 --bits 2 {narrow}"),
         "narrower",
     );
-    let checkpoints = ["unpruned", "all", "head", "stream", "narrower"];
+    run("train --parent all.safetensors --size 12 12 --epochs 1", "small");
+    run(
+        &format!(
+            "prune step1 --parent unpruned.safetensors --region head --split blocks.0 --fewer-macs 1.3 --match-features {prune}"
+        ),
+        "matched",
+    );
+    let checkpoints = ["unpruned", "all", "head", "stream", "narrower", "small", "matched"];
     let flags: String = checkpoints
         .iter()
         .map(|it| format!(" --checkpoint {it}.safetensors"))
@@ -201,13 +208,34 @@ fn a_residual_network_is_pruned_in_all_regions_and_served() {
         "export --data pictures --series series{flags} --split blocks.0 --split blocks.1"
     ));
     scene.run("calibrate --data pictures --series series");
+    scene.run("calibrate --data pictures --series series --variant unpruned --split input --split output");
     scene.run("report --series series --run runs/all --to report");
 
     let manifest = Manifest::parse(&bytes(&scene.path("series/manifest.json"))).unwrap();
+    let unpruned: Vec<_> = manifest
+        .operating_points
+        .iter()
+        .filter(|it| it.variant == "unpruned")
+        .collect();
+    assert!(unpruned.iter().any(|it| it.split == Split::Input) && unpruned.iter().any(|it| it.split == Split::Output));
+    assert!(unpruned.iter().all(|it| !matches!(it.split, Split::At(_))));
+    let evaluated: Value = serde_json::from_str(&scene.run("evaluate --data pictures --series series --json")).unwrap();
+    for (point, evaluated) in manifest
+        .operating_points
+        .iter()
+        .zip(evaluated["points"].as_array().unwrap())
+    {
+        assert_eq!(evaluated["accuracy"], point.accuracy, "{point:?}");
+    }
     assert!(manifest.unpruned.accuracy > 60.0, "{}", manifest.unpruned.accuracy);
-    let [unpruned, all, head, stream, narrower] = &manifest.variants[..] else {
+    let [unpruned, all, head, stream, narrower, small, matched] = &manifest.variants[..] else {
         panic!("{:?}", manifest.variants)
     };
+    assert_eq!(manifest.input_of(small).shape, Shape::new(3, 12, 12).unwrap());
+    // Only the head has learned: the tail is the parent's, to the bit.
+    assert_eq!(matched.segments[1..], unpruned.segments[1..]);
+    assert_ne!(matched.segments[0], unpruned.segments[0]);
+    assert!(small.macs() < all.macs() && small.widths == all.widths);
     assert!(all.macs() * 2 <= unpruned.macs());
     let split = Split::At("blocks.0".into());
     let macs = |variant| -> u64 {
