@@ -10,7 +10,7 @@ import type { Bench } from './bench.js';
 const VISITS = ['ours, free to choose', 'ours, device only', 'onnxruntime-web, device only'] as const;
 
 /** A label that comes later than this is not waited for. */
-const PATIENCE_MS = 260_000;
+const PATIENCE_MS = 180_000;
 /** After this time, visits over the poor link do nothing but download. */
 const STARTED_MS = 15_000;
 
