@@ -21,12 +21,12 @@ export class ResultView {
   readonly #announcement = element('announcement', HTMLElement);
   #result: Result | undefined;
   #told = '';
-  /** Only another label is told: probabilities change all the time. */
+  /** Only another label, or doubt about it, is told: probabilities change all the time. */
   readonly #tell = throttled(
     () => TELL_MS,
     () => {
-      if (!this.#result || this.#result.label === this.#told) return;
-      this.#told = this.#result.label;
+      if (!this.#result || gist(this.#result) === this.#told) return;
+      this.#told = gist(this.#result);
       setText(this.#announcement, inWords(this.#result));
     },
   );
@@ -55,7 +55,7 @@ export class ResultView {
     this.#showDoubt(result);
     this.#showBars(result.top.slice(0, BARS));
     if (result.pixels) this.#showPixels(result.pixels);
-    if (result.label !== this.#told) this.#tell();
+    if (gist(result) !== this.#told) this.#tell();
   }
 
   #showDoubt({ probability, top: [, second] }: Result): void {
@@ -85,6 +85,11 @@ export class ResultView {
     this.#seen.hidden = false;
     this.#seen.getContext('2d')?.putImageData(pixels, 0, 0);
   }
+}
+
+/** What makes it worth telling a result. */
+function gist({ label, probability }: Result): string {
+  return probability < SURE ? `not sure: ${label}` : label;
 }
 
 /** A result for those who hear it. */
