@@ -1,7 +1,7 @@
 //! Which channels to remove, and removing them.
 //!
-//! Ranking is the first-order Taylor criterion (Molchanov et al. 2017): a channel's score is |mean over positions of activation × gradient|, added up
-//! over pictures, and over all layers that make channels which have to go together.
+//! Ranking is the first-order Taylor criterion (Molchanov et al. 2017): a channel's score is |mean over batch and positions of
+//! activation × gradient|, added up over batches, and over all layers that make channels which have to go together.
 
 use std::collections::HashSet;
 
@@ -88,11 +88,7 @@ pub struct Scores {
     channels: Channels,
     /// For each node whether its output counts: where a layer that makes channels has its batch norm and activation behind it.
     counts: Vec<bool>,
-    /// Values that each node has for a picture.
-    values: Vec<usize>,
     sums: Vec<f64>,
-    /// Of one picture; all zero between them.
-    picture: Vec<f64>,
 }
 
 impl Scores {
@@ -100,7 +96,6 @@ impl Scores {
     pub fn none(graph: &Graph) -> Self {
         let channels = graph.channel_groups();
         let mut counts = vec![false; graph.nodes().len()];
-        let values = (0..graph.nodes().len()).map(|it| graph.shape(Source::Node(it)).values());
         let consumers = graph.consumers();
         for mut node in channels.groups().iter().flat_map(|it| it.producers.clone()) {
             while let [next] = consumers[node][..]
@@ -112,36 +107,29 @@ impl Scores {
         }
         Self {
             sums: vec![0.0; channels.units()],
-            values: values.collect(),
-            picture: vec![0.0; channels.units()],
             channels,
             counts,
         }
     }
 
-    /// Adds what one batch says of a node's channels: its output, and the slope of the mean loss by it, `[N, H, W, C]`. Of each picture the size
-    /// counts, whatever its sign: what a channel gives to one picture would cancel what it takes from another.
+    /// Adds what one batch says of a node's channels: its output, and the slope of the mean loss by it, `[N, H, W, C]`.
     pub fn add(&mut self, node: usize, output: &[f32], slope: &[f32]) {
         if !self.counts[node] {
             return;
         }
         let units = self.channels.of(Source::Node(node));
-        let each = self.values[node];
-        for (output, slope) in output.chunks_exact(each).zip(slope.chunks_exact(each)) {
-            let mut sums = vec![0.0; units.len()];
-            for (output, slope) in output.chunks_exact(units.len()).zip(slope.chunks_exact(units.len())) {
-                for ((sum, output), slope) in sums.iter_mut().zip(output).zip(slope) {
-                    *sum += f64::from(output * slope);
-                }
+        let mut sums = vec![0.0; units.len()];
+        for (output, slope) in output.chunks_exact(units.len()).zip(slope.chunks_exact(units.len())) {
+            for ((sum, output), slope) in sums.iter_mut().zip(output).zip(slope) {
+                *sum += f64::from(output * slope);
             }
-            // A flattened map has each unit several times.
-            let positions = (each / units.len().max(1)) as f64;
-            for (unit, sum) in units.iter().zip(sums) {
-                self.picture[*unit] += sum / positions;
-            }
-            for unit in units {
-                self.sums[*unit] += std::mem::take(&mut self.picture[*unit]).abs();
-            }
+        }
+        let positions = (output.len() / units.len().max(1)) as f64;
+        // A flattened map has each unit several times.
+        let mut by_unit: Vec<(usize, f64)> = units.iter().copied().zip(sums).collect();
+        by_unit.sort_by_key(|it| it.0);
+        for same in by_unit.chunk_by(|a, b| a.0 == b.0) {
+            self.sums[same[0].0] += (same.iter().map(|it| it.1).sum::<f64>() / positions).abs();
         }
     }
 
