@@ -97,27 +97,29 @@ pub fn decode(file: &[u8], preparation: Preparation, to: [usize; 2]) -> Result<D
 
 fn jpeg(file: &[u8], preparation: Preparation, to: [usize; 2], large: u64) -> Result<Decoded, DecodeError> {
     let is_past_end = Cell::new(false);
-    let end = end_of_scans(file).unwrap_or(file.len());
-    let behind = Behind {
-        bytes: if end < file.len() { &NO_CODE } else { &[] },
-        reached: &is_past_end,
+    let scans = Scans::of(file);
+    let end = scans.end.unwrap_or(file.len());
+    let decoder = |padding: &'static [u8]| {
+        let behind = Behind {
+            bytes: if end < file.len() { padding } else { &[] },
+            reached: &is_past_end,
+        };
+        jpeg_decoder::Decoder::new(file[..end].chain(behind).chain(&file[end..]))
     };
-    let reader = file[..end].chain(behind).chain(&file[end..]);
-    let mut decoder = jpeg_decoder::Decoder::new(reader);
-    decoder.read_info()?;
     let size = |it: jpeg_decoder::ImageInfo| [usize::from(it.height), usize::from(it.width)];
-    let full = decoder.info().map_or([0, 0], size);
+    let mut first = decoder(&NO_CODE);
+    first.read_info()?;
+    let full = first.info().map_or([0, 0], size);
     let _alone = alone(full);
-    decoder.set_max_decoding_buffer_size(MOST_BYTES as usize);
     let by = reduction(full, to, large);
-    if by > 1 {
-        let [height, width] = full.map(|it| it.div_ceil(by) as u16);
-        decoder.scale(width, height)?;
-    }
-    let bytes = decoder.decode().map_err(|error| match error {
+    let bytes = samples_of(&mut first, full, by).map_err(|error| match error {
         jpeg_decoder::Error::Format(_) if is_past_end.get() => DecodeError::Truncated,
         other => other.into(),
     })?;
+    if scans.last_refines && !samples_of(&mut decoder(&[]), full, by).is_ok_and(|it| it == bytes) {
+        return Err(DecodeError::Truncated);
+    }
+    let decoder = first;
     let info = decoder.info();
     let samples = match info.map(|it| it.pixel_format) {
         Some(jpeg_decoder::PixelFormat::L8) => Samples::Grey,
@@ -135,8 +137,23 @@ fn jpeg(file: &[u8], preparation: Preparation, to: [usize; 2], large: u64) -> Re
     picture.prepare(preparation, to, orientation, full)
 }
 
+/// All samples, reduced so many times.
+fn samples_of(
+    decoder: &mut jpeg_decoder::Decoder<impl Read>,
+    full: [usize; 2],
+    by: usize,
+) -> Result<Vec<u8>, jpeg_decoder::Error> {
+    decoder.set_max_decoding_buffer_size(MOST_BYTES as usize);
+    if by > 1 {
+        let [height, width] = full.map(|it| it.div_ceil(by) as u16);
+        decoder.scale(width, height)?;
+    }
+    decoder.decode()
+}
+
 /// Ones, which begin no code. They stand before the mark of the end, behind which the decoder would take zeros for the rest of the picture: a
-/// whole picture has no use for them.
+/// whole picture has no use for them. A scan that refines coefficients has bits without codes too, and takes any for them: if it is cut off, ones
+/// make another picture than zeros.
 const NO_CODE: [u8; 64] = {
     let mut stuffed = [0; 64];
     let mut at = 0;
@@ -160,26 +177,47 @@ impl Read for Behind<'_> {
     }
 }
 
-/// Where a JPEG of Huffman codes marks its end. `None` without a mark, which the decoder reports.
-fn end_of_scans(file: &[u8]) -> Option<usize> {
-    const SOI: u8 = 0xD8;
-    const EOI: u8 = 0xD9;
-    // Lossless, hierarchical and arithmetic ones; tables and extensions have numbers among them.
-    let is_other_frame = |marker: u8| matches!(marker, 0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF);
-    let mut at = 0;
-    loop {
-        let first = file.get(at)?;
-        let marker = *file.get(at + 1)?;
-        match (first, marker) {
-            (0xFF, 0xFF) => at += 1,
-            (0xFF, EOI) => return Some(at),
-            (0xFF, 0 | 1 | 0xD0..=0xD7 | SOI) => at += 2,
-            (0xFF, marker) if is_other_frame(marker) => return None,
-            (0xFF, _) => {
-                let length = [*file.get(at + 2)?, *file.get(at + 3)?];
-                at += 2 + usize::from(u16::from_be_bytes(length));
+/// What the markers of a JPEG say of its scans.
+#[derive(Default)]
+struct Scans {
+    /// Where the mark of the end is. `None` without one, which the decoder reports, and in files without Huffman codes.
+    end: Option<usize>,
+    /// Whether the last one adds bits to coefficients that earlier ones began.
+    last_refines: bool,
+}
+
+impl Scans {
+    fn of(file: &[u8]) -> Self {
+        let mut scans = Self::default();
+        scans.end = scans.walk(file);
+        scans
+    }
+
+    fn walk(&mut self, file: &[u8]) -> Option<usize> {
+        const SOI: u8 = 0xD8;
+        const EOI: u8 = 0xD9;
+        const SOS: u8 = 0xDA;
+        // Lossless, hierarchical and arithmetic ones; tables and extensions have numbers among them.
+        let is_other_frame = |marker: u8| matches!(marker, 0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF);
+        let mut at = 0;
+        loop {
+            let first = file.get(at)?;
+            let marker = *file.get(at + 1)?;
+            match (first, marker) {
+                (0xFF, 0xFF) => at += 1,
+                (0xFF, EOI) => return Some(at),
+                (0xFF, 0 | 1 | 0xD0..=0xD7 | SOI) => at += 2,
+                (0xFF, marker) if is_other_frame(marker) => return None,
+                (0xFF, marker) => {
+                    let length = [*file.get(at + 2)?, *file.get(at + 3)?];
+                    at += 2 + usize::from(u16::from_be_bytes(length));
+                    if marker == SOS {
+                        // The last byte of a scan's header: how many bits of the coefficients are known, and how many stay unknown.
+                        self.last_refines = file.get(at.checked_sub(1)?)? >> 4 != 0;
+                    }
+                }
+                _ => at += 1,
             }
-            _ => at += 1,
         }
     }
 }

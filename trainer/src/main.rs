@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use trainer::{benchmark, command, import, inspect, quick, series};
+use trainer::{benchmark, command, import, inspect, quick, series, sweep};
 
 /// Trains networks, prunes them in two steps for split inference, and makes a series of them.
 #[derive(Parser)]
@@ -22,6 +22,9 @@ enum Command {
     Import(import::Arguments),
     #[command(flatten)]
     Learn(command::Command),
+    /// Run the commands of a file, one after another or one by its number, and show one table of results.
+    #[command(after_help = sweep::EXAMPLES)]
+    Sweep(sweep::Arguments),
     #[command(flatten)]
     Inspect(inspect::Command),
     #[command(flatten)]
@@ -35,7 +38,9 @@ fn main() -> ExitCode {
     match run(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", text(&error));
+            let text = text(&error);
+            eprintln!("error: {text}");
+            sweep::note_error(&text);
             ExitCode::FAILURE
         }
     }
@@ -46,10 +51,22 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Quick(arguments) => quick::run(&arguments),
         Command::Import(arguments) => import::run(&arguments),
         Command::Learn(command) => command.run(),
+        Command::Sweep(arguments) => sweep::run(&arguments, check),
         Command::Inspect(command) => command.run(),
         Command::Series(command) => command.run(),
         Command::Benchmark(arguments) => benchmark::run(&arguments),
     }
+}
+
+/// What is wrong with the arguments of a command, in short.
+fn check(words: &[String]) -> Result<(), String> {
+    let program = ["trainer"].into_iter().chain(words.iter().map(String::as_str));
+    let error = match Cli::try_parse_from(program) {
+        Ok(_) => return Ok(()),
+        Err(error) => error.to_string(),
+    };
+    let text = error.split("\n\nUsage:").next().unwrap_or_default();
+    Err(text.trim().trim_start_matches("error: ").to_owned())
 }
 
 /// An error and its causes, each said once: many repeat their cause in their own words.

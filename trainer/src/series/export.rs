@@ -21,11 +21,13 @@ use super::timing;
 use crate::checkpoint::{Checkpoint, Description, FeatureQuantizer};
 use crate::data::{DataSource, Dataset, Reader, Subset};
 use crate::progress::bar;
+use crate::run::FINAL;
 
 /// What to export, and where to.
 #[derive(Args, Clone, Debug)]
 pub struct Arguments {
-    /// Checkpoint of a variant, named after its file; parents before the variants pruned from them. May be given again.
+    /// Checkpoint of a variant, named after its file, or after its run if it is RUN/final.safetensors; parents before the variants pruned from
+    /// them. May be given again.
     #[arg(long = "checkpoint", required = true)]
     checkpoints: Vec<PathBuf>,
     /// Checkpoint of the network before pruning, for comparison; the first variant if not given.
@@ -149,7 +151,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A checkpoint and the name of its file.
+/// A checkpoint and the name of its variant.
 #[derive(Clone)]
 struct Named {
     name: String,
@@ -166,13 +168,20 @@ impl Named {
 }
 
 fn load(path: &Path) -> anyhow::Result<Named> {
-    let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let checkpoint = Checkpoint::load(path)?;
     Ok(Named {
-        name,
+        name: variant_name(path),
         path: path.to_owned(),
         checkpoint,
     })
+}
+
+/// A variant is named after its file, or after the run that the file is the result of.
+fn variant_name(path: &Path) -> String {
+    let is_result = path.file_name().is_some_and(|it| it == FINAL);
+    let run = path.parent().and_then(Path::file_name).filter(|_| is_result);
+    let name = run.or(path.file_stem()).unwrap_or_default();
+    name.to_string_lossy().into_owned()
 }
 
 fn check_same_network(a: &Named, b: &Named) -> anyhow::Result<()> {

@@ -6,4 +6,5 @@ mod graph;
 mod resume;
 mod series;
 mod support;
+mod sweep;
 mod tutorial;

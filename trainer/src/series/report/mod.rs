@@ -10,15 +10,14 @@ use anyhow::Context;
 use clap::Args;
 use split_core::Manifest;
 
-use self::log::RunLog;
 use self::page::Page;
 use super::store::Series;
 use crate::files::write_whole;
 use crate::learn::LEAST_KNOWLEDGE;
+use crate::log::{self, RunLog};
 
 mod chart;
 mod compare;
-mod log;
 mod page;
 mod plots;
 mod reference;

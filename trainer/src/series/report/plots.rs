@@ -5,9 +5,9 @@ use split_core::manifest::{Split, Variant};
 
 use super::chart::{Bars, Chart, Marks};
 use super::compare;
-use super::log::RunLog;
 use super::mmacs;
 use super::reference::{self, STEP1_ACCURACY, STEP1_MMACS, UNPRUNED_ACCURACY, UNPRUNED_MMACS};
+use crate::log::RunLog;
 
 /// Whole networks, ours and the paper's.
 pub fn accuracy_macs(manifest: &Manifest) -> Chart {

@@ -3,10 +3,10 @@
 use split_core::Manifest;
 
 use super::compare::{self, ALLOWED_LOSS, Ours, ours};
-use super::log::{Part, RunLog};
 use super::mmacs;
 use super::page::Page;
 use super::reference::{self, ROWS, Row, STEP1_ACCURACY, STEP1_MMACS, UNPRUNED_ACCURACY, UNPRUNED_MMACS};
+use crate::log::{Part, RunLog};
 
 /// Whole networks: accuracy and work.
 pub fn step1(page: &mut Page, manifest: &Manifest) {

@@ -1,11 +1,11 @@
-//! What the log of a run says.
+//! What the folder of a run says of it.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use anyhow::Context;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::settings::{Settings, Task};
 
@@ -14,10 +14,27 @@ use crate::settings::{Settings, Task};
 pub struct RunLog {
     /// The folder's name.
     pub name: String,
-    /// What was done.
+    /// What is done.
     pub task: String,
+    /// Epochs that it is to have.
+    pub epochs: u64,
     /// Its parts, rounds before epochs.
     pub parts: Vec<Part>,
+    /// Top-1 accuracy in percent on the test images, once it is finished.
+    pub test_accuracy: Option<f64>,
+}
+
+impl RunLog {
+    /// Epochs that have ended.
+    pub fn epochs_done(&self) -> u64 {
+        let epochs = self.parts.iter().filter(|it| it.part == "epoch");
+        epochs.map(|it| it.number).max().unwrap_or(0)
+    }
+
+    /// How long its parts took; 0 in runs of earlier releases, which do not say.
+    pub fn seconds(&self) -> f64 {
+        self.parts.iter().map(|it| it.seconds).sum()
+    }
 }
 
 /// One round of removing filters, or one epoch.
@@ -32,11 +49,24 @@ pub struct Part {
     pub validation_accuracy: f64,
     /// Images learned from in a second.
     pub images_per_second: f64,
+    /// How long it took, with measuring and saving.
+    #[serde(default)]
+    pub seconds: f64,
     /// Multiply–accumulates of the network then.
     pub macs: u64,
 }
 
-/// Reads the settings and the log in a run's folder. A part that was repeated after an interruption counts once, and a line that
+/// What a finished run was worth.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Top-1 accuracy in percent on the test images.
+    pub test_accuracy: f64,
+}
+
+/// Name of the file that holds the [`Outcome`] in a run's folder.
+pub const OUTCOME: &str = "result.json";
+
+/// Reads the settings and the log in a run's folder; there is no log before the first part has ended. A part that was repeated after an interruption counts once, and a line that
 /// an interruption cut short not at all.
 pub fn read(folder: &Path) -> anyhow::Result<RunLog> {
     let text = |file: &str| {
@@ -55,8 +85,15 @@ pub fn read(folder: &Path) -> anyhow::Result<RunLog> {
     Ok(RunLog {
         name: folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         task: describe(&settings),
+        epochs: settings.learning.epochs,
         parts: parts.into_values().collect(),
+        test_accuracy: outcome(folder).map(|it| it.test_accuracy),
     })
+}
+
+/// That of a finished run.
+fn outcome(folder: &Path) -> Option<Outcome> {
+    serde_json::from_slice(&fs::read(folder.join(OUTCOME)).ok()?).ok()
 }
 
 fn describe(settings: &Settings) -> String {
