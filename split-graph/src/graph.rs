@@ -109,7 +109,7 @@ pub enum Fault {
         groups: usize,
     },
     /// A window larger than its padded input, one that could see padding alone, or a stride of zero.
-    #[error("a window of {:?} with stride {:?} and {:?} does not fit the input {input}", .window.kernel, .window.stride, .window.padding)]
+    #[error("a window of {window} does not fit the input {input}")]
     Window {
         /// The window.
         window: Window,

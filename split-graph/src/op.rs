@@ -1,6 +1,6 @@
 //! What a node computes, with its weights.
 
-use std::iter;
+use std::{fmt, iter};
 
 use serde::{Deserialize, Serialize};
 use split_core::Shape;
@@ -128,6 +128,26 @@ pub struct Window {
     pub stride: [usize; 2],
     /// What is added around the input.
     pub padding: Padding,
+}
+
+impl fmt::Display for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [[rows, columns], [down, across]] = [self.kernel, self.stride];
+        write!(f, "{rows}×{columns} with stride {down}×{across}")?;
+        let Padding {
+            top,
+            left,
+            bottom,
+            right,
+        } = self.padding;
+        match [top, left, bottom, right] {
+            [0, 0, 0, 0] => Ok(()),
+            _ => write!(
+                f,
+                " and padding {top} above, {bottom} below, {left} left and {right} right"
+            ),
+        }
+    }
 }
 
 impl Window {

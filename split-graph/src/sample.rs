@@ -2,6 +2,7 @@
 
 use split_core::Shape;
 
+use crate::architecture::Architecture;
 use crate::graph::{Graph, GraphError, Node, Source, fill};
 use crate::op::{Activation, BatchNorm, Convolution, Linear, Op, Padding, Window};
 
@@ -47,11 +48,7 @@ impl Noise {
 /// Fails only through a fault of this crate.
 pub fn network(seed: u64) -> Result<Graph, GraphError> {
     let mut noise = Noise::new(seed);
-    let shape = [1 + noise.below(4), 6 + noise.below(9), 6 + noise.below(9)];
-    let input = Shape::try_from(shape).map_err(|it| GraphError {
-        node: "input".into(),
-        fault: it.into(),
-    })?;
+    let input = shape([1 + noise.below(4), 6 + noise.below(9), 6 + noise.below(9)])?;
     let mut builder = Builder {
         input,
         shapes: Vec::new(),
@@ -67,11 +64,32 @@ pub fn network(seed: u64) -> Result<Graph, GraphError> {
     if noise.below(4) > 0 {
         builder.classifier()?;
     }
-    let mut nodes = builder.nodes;
+    filled(input, builder.nodes, &mut noise)
+}
+
+/// The network of an architecture for square pictures, with random weights. The same seed gives the same ones.
+///
+/// Fails where the architecture takes no pictures of that size.
+pub fn known(architecture: Architecture, side: usize, classes: usize, seed: u64) -> Result<Graph, GraphError> {
+    let input = shape([3, side, side])?;
+    filled(input, architecture.nodes(input, classes)?, &mut Noise::new(seed))
+}
+
+/// The network of these nodes, with random [`values`] in place of their weights.
+///
+/// Fails where the nodes are no network.
+pub fn filled(input: Shape, mut nodes: Vec<Node>, noise: &mut Noise) -> Result<Graph, GraphError> {
     fill(&mut nodes, |name, shape| {
-        Ok::<_, GraphError>(values(&mut noise, name, shape))
+        Ok::<_, GraphError>(values(noise, name, shape))
     })?;
     Graph::new(input, nodes)
+}
+
+fn shape(shape: [usize; 3]) -> Result<Shape, GraphError> {
+    Shape::try_from(shape).map_err(|it| GraphError {
+        node: "input".into(),
+        fault: it.into(),
+    })
 }
 
 /// The network of operations that follow one another, each named after its kind and place: `max pool 2`.

@@ -12,14 +12,7 @@ use split_graph::{
 };
 
 fn architecture(architecture: Architecture, side: usize, classes: usize) -> Graph {
-    let input = Shape::new(3, side, side).unwrap();
-    let mut nodes = architecture.nodes(input, classes).unwrap();
-    let mut noise = Noise::new(1);
-    fill(&mut nodes, |name, shape| {
-        Ok::<_, Infallible>(sample::values(&mut noise, name, shape))
-    })
-    .unwrap();
-    Graph::new(input, nodes).unwrap()
+    sample::known(architecture, side, classes, 1).unwrap()
 }
 
 fn image(graph: &Graph, seed: u64) -> Vec<f32> {

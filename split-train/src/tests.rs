@@ -2,7 +2,7 @@
 
 use split_core::Shape;
 use split_graph::sample::{self, Noise};
-use split_graph::{Architecture, Graph, fill, reference};
+use split_graph::{Architecture, Graph, reference};
 
 use crate::{Average, Gradients, Momentum, Network, Observer, cross_entropy, smoothed};
 
@@ -129,14 +129,7 @@ impl Observer for Seen {
 }
 
 fn known(architecture: Architecture, side: usize, classes: usize) -> Graph {
-    let input = Shape::new(3, side, side).unwrap();
-    let mut nodes = architecture.nodes(input, classes).unwrap();
-    let mut noise = Noise::new(3);
-    fill(&mut nodes, |name, shape| {
-        Ok::<_, std::convert::Infallible>(sample::values(&mut noise, name, shape))
-    })
-    .unwrap();
-    Graph::new(input, nodes).unwrap()
+    sample::known(architecture, side, classes, 3).unwrap()
 }
 
 #[test]

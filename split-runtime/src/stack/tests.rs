@@ -5,7 +5,7 @@ use std::{cell::Cell, time::Duration};
 use fearless_simd::Level;
 use split_core::Shape;
 use split_graph::{
-    Activation, Architecture, Convolution, Graph, Linear, Node, Op, Padding, Source, Window, fill, reference, sample,
+    Activation, Architecture, Convolution, Graph, Linear, Node, Op, Padding, Source, Window, reference, sample,
 };
 
 use super::Stack;
@@ -60,13 +60,9 @@ fn chain(input: [usize; 3], ops: Vec<Op>) -> Graph {
     )
 }
 
-fn graph(input: [usize; 3], mut nodes: Vec<Node>) -> Graph {
+fn graph(input: [usize; 3], nodes: Vec<Node>) -> Graph {
     let mut noise = sample::Noise::new(nodes.len() as u64);
-    fill(&mut nodes, |name, shape| {
-        Ok::<_, ()>(sample::values(&mut noise, name, shape))
-    })
-    .unwrap();
-    Graph::new(Shape::try_from(input).unwrap(), nodes).unwrap()
+    sample::filled(Shape::try_from(input).unwrap(), nodes, &mut noise).unwrap()
 }
 
 fn convolution(inputs: usize, outputs: usize, groups: usize, window: Window) -> Op {

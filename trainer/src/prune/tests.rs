@@ -1,9 +1,7 @@
 //! Removing channels, and the order in which they go.
 
-use std::convert::Infallible;
-
 use split_core::Shape;
-use split_graph::{Architecture, fill, sample};
+use split_graph::{Architecture, sample};
 use split_train::{Network, cross_entropy, smoothed};
 
 use super::*;
@@ -144,14 +142,7 @@ fn order(values: &[f64]) -> Vec<usize> {
 }
 
 fn network(architecture: Architecture, side: usize) -> Graph {
-    let input = Shape::new(3, side, side).unwrap();
-    let mut nodes = architecture.nodes(input, 3).unwrap();
-    let mut noise = sample::Noise::new(1);
-    fill(&mut nodes, |name, shape| {
-        Ok::<_, Infallible>(sample::values(&mut noise, name, shape))
-    })
-    .unwrap();
-    Graph::new(input, nodes).unwrap()
+    sample::known(architecture, side, 3, 1).unwrap()
 }
 
 fn random_scores(graph: &Graph) -> Scores {

@@ -126,22 +126,12 @@ pub fn write(graph: &Graph, splits: &[String]) -> anyhow::Result<(Vec<SegmentFil
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
-
-    use split_core::Shape;
-    use split_graph::{Architecture, Bottleneck, fill, sample};
+    use split_graph::{Architecture, Bottleneck, sample};
 
     use super::*;
 
     fn network(architecture: Architecture, side: usize) -> Graph {
-        let input = Shape::new(3, side, side).unwrap();
-        let mut nodes = architecture.nodes(input, 3).unwrap();
-        let mut noise = sample::Noise::new(1);
-        fill(&mut nodes, |name, shape| {
-            Ok::<_, Infallible>(sample::values(&mut noise, name, shape))
-        })
-        .unwrap();
-        Graph::new(input, nodes).unwrap()
+        sample::known(architecture, side, 3, 1).unwrap()
     }
 
     fn check(graph: &Graph, splits: &[&str], first_nodes: &[&str], segments_before_splits: &[usize]) {

@@ -1,15 +1,13 @@
 //! A residual network from elsewhere, from its file to a series.
 
-use std::{convert::Infallible, fs};
+use std::fs;
 
 use serde_json::Value;
 use split_core::{
     Manifest, Shape,
     manifest::{Codec, Split},
 };
-use split_graph::{
-    Activation, BatchNorm, Convolution, Graph, Linear, Node, Op, Source, Window, fill, reference, sample,
-};
+use split_graph::{Activation, BatchNorm, Convolution, Graph, Linear, Node, Op, Source, Window, reference, sample};
 use split_runtime::write_onnx;
 
 use crate::support::{Scene, bytes};
@@ -78,12 +76,7 @@ fn network() -> Graph {
         bias: Some(Vec::new()),
     };
     push("classifier", Op::Linear(linear), vec![flat]);
-    let mut noise = sample::Noise::new(5);
-    fill(&mut nodes, |name, shape| {
-        Ok::<_, Infallible>(sample::values(&mut noise, name, shape))
-    })
-    .unwrap();
-    Graph::new(input, nodes).unwrap()
+    sample::filled(input, nodes, &mut sample::Noise::new(5)).unwrap()
 }
 
 #[test]
