@@ -6,7 +6,8 @@
 
 use std::fmt::Write;
 
-use split_core::Shape;
+use split_core::manifest::Segment;
+use split_core::{Digest, Shape};
 use split_graph::{Activation, Convolution, Graph, GraphError, Linear, Node, Op, Padding, Source, Window};
 use tract_core::internal::*;
 use tract_nnef::tensors::write_tensor;
@@ -22,6 +23,19 @@ pub struct SegmentFile {
     pub output: Shape,
     /// Multiply–accumulate operations for one image, see [`Graph::macs`].
     pub macs: u64,
+}
+
+impl From<&SegmentFile> for Segment {
+    /// The file as a manifest lists it, not timed yet.
+    fn from(file: &SegmentFile) -> Self {
+        Self {
+            sha256: Digest::of(&file.bytes),
+            bytes: file.bytes.len() as u64,
+            output: file.output,
+            macs: file.macs,
+            micros: None,
+        }
+    }
 }
 
 /// Why a network could not be written.

@@ -4,15 +4,14 @@ use std::{cmp::Reverse, fs, path::Path};
 
 use anyhow::{Context, Result};
 use split_core::{
-    Digest, Manifest, Shape,
+    Manifest,
     codec::{FeatureCodecSpec, Tables},
-    manifest::{
-        Codec, CodecFile, Input, MANIFEST_FORMAT, MeasuredOn, OperatingPoint, Preparation, Segment, Source, Split,
-        Unpruned, Variant,
-    },
+    manifest::{Codec, CodecFile, OperatingPoint, Segment, Split, Unpruned, Variant},
 };
-use split_graph::{Architecture, Graph, fill, sample};
-use split_runtime::{SegmentFile, write_segment};
+use split_graph::{Architecture, Graph, sample};
+use split_runtime::write_segment;
+
+use crate::made_up;
 
 /// The networks that the benchmarks measure.
 pub const NETWORKS: [&str; 3] = ["tf_efficientnet_lite0", "mobilenet_v2", "resnet18"];
@@ -50,13 +49,7 @@ impl Family {
     /// Makes a network known by name.
     pub fn of(network: &str) -> Result<Self> {
         let architecture = Architecture::of(network).with_context(|| format!("no network is called {network}"))?;
-        let input = Shape::new(3, SIDE, SIDE)?;
-        let mut nodes = architecture.nodes(input, CLASSES)?;
-        let mut noise = sample::Noise::new(1);
-        fill(&mut nodes, |name, shape| {
-            Ok::<_, anyhow::Error>(sample::values(&mut noise, name, shape))
-        })?;
-        let whole = Graph::new(input, nodes)?.folded()?;
+        let whole = sample::known(architecture, SIDE, CLASSES, 1)?.folded()?;
         let pruned = pruned(&whole)?;
         let variants = [("unpruned", whole), ("pruned", pruned)];
         let variants = variants.map(|(name, graph)| {
@@ -83,7 +76,7 @@ impl Family {
         let (mut variants, mut points) = (Vec::new(), Vec::new());
         for Pieces { name, pieces } in &self.variants {
             let files = pieces.iter().map(write_segment).collect::<Result<Vec<_>, _>>()?;
-            let segments: Vec<Segment> = files.iter().map(segment).collect();
+            let segments: Vec<Segment> = files.iter().map(Segment::from).collect();
             for (segment, file) in segments.iter().zip(&files) {
                 fs::write(folder.join(segment.path()), &file.bytes)?;
             }
@@ -115,32 +108,15 @@ impl Family {
 
     fn manifest(&self, variants: Vec<Variant>, operating_points: Vec<OperatingPoint>) -> Result<Manifest> {
         Ok(Manifest {
-            format: MANIFEST_FORMAT,
-            series: self.name.clone(),
-            source: Source {
-                network: self.name.clone(),
-                ..Source::default()
-            },
-            classes: (0..CLASSES).map(|it| format!("class {it}")).collect(),
-            input: Input {
-                shape: Shape::new(3, SIDE, SIDE)?,
-                preparation: Preparation::default(),
-                mean: [0.5; 3],
-                std: [0.5; 3],
-            },
             unpruned: Unpruned {
                 accuracy: 10.0,
                 macs: variants[0].segments.iter().map(|it| it.macs).sum(),
                 widths: vec![1],
             },
-            measured_on: MeasuredOn {
-                name: "nothing".into(),
-                images: 1,
-            },
-            timed_on: None,
             split_points: Self::splits(),
             variants,
             operating_points,
+            ..made_up::manifest(&self.name, (0..CLASSES).map(|it| format!("class {it}")), SIDE)?
         })
     }
 }
@@ -175,16 +151,6 @@ fn pruned(graph: &Graph) -> Result<Graph> {
     let few = |it: &Vec<bool>| graph.macs_with(&channels, graph.nodes().len(), |unit| it[unit]) as f64 <= most;
     let kept = (1..100).rev().map(kept).find(few).context("nothing to prune")?;
     Ok(graph.with_units(&channels, |unit| kept[unit])?)
-}
-
-fn segment(file: &SegmentFile) -> Segment {
-    Segment {
-        sha256: Digest::of(&file.bytes),
-        bytes: file.bytes.len() as u64,
-        output: file.output,
-        macs: file.macs,
-        micros: None,
-    }
 }
 
 fn point(variant: &str, split: Split, codec: Codec) -> OperatingPoint {

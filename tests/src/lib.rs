@@ -7,6 +7,7 @@
 pub mod client;
 pub mod family;
 pub mod link;
+mod made_up;
 pub mod pictures;
 pub mod proxy;
 pub mod report;

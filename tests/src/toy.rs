@@ -7,15 +7,14 @@ use image::{DynamicImage, ImageReader};
 use split_core::{
     Digest, Manifest, Shape,
     codec::{FeatureCodec, FeatureCodecSpec, Tables},
-    manifest::{
-        Codec, CodecFile, ImageFormat, Input, MANIFEST_FORMAT, MeasuredOn, OperatingPoint, Preparation, Segment,
-        Source, Split, Unpruned, Variant,
-    },
+    manifest::{Codec, CodecFile, ImageFormat, OperatingPoint, Segment, Split, Variant},
     top_classes,
     wire::ClassProbability,
 };
 use split_graph::{Activation, Convolution, Graph, Linear, Op, Window, sample};
 use split_runtime::{Network, SegmentFile, write_onnx, write_segment};
+
+use crate::made_up;
 
 /// The operating point that sends the frame itself, as lossless WebP.
 pub const INPUT: u16 = 0;
@@ -265,30 +264,8 @@ fn manifest(name: &str, files: &[SegmentFile]) -> Result<Manifest> {
         )
     });
     let (first, last) = (point(Split::Input, image), point(Split::Output, Codec::None));
+    let classes = ["bird", "cat", "dog", "frog", "ship"];
     Ok(Manifest {
-        format: MANIFEST_FORMAT,
-        series: name.into(),
-        source: Source {
-            network: name.into(),
-            ..Source::default()
-        },
-        classes: ["bird", "cat", "dog", "frog", "ship"].map(String::from).into(),
-        input: Input {
-            shape: Shape::new(3, SIDE, SIDE)?,
-            preparation: Preparation::default(),
-            mean: [0.5; 3],
-            std: [0.25; 3],
-        },
-        unpruned: Unpruned {
-            accuracy: 90.0,
-            macs: 1_000_000,
-            widths: vec![8; 4],
-        },
-        measured_on: MeasuredOn {
-            name: "made up".into(),
-            images: 1,
-        },
-        timed_on: None,
         split_points: cuts.iter().map(|it| it.1.clone()).collect(),
         variants: vec![Variant {
             name: "a".into(),
@@ -296,21 +273,12 @@ fn manifest(name: &str, files: &[SegmentFile]) -> Result<Manifest> {
             input: None,
             widths: files.iter().map(|it| it.output.channels()).collect(),
             accuracy: 80.0,
-            segments: files.iter().map(segment).collect(),
+            segments: files.iter().map(Segment::from).collect(),
             cuts: cuts.iter().map(|it| Some(it.0)).collect(),
         }],
         operating_points: [first].into_iter().chain(splits).chain([last]).collect(),
+        ..made_up::manifest(name, classes.map(String::from), SIDE)?
     })
-}
-
-fn segment(file: &SegmentFile) -> Segment {
-    Segment {
-        sha256: Digest::of(&file.bytes),
-        bytes: file.bytes.len() as u64,
-        output: file.output,
-        macs: file.macs,
-        micros: None,
-    }
 }
 
 /// Reproducible values: Knuth's linear congruential generator for 64 bits.

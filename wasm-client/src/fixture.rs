@@ -113,7 +113,7 @@ fn manifest(shape: Shape, files: &[SegmentFile], features: CodecFile) -> Manifes
             input: None,
             widths: vec![2],
             accuracy: 85.0,
-            segments: files.iter().map(segment).collect(),
+            segments: files.iter().map(Segment::from).collect(),
             cuts: vec![Some(1)],
         }],
         operating_points: vec![
@@ -121,16 +121,6 @@ fn manifest(shape: Shape, files: &[SegmentFile], features: CodecFile) -> Manifes
             point(Split::At("pool1".into()), Codec::Features(features), 84.5),
             point(Split::Output, Codec::None, 85.0),
         ],
-    }
-}
-
-fn segment(file: &SegmentFile) -> Segment {
-    Segment {
-        sha256: Digest::of(&file.bytes),
-        bytes: file.bytes.len() as u64,
-        output: file.output,
-        macs: file.macs,
-        micros: None,
     }
 }
 

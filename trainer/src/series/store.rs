@@ -179,13 +179,7 @@ impl Series {
 /// Stores segment files under their digests in `dir`, and describes them as a manifest does.
 pub fn store_segments(dir: &Path, files: &[SegmentFile]) -> anyhow::Result<Vec<Segment>> {
     let described = |file: &SegmentFile| {
-        let segment = Segment {
-            sha256: Digest::of(&file.bytes),
-            bytes: file.bytes.len() as u64,
-            output: file.output,
-            macs: file.macs,
-            micros: None,
-        };
+        let segment = Segment::from(file);
         store(dir, segment.file(), &file.bytes)?;
         Ok(segment)
     };
