@@ -262,7 +262,9 @@ impl Checkpoint {
         let other_classes = self.description.classes != description.classes;
         let mut nodes = self.graph.into_nodes();
         // Padding may depend on the input's size.
-        let usual = Architecture::of(&description.architecture).map(|it| it.nodes(input, 1));
+        let resized =
+            (self.description.input != description.input).then(|| Architecture::of(&description.architecture));
+        let usual = resized.flatten().map(|it| it.nodes(input, 1));
         let mut usual = usual.transpose()?.unwrap_or_default();
         let usual: HashMap<&str, Window> = usual
             .iter_mut()

@@ -8,10 +8,10 @@ mod weights;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use clap::{Args, builder::PossibleValuesParser};
 use split_core::Shape;
-use split_graph::{Architecture, Graph, Linear, Node, Op, fill, sample::Noise};
+use split_graph::{Architecture, Graph, Node, Op, fill};
 
 use crate::checkpoint::{Checkpoint, Description, resize};
 use crate::command::FitName;
@@ -100,8 +100,17 @@ fn import(arguments: &Arguments) -> anyhow::Result<Checkpoint> {
             )
         })?;
         let architecture = Architecture::of(name).with_context(|| format!("no architecture is called {name}"))?;
-        let size = size.unwrap_or(architecture.usual_size());
-        (Some(architecture), of_weights(&arguments.from, architecture, size)?)
+        let graph = of_weights(&arguments.from, architecture, size.unwrap_or(architecture.usual_size()));
+        let graph = match size {
+            Some([height, width]) => graph.map_err(|error| {
+                anyhow!(
+                    "{error:#}; if the weights are of a network for pictures of another size, import it for that one: `train --parent … --size \
+                     {height} {width}` then brings it to this one"
+                )
+            })?,
+            None => graph?,
+        };
+        (Some(architecture), graph)
     };
     let graph = without_biases_before_norms(graph)?;
     ensure!(
@@ -109,13 +118,11 @@ fn import(arguments: &Arguments) -> anyhow::Result<Checkpoint> {
         "the network takes {} channels; pictures have three",
         graph.input().channels()
     );
-    let classes = classes(arguments, &graph)?;
-    let graph = with_classes(graph, classes.len())?;
     // ImageNet's, unless the architecture has others.
     let mut description = Description::usual(
         architecture.unwrap_or(Architecture::ResNet18),
         [graph.input().height(), graph.input().width()],
-        classes,
+        (0..graph.output().channels()).map(|it| it.to_string()).collect(),
     );
     if architecture.is_none() {
         description.architecture = arguments
@@ -135,7 +142,7 @@ fn import(arguments: &Arguments) -> anyhow::Result<Checkpoint> {
     let valid = description.mean.iter().all(|it| it.is_finite())
         && description.std.iter().all(|it| it.is_finite() && *it > 0.0);
     ensure!(valid, "--mean takes numbers, --std positive ones");
-    Checkpoint::new(description, graph)
+    named(Checkpoint::new(description, graph)?, classes(arguments)?)
 }
 
 /// An architecture's network with the weights of a file, as wide as they say.
@@ -196,8 +203,8 @@ fn without_biases_before_norms(graph: Graph) -> anyhow::Result<Graph> {
     Ok(Graph::new(input, nodes)?)
 }
 
-/// The class names that were given, or numbers.
-fn classes(arguments: &Arguments, graph: &Graph) -> anyhow::Result<Vec<String>> {
+/// The class names that were given; none if they are to be numbered.
+fn classes(arguments: &Arguments) -> anyhow::Result<Vec<String>> {
     let classes: Vec<String> = match &arguments.classes_file {
         None => arguments.classes.clone(),
         Some(path) => {
@@ -211,43 +218,34 @@ fn classes(arguments: &Arguments, graph: &Graph) -> anyhow::Result<Vec<String>> 
     if let Some(twice) = classes.iter().enumerate().find(|(at, it)| classes[..*at].contains(it)) {
         bail!("the class {} is there twice", twice.1);
     }
-    if !classes.is_empty() {
-        return Ok(classes);
-    }
-    ensure!(arguments.classes_file.is_none(), "the file of classes is empty");
-    eprintln!("the classes have no names, so they are numbered; --classes-file gives them names");
-    Ok((0..graph.output().channels()).map(|it| it.to_string()).collect())
+    ensure!(
+        arguments.classes_file.is_none() || !classes.is_empty(),
+        "the file of classes is empty"
+    );
+    Ok(classes)
 }
 
-/// The network for so many classes: where it has others, its classifier is replaced by a random one.
-fn with_classes(graph: Graph, count: usize) -> anyhow::Result<Graph> {
-    let found = graph.output();
-    if <[usize; 3]>::from(found) == [count, 1, 1] {
-        return Ok(graph);
+/// The network with these names for its numbered classes. Where it has another number of classes, its classifier begins anew.
+fn named(mut checkpoint: Checkpoint, classes: Vec<String>) -> anyhow::Result<Checkpoint> {
+    let found = checkpoint.description.classes.len();
+    if classes.is_empty() {
+        eprintln!("the classes have no names, so they are numbered; --classes-file gives them names");
+        return Ok(checkpoint);
     }
-    let input = graph.input();
-    let mut nodes = graph.into_nodes();
-    let last = nodes.last_mut().context("no nodes")?;
-    let Op::Linear(Linear {
-        inputs,
-        outputs,
-        weight,
-        bias,
-    }) = &mut last.op
-    else {
-        bail!(
-            "the network gives {found} and does not end with a linear layer that could be replaced for {count} classes"
-        );
+    if classes.len() == found {
+        checkpoint.description.classes = classes;
+        return Ok(checkpoint);
+    }
+    let description = Description {
+        classes,
+        ..checkpoint.description.clone()
     };
-    eprintln!(
-        "{}: {outputs} classes are replaced by {count} others, which have to be trained",
-        last.name
-    );
-    let (mut noise, scale) = (Noise::new(1), 1.0 / (*inputs as f32).sqrt());
-    *outputs = count;
-    *weight = noise.values(*inputs * count).into_iter().map(|it| it * scale).collect();
-    *bias = Some(vec![0.0; count]);
-    Ok(Graph::new(input, nodes)?)
+    let count = description.classes.len();
+    let (adapted, anew) = checkpoint.adapted(description, 1)?;
+    for name in anew {
+        eprintln!("{name}: {found} classes are replaced by {count} others, which have to be trained");
+    }
+    Ok(adapted)
 }
 
 #[cfg(test)]

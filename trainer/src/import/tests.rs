@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use split_graph::{Activation, reference, sample};
+use split_graph::sample::{self, Noise};
+use split_graph::{Activation, reference};
 
 use super::*;
 use crate::tensors::{self, NamedTensor};
@@ -442,9 +443,18 @@ fn what_weights_cannot_be_is_named() {
 #[test]
 fn other_classes_replace_the_classifier() {
     let graph = alexnet(|_| {}).unwrap();
-    assert_eq!(with_classes(graph.clone(), 3).unwrap(), graph);
-    let five = with_classes(graph, 5).unwrap();
-    assert_eq!(five.output(), Shape::new(5, 1, 1).unwrap());
+    let names = |count: usize| -> Vec<String> { (0..count).map(|it| format!("class {it}")).collect() };
+    let description = Description::usual(Architecture::AlexNet, [16; 2], names(3));
+    let checkpoint = Checkpoint::new(description, graph.clone()).unwrap();
+    let three = named(checkpoint.clone(), names(3)).unwrap();
+    assert_eq!((three.graph, three.description.classes), (graph.clone(), names(3)));
+    let five = named(checkpoint, names(5)).unwrap();
+    assert_eq!(five.graph.output(), Shape::new(5, 1, 1).unwrap());
+    let before_the_classifier = graph.nodes().len() - 1;
+    assert_eq!(
+        five.graph.nodes()[..before_the_classifier],
+        graph.nodes()[..before_the_classifier]
+    );
 }
 
 /// Networks of every operation through import, head, tail and segments.

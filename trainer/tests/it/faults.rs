@@ -239,7 +239,7 @@ fn checkpoints_that_do_not_fit_are_named() {
     );
     scene.fails(
         &format!("{named} --architecture alexnet --size 32 32"),
-        &["classifier: it takes 64", "256×1×1"],
+        &["classifier: it takes 64", "256×1×1", "`train --parent … --size 32 32`"],
     );
     scene.run(&format!("{named} --architecture alexnet --size 16 16"));
     let load = |name| Checkpoint::load(&scene.path(name)).unwrap();
