@@ -6,8 +6,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow, ensure};
 use clap::Args;
+use serde::{Deserialize, Serialize};
 use split_core::{Digest, Preparation};
 use split_graph::Source;
 
@@ -17,7 +18,7 @@ use crate::command::use_threads;
 use crate::data::{self, DataSource};
 use crate::files;
 use crate::prune::cut_node;
-use crate::run;
+use crate::run::{self, OtherPictures};
 use crate::series::{calibrate, cut, evaluate, export};
 use crate::settings::{Augmentation, Learning, Settings, Step1, Step2, Task};
 
@@ -74,7 +75,7 @@ pub struct Arguments {
 }
 
 /// What suits the pictures and the machine.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Plan {
     architecture: String,
     /// `[C, H, W]`.
@@ -127,11 +128,35 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let runs = arguments.runs.clone().unwrap_or_else(|| Path::new("runs").join(name));
     let from = arguments.from.as_ref().map(|it| Checkpoint::load(it)).transpose()?;
     let overview = data::overview(&arguments.source.data)?;
-    let mut plan = plan(
-        overview.pictures,
-        overview.side,
-        from.as_ref().map(|it| &it.description),
-    );
+    let path = runs.join("plan.json");
+    let noted = fs::read(&path).ok().map(|it| serde_json::from_slice::<Noted>(&it));
+    // Pictures that are added must not change what was chosen for those that are learned from.
+    let mut plan = match noted.transpose().with_context(|| path.display().to_string())? {
+        None => {
+            let description = from.as_ref().map(|it| &it.description);
+            let plan = plan(overview.pictures, overview.side, description);
+            let noted = Noted {
+                classes: overview.classes.clone(),
+                plan: plan.clone(),
+            };
+            fs::create_dir_all(&runs).with_context(|| runs.display().to_string())?;
+            let text = serde_json::to_vec_pretty(&noted)?;
+            files::write_whole(&path, &text).with_context(|| path.display().to_string())?;
+            plan
+        }
+        Some(noted) => {
+            let data = &arguments.source.data;
+            ensure!(
+                noted.classes == overview.classes,
+                "the classes in {} are not those that {} was begun with ({}). {}",
+                data.display(),
+                runs.display(),
+                noted.classes.join(", "),
+                advice(&runs)
+            );
+            noted.plan
+        }
+    };
     if let Some(epochs) = arguments.epochs {
         plan.epochs = epochs;
     }
@@ -144,6 +169,25 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     work.announce(overview.pictures)?;
     work.learn()?;
     work.publish()
+}
+
+/// What was chosen when the command was first given.
+#[derive(Serialize, Deserialize)]
+struct Noted {
+    classes: Vec<String>,
+    plan: Plan,
+}
+
+/// What to do when the pictures have changed.
+fn advice(runs: &Path) -> String {
+    let unpruned = runs.join("unpruned").join(run::FINAL);
+    let from = match unpruned.exists() {
+        true => format!(", and `--from {}` to begin with what is known", unpruned.display()),
+        false => String::new(),
+    };
+    format!(
+        "To learn from the pictures that are there now, give `--runs` another folder{from}; to go on with what was begun, bring the old ones back"
+    )
 }
 
 /// Everything that the stages need.
@@ -228,9 +272,9 @@ impl Work<'_> {
         }
     }
 
-    /// A finished network, under the name that its variant gets.
+    /// A finished network; its variant gets the name of the run.
     fn checkpoint(&self, name: &str) -> PathBuf {
-        self.run(&format!("{name}.safetensors"))
+        self.run(name).join(run::FINAL)
     }
 
     fn stage(&self, number: usize, what: &str) {
@@ -238,12 +282,11 @@ impl Work<'_> {
     }
 
     fn finish(&self, name: &str, settings: &Settings) -> anyhow::Result<PathBuf> {
-        let folder = self.run(name);
-        run::run(&folder, settings)?;
-        let (from, to) = (folder.join(run::FINAL), self.checkpoint(name));
-        let bytes = fs::read(&from).with_context(|| from.display().to_string())?;
-        files::write_whole(&to, &bytes).with_context(|| to.display().to_string())?;
-        Ok(to)
+        run::run(&self.run(name), settings).map_err(|error| match error.downcast::<OtherPictures>() {
+            Ok(other) => anyhow!("{}. {}", other.fact(), advice(&self.runs)),
+            Err(error) => error,
+        })?;
+        Ok(self.checkpoint(name))
     }
 
     /// What training begins with.
@@ -269,7 +312,6 @@ impl Work<'_> {
     }
 
     fn learn(&self) -> anyhow::Result<()> {
-        fs::create_dir_all(&self.runs).with_context(|| self.runs.display().to_string())?;
         self.stage(1, "training the network");
         let unpruned = self.finish("unpruned", &self.training())?;
         self.stage(

@@ -77,4 +77,29 @@ fn the_tutorial_leads_from_pictures_to_a_series() {
         "{said}"
     );
     assert!(said.contains("[7/7]") && bytes(&path) == before);
+
+    // Other pictures are not mixed with those that were learned from.
+    let more = scene.path("pictures/train/cat/more.png");
+    std::fs::copy(scene.path("pictures/train/cat/0.png"), &more).unwrap();
+    let quick = "quick --data pictures --series models/my-classes --from parent.safetensors --epochs 1";
+    scene.fails(
+        quick,
+        &[
+            "cat 24 → 25",
+            "give `--runs` another folder",
+            "`--from runs/my-classes/unpruned/final.safetensors`",
+        ],
+    );
+    std::fs::remove_file(more).unwrap();
+    let bat = scene.path("pictures/train/bat");
+    std::fs::create_dir(&bat).unwrap();
+    std::fs::copy(scene.path("pictures/train/cat/0.png"), bat.join("0.png")).unwrap();
+    scene.fails(
+        quick,
+        &[
+            "the classes in pictures",
+            "(cat, dog, owl)",
+            "give `--runs` another folder",
+        ],
+    );
 }
