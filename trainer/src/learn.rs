@@ -526,10 +526,13 @@ impl Score {
         percent(self.of.iter().copied().max().unwrap_or(0), self.of.iter().sum())
     }
 
-    /// Whether hardly more is recognised than by chance.
+    /// Whether hardly more is recognised than always the same answer would: by [`LEAST_KNOWLEDGE`], and by more than luck gives with so many
+    /// pictures, two standard deviations.
     pub fn knows_next_to_nothing(&self) -> bool {
-        let chance = self.chance();
-        self.accuracy() < chance + LEAST_KNOWLEDGE * (100.0 - chance)
+        let chance = self.chance() / 100.0;
+        let pictures = self.of.iter().sum::<usize>().max(1) as f64;
+        let luck = 2.0 * (chance * (1.0 - chance) / pictures).sqrt();
+        self.accuracy() / 100.0 < chance + luck.max(LEAST_KNOWLEDGE * (1.0 - chance))
     }
 
     /// Accuracy of each class that has pictures, the worst first.
@@ -588,5 +591,11 @@ mod tests {
         assert_eq!(score([4, 18, 8]).by_class(), [(0, 40.0), (2, 80.0), (1, 90.0)]);
         assert!(score([1, 18, 1]).knows_next_to_nothing());
         assert!(!score([4, 18, 8]).knows_next_to_nothing());
+        // The same shares of more pictures say more.
+        let of_many = |factor: usize| Score {
+            right: [3 * factor, 3 * factor].into(),
+            of: [4 * factor, 4 * factor].into(),
+        };
+        assert!(of_many(1).knows_next_to_nothing() && !of_many(4).knows_next_to_nothing());
     }
 }

@@ -20,8 +20,8 @@ pub struct RunLog {
     pub epochs: u64,
     /// Its parts, rounds before epochs.
     pub parts: Vec<Part>,
-    /// Top-1 accuracy in percent on the test images, once it is finished.
-    pub test_accuracy: Option<f64>,
+    /// Once it is finished.
+    pub outcome: Option<Outcome>,
 }
 
 impl RunLog {
@@ -57,8 +57,10 @@ pub struct Part {
 }
 
 /// What a finished run was worth.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
+    /// Top-1 accuracy in percent on the images held back.
+    pub validation_accuracy: f64,
     /// Top-1 accuracy in percent on the test images.
     pub test_accuracy: f64,
 }
@@ -87,7 +89,7 @@ pub fn read(folder: &Path) -> anyhow::Result<RunLog> {
         task: describe(&settings),
         epochs: settings.learning.epochs,
         parts: parts.into_values().collect(),
-        test_accuracy: outcome(folder).map(|it| it.test_accuracy),
+        outcome: outcome(folder),
     })
 }
 

@@ -1,17 +1,18 @@
 //! A training run: its folder, its parts, and going on where it was stopped.
 //!
 //! The folder holds `settings.json`, `log.jsonl` (a line per round and epoch), `state.safetensors` (weights and momentum after the
-//! last finished part), `last.safetensors` (that network as a checkpoint) and, when the run is over, `final.safetensors`.
+//! last finished part), `last.safetensors` (that network as a checkpoint), `best.safetensors` (the one of the best epoch) and, when the run is over,
+//! `final.safetensors` and `result.json`.
 //!
 //! The state names the pictures that were learned from by their digest: a run never goes on with others.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 use indicatif::ProgressBar;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use split_core::Digest;
 use split_graph::{Graph, Source};
 
@@ -20,14 +21,15 @@ use crate::cache::Cache;
 use crate::checkpoint::{Checkpoint, Description, FeatureQuantizer, architecture};
 use crate::data::{Dataset, Reader, Subset};
 use crate::files;
-use crate::learn::{self, Learner, Lesson, Part};
+use crate::learn::{self, Learner, Lesson, Part, Score};
+use crate::log::{OUTCOME, Outcome};
 use crate::progress;
 use crate::prune::{self, Choice, Region, Scores, cut_node, cut_point};
 use crate::quantize::{self, Quantizer};
 use crate::series::cut;
 use crate::settings::{RegionName, Settings, Step1, Step2, Task};
 use crate::teacher::Teacher;
-use crate::tensors;
+use crate::tensors::{self, Metadata, Tensors};
 
 /// Training pictures whose features set the quantiser's steps.
 const CALIBRATION_PICTURES: usize = 1000;
@@ -36,10 +38,16 @@ const MOMENTS_PICTURES: usize = 512;
 /// Classes that a measurement lists, the worst first.
 const CLASSES_SHOWN: usize = 12;
 
-/// Weights and momentum after the last finished part, in the run's folder.
+/// What a run was asked to do, in its folder.
+const SETTINGS: &str = "settings.json";
+/// A line for each part.
+const LOG: &str = "log.jsonl";
+/// Weights and momentum after the last finished part.
 const STATE: &str = "state.safetensors";
 /// The network after the last finished part.
 const LAST: &str = "last.safetensors";
+/// The network after the epoch that recognised most of the pictures held back.
+const BEST: &str = "best.safetensors";
 /// The network of a finished run.
 pub const FINAL: &str = "final.safetensors";
 /// What a temporary file is for.
@@ -54,6 +62,17 @@ struct Progress {
     round: u64,
     /// Finished epochs of the fine-tuning after them.
     epoch: u64,
+    /// The one that recognised most of the pictures held back.
+    #[serde(default)]
+    best: Option<Best>,
+}
+
+/// An epoch that was better than all before.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Best {
+    epoch: u64,
+    /// On the pictures held back, in percent.
+    accuracy: f64,
 }
 
 /// One line of the log.
@@ -67,8 +86,18 @@ struct Line<'a> {
     validation_accuracy: f64,
     bytes: f64,
     images_per_second: f64,
+    seconds: f64,
     macs: u64,
     widths: &'a [usize],
+}
+
+/// A round or an epoch that was learned, but not yet measured.
+struct Ended {
+    name: &'static str,
+    number: u64,
+    learning_rate: f64,
+    started: Instant,
+    totals: Totals,
 }
 
 /// A run with everything loaded.
@@ -83,6 +112,8 @@ pub struct Run {
     /// Its quantiser is that in the loop.
     description: Description,
     learner: Learner,
+    /// In step 2, what crosses at its split point now.
+    crossing: Option<Crossing>,
     /// Of what the layers that stay as they are give, and the teacher's answers.
     cache: Option<Cache>,
     progress: Progress,
@@ -99,12 +130,39 @@ struct Learned {
     counts: Vec<usize>,
 }
 
+/// Pictures that are not those that a run has learned from.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{}. To learn from the pictures that are there now, start a run in another folder, with `--parent {}` if it should begin with what is known; to go \
+     on with this run, bring the old ones back",
+    self.fact(), folder.join(LAST).display()
+)]
+pub struct OtherPictures {
+    data: PathBuf,
+    folder: PathBuf,
+    /// In which classes there are more or fewer.
+    what: String,
+}
+
+impl OtherPictures {
+    /// What has changed, without advice.
+    pub fn fact(&self) -> String {
+        let Self { data, folder, what } = self;
+        format!(
+            "the training pictures in {} are not those that {} has learned from ({what})",
+            data.display(),
+            folder.display()
+        )
+    }
+}
+
 /// Starts a run in `folder`, or goes on with the one there; a finished one, if it is to have more epochs. Fails when the folder holds what a
 /// run with other settings or from other pictures has learned.
 pub fn run(folder: &Path, settings: &Settings) -> anyhow::Result<()> {
     settings.check()?;
     fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-    let path = folder.join("settings.json");
+    let _lock = lock(folder)?;
+    let path = folder.join(SETTINGS);
     if folder.join(STATE).exists() {
         let old = read_settings(folder)?;
         let differences = settings.differences(&old)?;
@@ -121,7 +179,7 @@ pub fn run(folder: &Path, settings: &Settings) -> anyhow::Result<()> {
     }
     let text = serde_json::to_string_pretty(settings)?;
     files::write_whole(&path, text.as_bytes()).with_context(|| path.display().to_string())?;
-    resume(folder)
+    Run::open(folder)?.finish()
 }
 
 /// Whether the folder holds a finished run with these settings.
@@ -134,11 +192,27 @@ pub fn is_finished(folder: &Path, settings: &Settings) -> bool {
 
 /// Goes on with the run in `folder` from its last finished part.
 pub fn resume(folder: &Path) -> anyhow::Result<()> {
+    ensure!(folder.join(SETTINGS).exists(), "{} holds no run", folder.display());
+    let _lock = lock(folder)?;
     Run::open(folder)?.finish()
 }
 
+/// Keeps other programs from going on with the run until the file is closed. Where the file system knows no locks there is none.
+fn lock(folder: &Path) -> anyhow::Result<File> {
+    let path = folder.join(LOG);
+    let file = File::options().create(true).append(true).open(&path);
+    let file = file.with_context(|| path.display().to_string())?;
+    if let Err(TryLockError::WouldBlock) = file.try_lock() {
+        bail!(
+            "another program is going on with the run in {} right now",
+            folder.display()
+        );
+    }
+    Ok(file)
+}
+
 fn read_settings(folder: &Path) -> anyhow::Result<Settings> {
-    let path = folder.join("settings.json");
+    let path = folder.join(SETTINGS);
     let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     serde_json::from_str(&text).with_context(|| path.display().to_string())
 }
@@ -203,19 +277,115 @@ fn matched(task: &Task) -> Option<&str> {
     }
 }
 
-/// Whether a bottleneck stands at step 2's split point.
-fn is_bottleneck(graph: &Graph, step: &Step2) -> anyhow::Result<bool> {
-    Ok(prune::is_bottleneck(graph, cut_node(graph, &step.split)?))
-}
-
-/// The last node that stays as it is while step 2 learns.
-fn frozen(step: &Step2, graph: &Graph) -> anyhow::Result<Option<usize>> {
+/// The last node that stays as it is.
+fn frozen(task: &Task, graph: &Graph) -> anyhow::Result<Option<usize>> {
+    let Task::Step2(step) = task else { return Ok(None) };
     let node = cut_node(graph, &step.split)?;
     Ok(match graph.nodes()[node].inputs[..] {
         _ if step.unfreeze => None,
         [Source::Node(before)] if prune::is_bottleneck(graph, node) => Some(before),
         _ => cut::before_last_layer(graph, node),
     })
+}
+
+/// What crosses at step 2's split point.
+#[derive(Clone, Copy, Debug)]
+struct Crossing {
+    channels: usize,
+    is_bottleneck: bool,
+}
+
+impl Crossing {
+    /// None where the task has no such split point.
+    fn of(task: &Task, graph: &Graph) -> anyhow::Result<Option<Self>> {
+        let Task::Step2(step) = task else { return Ok(None) };
+        let node = cut_node(graph, &step.split)?;
+        Ok(Some(Self {
+            channels: graph.shape(Source::Node(node)).channels(),
+            is_bottleneck: prune::is_bottleneck(graph, node),
+        }))
+    }
+}
+
+/// What a run goes on with.
+struct Start {
+    checkpoint: Checkpoint,
+    progress: Progress,
+    /// The quantiser in the loop.
+    quantizer: Option<FeatureQuantizer>,
+    /// What the learner remembers besides weights.
+    memory: Tensors,
+    /// The pictures that were learned from, and how; states of earlier releases do not say.
+    learned: Option<Learned>,
+    settings: Option<Settings>,
+}
+
+impl Start {
+    /// A state that was saved.
+    fn saved(path: &Path) -> anyhow::Result<Self> {
+        let (mut tensors, metadata) = tensors::load(path)?;
+        let damaged = || format!("{} is damaged", path.display());
+        let progress = metadata
+            .get("progress")
+            .context("a field is missing")
+            .with_context(damaged)?;
+        let memory = learn::memory_of(&mut tensors);
+        let checkpoint = Checkpoint::of_tensors(tensors, &metadata).with_context(damaged)?;
+        Ok(Self {
+            progress: serde_json::from_str(progress).with_context(damaged)?,
+            quantizer: checkpoint.description.quantizer.clone(),
+            checkpoint,
+            memory,
+            learned: optional(&metadata, "pictures").with_context(damaged)?,
+            settings: optional(&metadata, "settings").with_context(damaged)?,
+        })
+    }
+
+    /// The parent; where step 2 needs a bottleneck, it is put there.
+    fn fresh(mut parent: Checkpoint, settings: &Settings, train: &Dataset) -> anyhow::Result<Self> {
+        let replaced = |it: &FeatureQuantizer| matches!(&settings.task, Task::Step2(step) if step.split == it.split);
+        if let Some(quantizer) = parent.description.quantizer.as_ref().filter(|it| !replaced(it)) {
+            eprintln!(
+                "the parent was trained with a quantiser at {}, which is left out from here on",
+                quantizer.split
+            );
+        }
+        if let Task::Step2(step) = &settings.task {
+            let node = cut_node(&parent.graph, &step.split)?;
+            if prune::layer_at(&parent.graph, &parent.graph.channel_groups(), node).is_none() {
+                let features = learn::features(&parent, node, &train.thinned(CALIBRATION_PICTURES))?;
+                let channels = parent.graph.shape(Source::Node(node)).channels();
+                let bottleneck = prune::bottleneck(&features, channels, step.width);
+                parent.graph = parent.graph.with_bottleneck(node, &bottleneck)?;
+            }
+        }
+        Ok(Self {
+            checkpoint: parent,
+            progress: Progress::default(),
+            quantizer: None,
+            memory: Tensors::new(),
+            learned: None,
+            settings: None,
+        })
+    }
+
+    /// Refuses a state that a run with other settings has left: one that was copied here.
+    fn check_settings(&self, settings: &Settings, folder: &Path) -> anyhow::Result<()> {
+        let Some(old) = &self.settings else { return Ok(()) };
+        let differences = settings.without_paths().differences(&old.without_paths())?;
+        ensure!(
+            differences.is_empty(),
+            "{} is of another run than {SETTINGS} beside it: {}",
+            folder.join(STATE).display(),
+            differences.join("; ")
+        );
+        Ok(())
+    }
+}
+
+/// A field of a state that may be missing.
+fn optional<T: DeserializeOwned>(metadata: &Metadata, name: &str) -> serde_json::Result<Option<T>> {
+    metadata.get(name).map(|it| serde_json::from_str(it)).transpose()
 }
 
 impl Run {
@@ -231,7 +401,7 @@ impl Run {
             Task::Train | Task::Step1(_) => {}
         }
         if let Task::Step2(step) = &settings.task {
-            check_width(step, &parent.graph)?;
+            check_split(step, &parent.graph)?;
         }
         let learning = &settings.learning;
         let size = [settings.input[1], settings.input[2]];
@@ -249,24 +419,60 @@ impl Run {
             let file = learning.teacher_logits.as_deref();
             Teacher::load(path, file, matched(&settings.task), &parent.description, &train)
         });
+        let teacher = teacher.transpose()?;
+        let (unpruned_macs, parent_macs) = (
+            macs(&settings.task, &parent.unpruned())?,
+            macs(&settings.task, &parent.graph)?,
+        );
+        let description = Description {
+            quantizer: None,
+            ..parent.description.clone()
+        };
+        let state = folder.join(STATE);
+        let start = match state.exists() {
+            true => Start::saved(&state)?,
+            false => Start::fresh(parent, &settings, &train)?,
+        };
+        start.check_settings(&settings, folder)?;
+        let graph = &start.checkpoint.graph;
+        let frozen = frozen(&settings.task, graph)?;
+        let mut cache = None;
+        if let (Some(views), Some(frozen)) = (settings.learning.cached_views, frozen) {
+            let answers = if teacher.is_some() {
+                description.classes.len()
+            } else {
+                0
+            };
+            let row = graph.shape(Source::Node(frozen)).values() + answers;
+            let made = Cache::new(folder, train.len(), views, row);
+            cache = Some(made.with_context(|| folder.display().to_string())?);
+        }
+        let until = matched(&settings.task).map(|it| cut_node(graph, it));
+        let part = Part {
+            behind: frozen,
+            until: until.transpose()?,
+        };
         let mut run = Self {
             folder: folder.to_owned(),
-            teacher: teacher.transpose()?,
-            unpruned_macs: macs(&settings.task, &parent.unpruned())?,
-            parent_macs: macs(&settings.task, &parent.graph)?,
-            learner: Learner::new(&parent.graph, Part::default(), learning)?,
-            cache: None,
-            description: Description {
-                quantizer: None,
-                ..parent.description.clone()
-            },
+            teacher,
+            unpruned_macs,
+            parent_macs,
+            learner: Learner::new(graph, part, &settings.learning)?,
+            crossing: Crossing::of(&settings.task, graph)?,
+            cache,
+            description,
             train,
             validation,
             test,
             settings,
-            progress: Progress::default(),
+            progress: start.progress,
         };
-        run.restore(parent)?;
+        if let Some(learned) = &start.learned {
+            run.check_pictures(learned)?;
+        }
+        run.set_quantizer(start.quantizer)?;
+        let mut memory = start.memory;
+        run.learner.remember(&mut memory, run.progress.epoch * run.steps());
         Ok(run)
     }
 
@@ -293,83 +499,11 @@ impl Run {
             true => "as many of each class, but other files or in other classes".to_owned(),
             false => changed.join(", "),
         };
-        bail!(
-            "the training pictures in {data} are not those that {folder} has learned from ({what}). To learn from the new ones, start a run in \
-             another folder, with `--parent {last}` if it should begin with what is known; to go on with this run, bring the old ones back",
-            data = self.settings.learning.source.data.display(),
-            folder = self.folder.display(),
-            last = self.folder.join(LAST).display(),
-        )
-    }
-
-    /// Goes on with the saved state, or begins with the parent.
-    fn restore(&mut self, parent: Checkpoint) -> anyhow::Result<()> {
-        let path = self.folder.join(STATE);
-        if !path.exists() {
-            return self.begin(parent);
-        }
-        let (mut tensors, metadata) = tensors::load(&path)?;
-        let damaged = || format!("{} is damaged", path.display());
-        let field = |name: &str| metadata.get(name).context("a field is missing").with_context(damaged);
-        self.progress = serde_json::from_str(field("progress")?).with_context(damaged)?;
-        // States of earlier releases do not say.
-        if let Some(pictures) = metadata.get("pictures") {
-            self.check_pictures(&serde_json::from_str(pictures).with_context(damaged)?)?;
-        }
-        let mut memory = learn::memory_of(&mut tensors);
-        let saved = Checkpoint::of_tensors(tensors, &metadata).with_context(damaged)?;
-        self.take(&saved)?;
-        self.set_quantizer(saved.description.quantizer)?;
-        self.learner.remember(&mut memory, self.progress.epoch * self.steps());
-        Ok(())
-    }
-
-    /// Takes a network to learn.
-    fn take(&mut self, checkpoint: &Checkpoint) -> anyhow::Result<()> {
-        let frozen = match &self.settings.task {
-            Task::Step2(step) => frozen(step, &checkpoint.graph)?,
-            Task::Train | Task::Step1(_) => None,
-        };
-        let learning = &self.settings.learning;
-        let until = matched(&self.settings.task).map(|it| cut_node(&checkpoint.graph, it));
-        let part = Part {
-            behind: frozen,
-            until: until.transpose()?,
-        };
-        self.learner = Learner::new(&checkpoint.graph, part, learning)?;
-        if let (Some(views), Some(frozen)) = (learning.cached_views, frozen) {
-            let answers = if self.teacher.is_some() {
-                self.description.classes.len()
-            } else {
-                0
-            };
-            let row = checkpoint.graph.shape(Source::Node(frozen)).values() + answers;
-            let cache = Cache::new(&self.folder, self.train.len(), views, row);
-            self.cache = Some(cache.with_context(|| self.folder.display().to_string())?);
-        }
-        Ok(())
-    }
-
-    /// Begins with the parent; where step 2 needs a bottleneck, it is put there.
-    fn begin(&mut self, mut parent: Checkpoint) -> anyhow::Result<()> {
-        let replaced =
-            |it: &FeatureQuantizer| matches!(&self.settings.task, Task::Step2(step) if step.split == it.split);
-        if let Some(quantizer) = parent.description.quantizer.as_ref().filter(|it| !replaced(it)) {
-            eprintln!(
-                "the parent was trained with a quantiser at {}, which is left out from here on",
-                quantizer.split
-            );
-        }
-        if let Task::Step2(step) = &self.settings.task {
-            let node = cut_node(&parent.graph, &step.split)?;
-            if prune::layer_at(&parent.graph, &parent.graph.channel_groups(), node).is_none() {
-                let features = learn::features(&parent, node, &self.train.thinned(CALIBRATION_PICTURES))?;
-                let channels = parent.graph.shape(Source::Node(node)).channels();
-                let bottleneck = prune::bottleneck(&features, channels, step.width);
-                parent.graph = parent.graph.with_bottleneck(node, &bottleneck)?;
-            }
-        }
-        self.take(&parent)
+        Err(anyhow::Error::new(OtherPictures {
+            data: self.settings.learning.source.data.clone(),
+            folder: self.folder.clone(),
+            what,
+        }))
     }
 
     /// The network that the run has come to: with the mean of the last weights, once one is taken.
@@ -406,43 +540,70 @@ impl Run {
         tensors.extend(self.learner.memory());
         metadata.insert("progress".to_owned(), serde_json::to_string(&self.progress)?);
         metadata.insert("pictures".to_owned(), serde_json::to_string(&self.learned())?);
+        metadata.insert("settings".to_owned(), serde_json::to_string(&self.settings)?);
         checkpoint.save(&self.folder.join(LAST))?;
         Ok(tensors::save(&self.folder.join(STATE), &tensors, metadata)?)
     }
 
     fn finish(mut self) -> anyhow::Result<()> {
         eprintln!("{}", self.plan()?);
-        let bar = progress::bar("learning", self.pictures_left()?);
+        let bar = progress::bar("learning", self.pictures_left());
         while self.advance(&bar)? {
             // What was guessed of the rounds to come may have changed.
-            bar.set_length(bar.position() + self.pictures_left()?);
+            bar.set_length(bar.position() + self.pictures_left());
         }
         bar.finish_and_clear();
         self.warn_of_goal()?;
         let path = self.folder.join(FINAL);
-        let checkpoint = self.checkpoint()?;
+        let checkpoint = self.result()?;
         checkpoint.save(&path)?;
-        self.measure(&checkpoint)?;
+        let outcome = Outcome {
+            validation_accuracy: learn::measure(&checkpoint, &self.validation)?.accuracy(),
+            test_accuracy: self.measure(&checkpoint)?.accuracy(),
+        };
+        let text = serde_json::to_vec_pretty(&outcome)?;
+        files::write_whole(&self.folder.join(OUTCOME), &text).with_context(|| self.folder.display().to_string())?;
         println!("{}", path.display());
         Ok(())
     }
 
+    /// What the run has come to: the network after the last epoch or after the best one, as the settings say.
+    fn result(&mut self) -> anyhow::Result<Checkpoint> {
+        let Some(Best { epoch, accuracy }) = self.progress.best.filter(|it| it.epoch < self.progress.epoch) else {
+            return self.checkpoint();
+        };
+        let path = self.folder.join(BEST);
+        let keeps_best = self.settings.learning.best;
+        eprintln!(
+            "after epoch {epoch} most of the pictures held back were recognised, {accuracy:.2} %: {}",
+            if keeps_best {
+                "that network is the result".to_owned()
+            } else {
+                format!("that network is {}; --best makes it the result", path.display())
+            }
+        );
+        match keeps_best {
+            true => Checkpoint::load(&path),
+            false => self.checkpoint(),
+        }
+    }
+
     /// Pictures to learn from until the end.
-    fn pictures_left(&self) -> anyhow::Result<u64> {
+    fn pictures_left(&self) -> u64 {
         let (learning, pictures) = (&self.settings.learning, self.train.len() as u64);
-        let Progress { round, epoch } = self.progress;
+        let Progress { round, epoch, .. } = self.progress;
         let rounds = match &self.settings.task {
             Task::Train => 0,
             Task::Step1(step) => {
                 step.rounds.saturating_sub(round) * (step.round_batches * learning.batch as u64).min(pictures)
             }
             Task::Step2(step) => {
-                let width = self.width(step)?;
-                let halvings = (width as f64 / step.width as f64).log2().ceil() as u64;
+                let channels = self.crossing.map_or(0, |it| it.channels);
+                let halvings = (channels as f64 / step.width as f64).log2().ceil() as u64;
                 halvings * (step.round_batches * learning.batch as u64).min(pictures)
             }
         };
-        Ok(rounds + learning.epochs.saturating_sub(epoch) * pictures)
+        rounds + learning.epochs.saturating_sub(epoch) * pictures
     }
 
     /// Says so if step 1 could not do what it was asked.
@@ -461,7 +622,7 @@ impl Run {
     }
 
     /// What the finished network is worth, on pictures that nothing was chosen with.
-    fn measure(&self, checkpoint: &Checkpoint) -> anyhow::Result<()> {
+    fn measure(&self, checkpoint: &Checkpoint) -> anyhow::Result<Score> {
         let score = learn::measure(checkpoint, &self.test)?;
         eprintln!(
             "test: {:.2} % of {} pictures are recognised; always giving the same answer would be right for {:.2} %",
@@ -486,19 +647,36 @@ impl Run {
                  more --epochs, another --learning-rate, or a pretrained network as --parent may help"
             );
         }
-        Ok(())
+        Ok(score)
     }
 
     /// Does the next part and saves what came of it; false when there is none.
     fn advance(&mut self, bar: &ProgressBar) -> anyhow::Result<bool> {
-        if let Some((rate, batches)) = self.next_round()? {
-            let (scores, totals) = self.learn_round(rate, batches, bar)?;
+        let started = Instant::now();
+        if let Some((learning_rate, batches)) = self.next_round() {
+            let (scores, totals) = self.learn_round(learning_rate, batches, bar)?;
             self.remove(&scores)?;
             self.progress.round += 1;
-            self.end_part("round", self.progress.round, rate, totals, bar)?;
+            let part = Ended {
+                name: "round",
+                number: self.progress.round,
+                learning_rate,
+                started,
+                totals,
+            };
+            self.end_part(&part, bar)?;
         } else if self.progress.epoch < self.settings.learning.epochs {
             self.calibrate()?;
-            self.epoch(bar)?;
+            let (learning_rate, totals) = self.epoch(bar)?;
+            self.progress.epoch += 1;
+            let part = Ended {
+                name: "epoch",
+                number: self.progress.epoch,
+                learning_rate,
+                started,
+                totals,
+            };
+            self.end_part(&part, bar)?;
         } else {
             return Ok(false);
         }
@@ -531,15 +709,15 @@ impl Run {
             Task::Step1(step) if self.parent_macs as f64 <= self.unpruned_macs as f64 / step.fewer_macs => {
                 "\nwarning: the parent has no more MACs than that already: nothing is removed"
             }
-            Task::Step2(step) if is_bottleneck(&self.learner.graph()?, step)? => {
+            Task::Step2(_) if self.crossing.is_some_and(|it| it.is_bottleneck) => {
                 "\nno layer there can be pruned alone, so a bottleneck is put there"
             }
-            Task::Step2(step) if self.width(step)? == step.width && self.description.quantizer.is_none() => {
+            Task::Step2(step) if !self.is_wide(step) && self.description.quantizer.is_none() => {
                 "\nnothing has to be removed there: the layers behind learn to work with quantised features"
             }
             _ => "",
         };
-        let Progress { round, epoch } = self.progress;
+        let Progress { round, epoch, .. } = self.progress;
         let from = match (round, epoch) {
             (0, 0) => String::new(),
             (_, epoch) if epoch >= self.settings.learning.epochs => {
@@ -571,24 +749,20 @@ impl Run {
         ))
     }
 
+    /// Whether more channels cross at step 2's split point than are to be left.
+    fn is_wide(&self, step: &Step2) -> bool {
+        self.crossing.is_some_and(|it| it.channels > step.width)
+    }
+
     /// Learning rate and batches of the next round of removing filters, if there is one.
-    fn next_round(&self) -> anyhow::Result<Option<(f64, u64)>> {
-        Ok(match &self.settings.task {
-            Task::Train => None,
+    fn next_round(&self) -> Option<(f64, u64)> {
+        match &self.settings.task {
             Task::Step1(step) if self.progress.round < step.rounds => {
                 Some((step.round_learning_rate, step.round_batches))
             }
-            Task::Step1(_) => None,
-            Task::Step2(step) => {
-                (self.width(step)? > step.width).then_some((step.round_learning_rate, step.round_batches))
-            }
-        })
-    }
-
-    /// Channels that cross at step 2's split point.
-    fn width(&self, step: &Step2) -> anyhow::Result<usize> {
-        let graph = self.learner.graph()?;
-        Ok(graph.shape(Source::Node(cut_node(&graph, &step.split)?)).channels())
+            Task::Step2(step) if self.is_wide(step) => Some((step.round_learning_rate, step.round_batches)),
+            Task::Train | Task::Step1(_) | Task::Step2(_) => None,
+        }
     }
 
     /// Learns from some batches; returns the channels' scores, and how it went.
@@ -629,6 +803,7 @@ impl Run {
             }
         };
         self.learner.replace(&smaller);
+        self.crossing = Crossing::of(&self.settings.task, &smaller)?;
         Ok(())
     }
 
@@ -658,14 +833,14 @@ impl Run {
         Ok(())
     }
 
-    fn epoch(&mut self, bar: &ProgressBar) -> anyhow::Result<()> {
+    /// Learns from all pictures; returns the learning rate at the end, and how it went.
+    fn epoch(&mut self, bar: &ProgressBar) -> anyhow::Result<(f64, Totals)> {
         let (epoch, learning) = (self.progress.epoch, self.settings.learning.clone());
         let order = augment::order(learning.seed, epoch, self.train.len());
         let rate = |share: f64| learning.rate((epoch as f64 + share) / learning.epochs as f64);
         let title = format!("epoch {}/{}", epoch + 1, learning.epochs);
         let totals = self.learn(&order, epoch, rate, None, (bar, &title))?;
-        self.progress.epoch += 1;
-        self.end_part("epoch", self.progress.epoch, rate(1.0), totals, bar)
+        Ok((rate(1.0), totals))
     }
 
     /// Learns from pictures in batches; `rate` is the learning rate after a share of them.
@@ -735,39 +910,43 @@ impl Run {
     }
 
     /// Measures and saves what a part has learned.
-    fn end_part(
-        &mut self,
-        part: &str,
-        number: u64,
-        learning_rate: f64,
-        totals: Totals,
-        bar: &ProgressBar,
-    ) -> anyhow::Result<()> {
+    fn end_part(&mut self, part: &Ended, bar: &ProgressBar) -> anyhow::Result<()> {
         let checkpoint = self.checkpoint()?;
+        let Ended {
+            name, number, totals, ..
+        } = *part;
+        let accuracy = learn::measure(&checkpoint, &self.validation)?.accuracy();
         let line = Line {
-            part,
+            part: name,
             number,
-            learning_rate,
+            learning_rate: part.learning_rate,
             loss: totals.mean_loss(),
             train_accuracy: totals.accuracy(),
-            validation_accuracy: learn::measure(&checkpoint, &self.validation)?.accuracy(),
+            validation_accuracy: accuracy,
             bytes: totals.mean_bytes(),
             images_per_second: totals.images_per_second,
+            seconds: part.started.elapsed().as_secs_f64(),
             macs: checkpoint.graph.macs(),
             widths: &checkpoint.description.widths,
         };
         let text = serde_json::to_string(&line)?;
         bar.suspend(|| {
             eprintln!(
-                "{part} {number}: {}, {:.1} pictures/s, {:.1} million MACs, on pictures held back {:.2} %",
+                "{name} {number}: {}, {:.1} pictures/s, {:.1} million MACs, on pictures held back {accuracy:.2} %",
                 totals.learned(self.learns()),
                 totals.images_per_second,
                 line.macs as f64 / 1e6,
-                line.validation_accuracy
             );
         });
-        let path = self.folder.join("log.jsonl");
+        let path = self.folder.join(LOG);
         files::append_line(&path, &text).with_context(|| path.display().to_string())?;
+        if name == "epoch" && self.progress.best.is_none_or(|it| accuracy >= it.accuracy) {
+            checkpoint.save(&self.folder.join(BEST))?;
+            self.progress.best = Some(Best {
+                epoch: number,
+                accuracy,
+            });
+        }
         self.save(&checkpoint)
     }
 }
@@ -863,9 +1042,22 @@ fn lesson(
     })
 }
 
-/// Refuses a width that step 2 cannot leave at its split point.
-fn check_width(step: &Step2, graph: &Graph) -> anyhow::Result<()> {
-    let channels = graph.shape(Source::Node(cut_node(graph, &step.split)?)).channels();
+/// Refuses a split point behind a bottleneck, where step 2 would put another, and a width that it cannot leave.
+fn check_split(step: &Step2, graph: &Graph) -> anyhow::Result<()> {
+    let node = cut_node(graph, &step.split)?;
+    let channels = graph.shape(Source::Node(node)).channels();
+    if let [Source::Node(before)] = graph.nodes()[node].inputs[..]
+        && prune::is_bottleneck(graph, before)
+    {
+        let narrow = graph.cut_points().into_iter().find(|it| it.node == before);
+        let [narrow, wide] = [
+            narrow.map_or(graph.nodes()[before].name.clone(), |it| it.name),
+            step.split.clone(),
+        ];
+        bail!(
+            "{wide} lies behind the bottleneck at {narrow}, and has all channels again; to send fewer, give --split {narrow}"
+        );
+    }
     ensure!(
         (1..=channels).contains(&step.width),
         "{} channels cross at {}, {} cannot be left",

@@ -66,6 +66,10 @@ pub struct Learning {
     #[arg(long, value_name = "SHARE", default_value_t = 0.05)]
     #[serde(default)]
     pub average: f64,
+    /// Make the network of the epoch that recognised most of the pictures held back the result, instead of that of the last one.
+    #[arg(long)]
+    #[serde(default)]
+    pub best: bool,
     /// How pictures are changed.
     #[command(flatten)]
     #[serde(flatten)]
@@ -382,11 +386,12 @@ fn check_round_batches(batches: u64) -> anyhow::Result<()> {
 
 impl Settings {
     /// What differs from other settings, as `--flag old → new`. How the pictures' folder is spelled, where decoded pictures are kept, which
-    /// bad ones are left out and how many epochs there are, may differ between runs that go on with each other.
+    /// bad ones are left out, how many epochs there are and which of them is the result, may differ between runs that go on with each other.
     pub fn differences(&self, old: &Self) -> anyhow::Result<Vec<String>> {
         let comparable = |it: &Self| {
             let mut it = it.clone();
             it.learning.epochs = 0;
+            it.learning.best = false;
             let data = &it.learning.source.data;
             let data = data.canonicalize().unwrap_or_else(|_| data.clone());
             it.learning.source = DataSource {
@@ -410,6 +415,23 @@ impl Settings {
         let mut differences = Vec::new();
         compare("", &comparable(old)?, &comparable(self)?, &mut differences);
         Ok(differences)
+    }
+}
+
+impl Settings {
+    /// Without the files and folders that it names, which may be elsewhere by now.
+    pub fn without_paths(&self) -> Self {
+        let learning = Learning {
+            source: DataSource::default(),
+            teacher: None,
+            teacher_logits: None,
+            ..self.learning.clone()
+        };
+        Self {
+            parent: None,
+            learning,
+            ..self.clone()
+        }
     }
 }
 

@@ -159,6 +159,118 @@ fn step_2_touches_no_layer_before_the_pruned_one() {
     }
 }
 
+#[test]
+fn the_best_epoch_is_kept_and_becomes_the_result_if_that_is_asked_for() {
+    let scene = scene();
+    let folder = scene.path().join("run");
+    let mut settings = settings(scene.path(), Task::Train);
+    run(&folder, &settings).unwrap();
+    let last = || fs::read(folder.join(LAST)).unwrap();
+    let result = || fs::read(folder.join(FINAL)).unwrap();
+    assert!(result() == last());
+    // As if the second epoch had been better than all that followed.
+    let best = Checkpoint::toy([4; 5]);
+    best.save(&folder.join(BEST)).unwrap();
+    let (tensors, mut metadata) = tensors::load(&folder.join(STATE)).unwrap();
+    let mut progress: Progress = serde_json::from_str(&metadata["progress"]).unwrap();
+    progress.best = Some(Best {
+        epoch: 2,
+        accuracy: 99.0,
+    });
+    metadata.insert("progress".into(), serde_json::to_string(&progress).unwrap());
+    tensors::save(&folder.join(STATE), &tensors, metadata).unwrap();
+    run(&folder, &settings).unwrap();
+    assert!(result() == last());
+    settings.learning.best = true;
+    run(&folder, &settings).unwrap();
+    assert_eq!(Checkpoint::load(&folder.join(FINAL)).unwrap(), best);
+    let outcome: Outcome = serde_json::from_slice(&fs::read(folder.join(OUTCOME)).unwrap()).unwrap();
+    let data = Dataset::toy(12);
+    assert_eq!(outcome.test_accuracy, learn::measure(&best, &data).unwrap().accuracy());
+}
+
+#[test]
+fn the_log_names_an_epoch_as_the_best_that_is_as_good_as_any() {
+    let scene = scene();
+    let folder = scene.path().join("run");
+    run(&folder, &settings(scene.path(), Task::Train)).unwrap();
+    let (_, metadata) = tensors::load(&folder.join(STATE)).unwrap();
+    let Progress { best, .. } = serde_json::from_str(&metadata["progress"]).unwrap();
+    let log = crate::log::read(&folder).unwrap();
+    let last_best = log
+        .parts
+        .iter()
+        .max_by(|a, b| a.validation_accuracy.total_cmp(&b.validation_accuracy));
+    let expected = last_best.map(|it| Best {
+        epoch: it.number,
+        accuracy: it.validation_accuracy,
+    });
+    assert_eq!(best, expected);
+    assert!(log.parts.iter().all(|it| it.seconds > 0.0));
+}
+
+#[test]
+fn a_run_is_not_gone_on_with_by_two_programs_at_once() {
+    let scene = scene();
+    let folder = scene.path().join("run");
+    fs::create_dir_all(&folder).unwrap();
+    let settings = settings(scene.path(), Task::Train);
+    let first = lock(&folder).unwrap();
+    let message = run(&folder, &settings).unwrap_err().to_string();
+    assert!(message.contains("another program"), "{message}");
+    drop(first);
+    run(&folder, &settings).unwrap();
+}
+
+#[test]
+fn a_state_of_another_run_is_refused() {
+    let scene = scene();
+    let [one, two] = ["one", "two"].map(|it| scene.path().join(it));
+    let mut other = settings(scene.path(), Task::Train);
+    run(&one, &other).unwrap();
+    other.learning.weight_decay = 0.01;
+    run(&two, &other).unwrap();
+    fs::copy(two.join(STATE), one.join(STATE)).unwrap();
+    let message = resume(&one).unwrap_err().to_string();
+    assert!(
+        message.contains("of another run") && message.contains("--weight-decay"),
+        "{message}"
+    );
+    // Files may have moved, and epochs be added.
+    let mut same = read_settings(&two).unwrap();
+    same.learning.epochs += 1;
+    let moved = scene.path().join("moved");
+    fs::rename(scene.path().join("parent"), &moved).unwrap();
+    (same.parent, same.learning.teacher) = (Some(moved.clone()), Some(moved));
+    fs::write(two.join(SETTINGS), serde_json::to_string(&same).unwrap()).unwrap();
+    resume(&two).unwrap();
+}
+
+#[test]
+fn step_2_puts_no_bottleneck_behind_another() {
+    let scene = scene();
+    let parent = scene.path().join("parent");
+    let Checkpoint { description, graph } = Checkpoint::load(&parent).unwrap();
+    // In front of an activation nothing can be pruned alone.
+    let node = graph.find("features.1").unwrap();
+    let features = vec![1.0; graph.shape(Source::Node(node)).values()];
+    let bottleneck = prune::bottleneck(&features, graph.shape(Source::Node(node)).channels(), 2);
+    let graph = graph.with_bottleneck(node, &bottleneck).unwrap();
+    let names: Vec<String> = graph.cut_points().into_iter().map(|it| it.name).collect();
+    Checkpoint::new(description, graph).unwrap().save(&parent).unwrap();
+    let mut settings = settings(scene.path(), step2(false));
+    let wide = names.iter().find(|it| it.starts_with("decode.")).unwrap();
+    if let Task::Step2(step) = &mut settings.task {
+        step.split = wide.clone();
+    }
+    let message = run(&scene.path().join("run"), &settings).unwrap_err().to_string();
+    let narrow = wide.trim_start_matches("decode.").to_owned() + ".encode";
+    assert!(
+        message.contains(&format!("behind the bottleneck at {narrow}")),
+        "{message}"
+    );
+}
+
 /// A disk that fills up while a state is written.
 #[cfg(target_os = "linux")]
 #[test]

@@ -45,6 +45,10 @@ fn row(sweep: &Sweep, records: &Records, at: usize) -> [String; 8] {
     let record = records.of(job);
     let run = job.run().and_then(|it| log::read(it).ok());
     let last = run.as_ref().and_then(|it| it.parts.last());
+    let outcome = run.as_ref().and_then(|it| it.outcome);
+    let held_back = outcome
+        .map(|it| it.validation_accuracy)
+        .or(last.map(|it| it.validation_accuracy));
     let percent = |it: f64| format!("{it:.2} %");
     let seconds = match (&run, &record) {
         (Some(run), _) if run.seconds() > 0.0 => Some(run.seconds()),
@@ -60,10 +64,8 @@ fn row(sweep: &Sweep, records: &Records, at: usize) -> [String; 8] {
     [
         at.to_string(),
         job.name(),
-        last.map_or_else(String::new, |it| percent(it.validation_accuracy)),
-        run.as_ref()
-            .and_then(|it| it.test_accuracy)
-            .map_or_else(String::new, percent),
+        held_back.map_or_else(String::new, percent),
+        outcome.map_or_else(String::new, |it| percent(it.test_accuracy)),
         last.map_or_else(String::new, |it| format!("{:.1}", it.macs as f64 / 1e6)),
         run.as_ref()
             .map_or_else(String::new, |it| format!("{}/{}", it.epochs_done(), it.epochs)),
