@@ -92,7 +92,7 @@ pub enum DataError {
         source: std::io::Error,
     },
     /// Pictures that are damaged or none.
-    #[error("{}", list_bad(folder, bad, *total))]
+    #[error("{}repair or remove them, or leave them out with --skip-bad", list_bad(folder, bad, *total))]
     Bad {
         /// Where they are.
         folder: PathBuf,
@@ -187,7 +187,7 @@ fn list_bad(folder: &Path, bad: &[(PathBuf, String)], total: usize) -> String {
     if bad.len() > LISTED {
         text += &format!("  and {} more\n", bad.len() - LISTED);
     }
-    text + "repair or remove them, or leave them out with --skip-bad"
+    text
 }
 
 fn compare(folder: &Path, than: &str, lacks: &[String], has: &[String]) -> String {
@@ -368,15 +368,11 @@ impl<'a> Reader<'a> {
         }
         bar.finish_and_clear();
         if !bad.is_empty() {
-            let error = DataError::Bad {
-                folder: found.folder.clone(),
-                bad,
-                total: found.pictures.len(),
-            };
+            let (folder, total) = (found.folder.clone(), found.pictures.len());
             if !self.source.skip_bad {
-                return Err(error);
+                return Err(DataError::Bad { folder, bad, total });
             }
-            eprintln!("left out: {error}");
+            eprint!("left out: {}", list_bad(&folder, &bad, total));
         }
         Ok((left, all))
     }

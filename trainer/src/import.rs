@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow, bail, ensure};
 use clap::{Args, builder::PossibleValuesParser};
 use split_core::Shape;
-use split_graph::{Architecture, Graph, Node, Op, fill};
+use split_graph::{Architecture, Fault, Graph, GraphError, Node, Op, fill};
 
 use crate::checkpoint::{Checkpoint, Description, resize};
 use crate::command::FitName;
@@ -101,16 +101,7 @@ fn import(arguments: &Arguments) -> anyhow::Result<Checkpoint> {
         })?;
         let architecture = Architecture::of(name).with_context(|| format!("no architecture is called {name}"))?;
         let graph = of_weights(&arguments.from, architecture, size.unwrap_or(architecture.usual_size()));
-        let graph = match size {
-            Some([height, width]) => graph.map_err(|error| {
-                anyhow!(
-                    "{error:#}; if the weights are of a network for pictures of another size, import it for that one: `train --parent … --size \
-                     {height} {width}` then brings it to this one"
-                )
-            })?,
-            None => graph?,
-        };
-        (Some(architecture), graph)
+        (Some(architecture), graph.map_err(|error| with_advice(error, size))?)
     };
     let graph = without_biases_before_norms(graph)?;
     ensure!(
@@ -172,6 +163,17 @@ fn of_weights(path: &Path, architecture: Architecture, size: [usize; 2]) -> anyh
     }
     fill(&mut nodes, |name, shape| weights.read(name, shape))?;
     Graph::new(input, nodes).map_err(Into::into)
+}
+
+/// An error with what to do if the weights are of a network for pictures of another size than the one that was asked for.
+fn with_advice(error: anyhow::Error, size: Option<[usize; 2]>) -> anyhow::Error {
+    let fault = error.downcast_ref::<GraphError>().map(|it| &it.fault);
+    match (fault, size) {
+        (Some(Fault::Input { .. }), Some([height, width])) => anyhow!(
+            "{error}; import it for the size that its weights are made for, and `train --parent … --size {height} {width}` brings it to this one"
+        ),
+        _ => error,
+    }
 }
 
 fn tensor_names(nodes: &[Node]) -> Vec<String> {

@@ -24,19 +24,19 @@ pub struct Learning {
     #[arg(long, default_value_t = 128)]
     pub batch: usize,
     /// Highest learning rate; it rises linearly to it and falls to zero along a cosine.
-    #[arg(long, default_value_t = 0.05)]
+    #[arg(long, default_value_t = 0.05, allow_negative_numbers = true)]
     pub learning_rate: f64,
     /// Share of the run in which the learning rate rises.
-    #[arg(long, default_value_t = 0.1)]
+    #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
     pub warm_up: f64,
     /// Pull of the weights towards zero.
-    #[arg(long, default_value_t = 5e-4)]
+    #[arg(long, default_value_t = 5e-4, allow_negative_numbers = true)]
     pub weight_decay: f64,
     /// Nesterov momentum.
-    #[arg(long, default_value_t = 0.9)]
+    #[arg(long, default_value_t = 0.9, allow_negative_numbers = true)]
     pub momentum: f64,
     /// Share of the target spread over all classes.
-    #[arg(long, default_value_t = 0.1)]
+    #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
     pub label_smoothing: f64,
     /// Checkpoint to learn from besides the labels, usually the unpruned network's.
     #[arg(long)]
@@ -46,10 +46,10 @@ pub struct Learning {
     #[arg(long)]
     pub teacher_logits: Option<PathBuf>,
     /// Share of the teacher in the loss.
-    #[arg(long, default_value_t = 0.8)]
+    #[arg(long, default_value_t = 0.8, allow_negative_numbers = true)]
     pub teacher_share: f64,
     /// Temperature that softens the teacher's and the student's probabilities.
-    #[arg(long, default_value_t = 2.0)]
+    #[arg(long, default_value_t = 2.0, allow_negative_numbers = true)]
     pub temperature: f64,
     /// Decides every random choice.
     #[arg(long, default_value_t = 1)]
@@ -63,7 +63,7 @@ pub struct Learning {
     #[serde(default)]
     pub cached_views: Option<u64>,
     /// Weights that are kept are the mean of those of the last steps, of about this share of the run; 0: those of the last step alone.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.05)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.05, allow_negative_numbers = true)]
     #[serde(default)]
     pub average: f64,
     /// Make the network of the epoch that recognised most of the pictures held back the result, instead of that of the last one.
@@ -84,15 +84,15 @@ pub struct Augmentation {
     #[serde(default)]
     pub zoom: Option<f64>,
     /// Change brightness, contrast and saturation by up to this share.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, allow_negative_numbers = true)]
     #[serde(default)]
     pub colour: f64,
     /// Share of the batches whose pictures are laid over each other, and their labels mixed alike.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, allow_negative_numbers = true)]
     #[serde(default)]
     pub mixup: f64,
     /// Share of the batches whose pictures get a rectangle of another one, and their labels mixed alike.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, allow_negative_numbers = true)]
     #[serde(default)]
     pub cutmix: f64,
     /// Never mirror pictures: for classes of which one is the other's mirror image, such as letters, arrows, left and right hands.
@@ -129,7 +129,7 @@ pub struct Step1 {
     #[serde(default)]
     pub match_features: bool,
     /// How many times fewer multiply–accumulates than the unpruned network; with --region head, than its head.
-    #[arg(long, default_value_t = 6.3)]
+    #[arg(long, default_value_t = 6.3, allow_negative_numbers = true)]
     pub fewer_macs: f64,
     /// Times that filters are removed, equal factors of work each.
     #[arg(long, default_value_t = 12)]
@@ -138,13 +138,13 @@ pub struct Step1 {
     #[arg(long, default_value_t = 60)]
     pub round_batches: u64,
     /// Learning rate between removals.
-    #[arg(long, default_value_t = 0.01)]
+    #[arg(long, default_value_t = 0.01, allow_negative_numbers = true)]
     pub round_learning_rate: f64,
     /// Widths stay multiples of this.
     #[arg(long, default_value_t = 8)]
     pub multiple: usize,
     /// 0 ranks filters by score alone; larger values remove those with much work sooner.
-    #[arg(long, default_value_t = 0.25)]
+    #[arg(long, default_value_t = 0.25, allow_negative_numbers = true)]
     pub work_exponent: f64,
 }
 
@@ -162,13 +162,13 @@ pub struct Step2 {
     #[arg(long, default_value_t = 3)]
     pub bits: u32,
     /// Weight in the loss of the mean number of bits that a code takes, by how often each code of its channel is seen: larger makes shorter messages.
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     pub rate_penalty: f64,
     /// Batches learned from, and ranked by, before each halving of the width.
     #[arg(long, default_value_t = 60)]
     pub round_batches: u64,
     /// Learning rate between removals.
-    #[arg(long, default_value_t = 0.01)]
+    #[arg(long, default_value_t = 0.01, allow_negative_numbers = true)]
     pub round_learning_rate: f64,
     /// Also train the layers before the pruned one, for comparison; such a variant shares no trunk.
     #[arg(long)]

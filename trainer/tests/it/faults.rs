@@ -50,6 +50,8 @@ fn numbers_that_no_run_can_be_made_with_are_named_by_their_flags() {
         ("--pictures 0", "--pictures"),
         ("--warm-up 2", "--warm-up"),
         ("--temperature 0", "--temperature"),
+        ("--learning-rate -1", "--learning-rate is above 0"),
+        ("--weight-decay -1", "--weight-decay is 0 to 1"),
     ] {
         scene.fails(&format!("{TRAIN} {flags}"), &[word]);
     }
