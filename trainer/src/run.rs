@@ -569,21 +569,21 @@ impl Run {
 
     /// What the run has come to: the network after the last epoch or after the best one, as the settings say.
     fn result(&mut self) -> anyhow::Result<Checkpoint> {
-        let Some(Best { epoch, accuracy }) = self.progress.best.filter(|it| it.epoch < self.progress.epoch) else {
-            return self.checkpoint();
-        };
-        let path = self.folder.join(BEST);
-        let keeps_best = self.settings.learning.best;
-        eprintln!(
-            "after epoch {epoch} most of the pictures held back were recognised, {accuracy:.2} %: {}",
-            if keeps_best {
-                "that network is the result".to_owned()
-            } else {
-                format!("that network is {}; --best makes it the result", path.display())
+        let mut path = self.folder.join(LAST);
+        if let Some(Best { epoch, accuracy }) = self.progress.best.filter(|it| it.epoch < self.progress.epoch) {
+            let best = self.folder.join(BEST);
+            let what = match self.settings.learning.best {
+                true => "that network is the result".to_owned(),
+                false => format!("that network is {}; --best makes it the result", best.display()),
+            };
+            eprintln!("after epoch {epoch} most of the pictures held back were recognised, {accuracy:.2} %: {what}");
+            if self.settings.learning.best {
+                path = best;
             }
-        );
-        match keeps_best {
+        }
+        match path.exists() {
             true => Checkpoint::load(&path),
+            // Without a round and an epoch nothing has been saved.
             false => self.checkpoint(),
         }
     }
