@@ -1,6 +1,6 @@
 //! `trainer export`: checkpoints to a series.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -113,10 +113,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut tests = BTreeMap::new();
     for named in checkpoints.iter().chain([&unpruned]) {
         let size = named.size();
-        if !tests.contains_key(&size) {
+        if let Entry::Vacant(entry) = tests.entry(size) {
             let reader = Reader::new(&arguments.source, size, description.preparation, folder);
             let mut reader = reader.expecting(&description.classes, "the network");
-            tests.insert(size, reader.load(Subset::Test)?);
+            entry.insert(reader.load(Subset::Test)?);
         }
     }
     let test = |it: &Named| tests.get(&it.size()).context("no test pictures");
