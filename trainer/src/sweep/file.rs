@@ -139,7 +139,7 @@ impl Job {
     fn makes(&self) -> Option<&Path> {
         let flag = match self.words.first()?.as_str() {
             "train" | "prune" => "--run",
-            "import" | "to-onnx" | "report" => "--to",
+            "import" | "average" | "to-onnx" | "report" => "--to",
             "export" | "calibrate" | "time" | "quick" => "--series",
             _ => return None,
         };
