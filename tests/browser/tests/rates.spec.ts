@@ -3,6 +3,7 @@ import type { Page } from '@playwright/test';
 import { withExample } from '../src/example.js';
 import { expect, test } from '../src/fixtures.js';
 import { Relay } from '../src/relay.js';
+import type { Series } from '../src/series.js';
 
 /** Connects; returns what asks for one frame at a split point, or at any that cuts the network, and says where that frame went. */
 async function connected(page: Page) {
@@ -53,10 +54,12 @@ test('a page that asks as often as it can keeps to the rates of the edge worker'
   );
 });
 
-test('frames run on the device while an edge worker is silent, even where all are to be split', async ({
-  page,
-  series,
-}) => {
+/** A client behind a relay, which aims at a split and has a head for it and the whole network. */
+async function behindRelay(
+  page: Page,
+  series: Series,
+  run: (client: Awaited<ReturnType<typeof connected>>, relay: Relay) => Promise<void>,
+): Promise<void> {
   await withExample(series, async (edge) => {
     const relay = await Relay.to(edge);
     try {
@@ -64,21 +67,30 @@ test('frames run on the device while an edge worker is silent, even where all ar
       const client = await connected(page);
       await client.evaluate(({ load }) => load('output'));
       await client.evaluate(({ load }) => load());
-      const asked = relay.hold();
-      const local = client.evaluate(async ({ ask, told }) => {
-        const lost = told.length;
-        for (;;) {
-          // Only the latest frame waits; one that was sent has no answer before the connection is given up.
-          const split = await Promise.race([ask().catch(() => undefined), new Promise((it) => setTimeout(it, 100))]);
-          if (split === 'output') return told.slice(lost);
-        }
-      });
-      await asked;
-      // The connection was not given up before.
-      expect((await local).filter((it) => it !== 'superseded')).toEqual([]);
+      await run(client, relay);
     } finally {
       relay.close();
     }
+  });
+}
+
+test('frames run on the device while an edge worker is silent, even where all are to be split', async ({
+  page,
+  series,
+}) => {
+  await behindRelay(page, series, async (client, relay) => {
+    const asked = relay.hold();
+    const local = client.evaluate(async ({ ask, told }) => {
+      const lost = told.length;
+      for (;;) {
+        // Only the latest frame waits; one that was sent has no answer before the connection is given up.
+        const split = await Promise.race([ask().catch(() => undefined), new Promise((it) => setTimeout(it, 100))]);
+        if (split === 'output') return told.slice(lost);
+      }
+    });
+    await asked;
+    // The connection was not given up before.
+    expect((await local).filter((it) => it !== 'superseded')).toEqual([]);
   });
 });
 
@@ -86,21 +98,12 @@ test.describe('an edge worker that moves its clients on and is gone', () => {
   test.use({ expected: [/WebSocket connection to .* failed/] });
 
   test('leaves the frames on their way to the device', async ({ page, series }) => {
-    await withExample(series, async (edge) => {
-      const relay = await Relay.to(edge);
-      try {
-        await page.goto(relay.url);
-        const client = await connected(page);
-        await client.evaluate(({ load }) => load('output'));
-        await client.evaluate(({ load }) => load());
-        const asked = relay.hold();
-        const answer = client.evaluate(({ ask }) => ask());
-        await asked;
-        relay.move();
-        expect(await answer).toBe('output');
-      } finally {
-        relay.close();
-      }
+    await behindRelay(page, series, async (client, relay) => {
+      const asked = relay.hold();
+      const answer = client.evaluate(({ ask }) => ask());
+      await asked;
+      relay.move();
+      expect(await answer).toBe('output');
     });
   });
 });
