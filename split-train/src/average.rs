@@ -11,7 +11,7 @@ pub struct Average {
 }
 
 impl Average {
-    /// Goes on with values that were kept after so many steps; none begins with the network's.
+    /// Continues from the mean that was saved after this many steps. Without values, it starts from the network's own at the first step.
     pub fn new(values: Vec<Vec<f32>>, steps: u64) -> Self {
         Self { values, steps }
     }
@@ -21,7 +21,7 @@ impl Average {
         &self.values
     }
 
-    /// Takes up the network as it is after a step; the mean is over about the last `span` steps, or all that there were.
+    /// Adds the network's weights after a step. The mean covers about the last `span` steps, or all steps while there are fewer.
     pub fn add(&mut self, network: &mut Network, span: f64) {
         let state = network.state_mut();
         self.steps += 1;
