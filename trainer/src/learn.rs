@@ -128,10 +128,8 @@ impl Observer for Watch<'_> {
 impl Learner {
     /// A learner of a part of a network, without memory of earlier steps.
     pub fn new(graph: &Graph, part: Part, learning: &Learning) -> anyhow::Result<Self> {
-        let (graph, behind) = match part.until.and_then(|it| graph.split_at(it)) {
-            Some((graph, behind)) => (&graph.clone(), Some(behind)),
-            None => (graph, None),
-        };
+        let (before, behind) = part.until.and_then(|it| graph.split_at(it)).unzip();
+        let graph = before.as_ref().unwrap_or(graph);
         let halves = part.behind.and_then(|it| graph.split_at(it));
         let (trunk, learns) = match &halves {
             Some((trunk, learns)) => (Some(trunk), learns),

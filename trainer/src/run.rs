@@ -653,33 +653,27 @@ impl Run {
     /// Does the next part and saves what came of it; false when there is none.
     fn advance(&mut self, bar: &ProgressBar) -> anyhow::Result<bool> {
         let started = Instant::now();
-        if let Some((learning_rate, batches)) = self.next_round() {
+        let (name, number, learning_rate, totals) = if let Some((learning_rate, batches)) = self.next_round() {
             let (scores, totals) = self.learn_round(learning_rate, batches, bar)?;
             self.remove(&scores)?;
             self.progress.round += 1;
-            let part = Ended {
-                name: "round",
-                number: self.progress.round,
-                learning_rate,
-                started,
-                totals,
-            };
-            self.end_part(&part, bar)?;
+            ("round", self.progress.round, learning_rate, totals)
         } else if self.progress.epoch < self.settings.learning.epochs {
             self.calibrate()?;
             let (learning_rate, totals) = self.epoch(bar)?;
             self.progress.epoch += 1;
-            let part = Ended {
-                name: "epoch",
-                number: self.progress.epoch,
-                learning_rate,
-                started,
-                totals,
-            };
-            self.end_part(&part, bar)?;
+            ("epoch", self.progress.epoch, learning_rate, totals)
         } else {
             return Ok(false);
-        }
+        };
+        let part = Ended {
+            name,
+            number,
+            learning_rate,
+            started,
+            totals,
+        };
+        self.end_part(&part, bar)?;
         Ok(true)
     }
 
