@@ -158,7 +158,20 @@ pub fn prune(
 ) -> Result<Graph, RemoveError> {
     let channels = &scores.channels;
     let groups = channels.groups().iter().filter(|it| region.has(it));
-    let mut ranked: Vec<Vec<(usize, f64)>> = groups.map(|it| scores.ranked(it)).collect();
+    let ranked = groups.map(|it| scores.ranked(it)).collect();
+    let kept = kept(graph, channels, ranked, region, target, choice);
+    graph.with_units(channels, |it| kept[it])
+}
+
+/// Whether each unit stays. `ranked` are the units of some groups with their values, the most valuable first.
+fn kept(
+    graph: &Graph,
+    channels: &Channels,
+    mut ranked: Vec<Vec<(usize, f64)>>,
+    region: &Region,
+    target: u64,
+    choice: Choice,
+) -> Vec<bool> {
     let mut kept = vec![true; channels.units()];
     let macs = |kept: &[bool]| graph.macs_with(channels, region.nodes, |it| kept[it]);
     loop {
@@ -188,7 +201,7 @@ pub fn prune(
             kept[unit] = false;
         }
     }
-    graph.with_units(channels, |it| kept[it])
+    kept
 }
 
 /// The network with only the `width` most valuable channels of what one layer makes at a split point, see [`layer_at`].
@@ -264,5 +277,6 @@ pub fn bottleneck(features: &[f32], channels: usize, width: usize) -> Bottleneck
     }
 }
 
+pub mod reconstruct;
 #[cfg(test)]
 mod tests;

@@ -20,7 +20,7 @@ use crate::files;
 use crate::prune::cut_node;
 use crate::run::{self, OtherPictures};
 use crate::series::{calibrate, cut, evaluate, export};
-use crate::settings::{Augmentation, Learning, Settings, Step1, Step2, Task};
+use crate::settings::{Augmentation, Criterion, Learning, Settings, Step1, Step2, Task};
 
 /// Stages that are announced.
 const STAGES: usize = 7;
@@ -319,6 +319,7 @@ impl Work<'_> {
             &format!("removing filters everywhere, until {FEWER_MACS} times less work is left"),
         );
         let step1 = Step1 {
+            criterion: Criterion::Reconstruction,
             fewer_macs: FEWER_MACS,
             rounds: ROUNDS,
             round_batches: ROUND_BATCHES,

@@ -24,10 +24,10 @@ use crate::files;
 use crate::learn::{self, Learner, Lesson, Part, Score};
 use crate::log::{OUTCOME, Outcome};
 use crate::progress;
-use crate::prune::{self, Choice, Region, Scores, cut_node, cut_point};
+use crate::prune::{self, Choice, Region, Scores, cut_node, cut_point, reconstruct};
 use crate::quantize::{self, Quantizer};
 use crate::series::cut;
-use crate::settings::{RegionName, Settings, Step1, Step2, Task};
+use crate::settings::{Criterion, RegionName, Settings, Step1, Step2, Task};
 use crate::teacher::Teacher;
 use crate::tensors::{self, Metadata, Tensors};
 
@@ -35,6 +35,8 @@ use crate::tensors::{self, Metadata, Tensors};
 const CALIBRATION_PICTURES: usize = 1000;
 /// Training pictures that the moments of batch norm are of where weights are a mean.
 const MOMENTS_PICTURES: usize = 512;
+/// Training pictures that layers are fitted to after channels have gone.
+const RECONSTRUCTION_PICTURES: usize = 512;
 /// Classes that a measurement lists, the worst first.
 const CLASSES_SHOWN: usize = 12;
 
@@ -508,17 +510,24 @@ impl Run {
 
     /// The network that the run has come to: with the mean of the last weights, once one is taken.
     fn checkpoint(&mut self) -> anyhow::Result<Checkpoint> {
-        let mut batches = Vec::new();
-        if self.learner.has_average() {
-            let pictures = self.train.thinned(MOMENTS_PICTURES);
-            let normalization = (self.description.mean, self.description.std);
-            let batch = self.settings.learning.batch;
-            learn::each_batch(&pictures, batch, false, normalization, |_, values| {
-                batches.push(self.learner.features(values)?);
-                Ok(())
-            })?;
-        }
+        let batches = match self.learner.has_average() {
+            true => self.some(MOMENTS_PICTURES)?,
+            false => Vec::new(),
+        };
         Checkpoint::new(self.description.clone(), self.learner.averaged(&batches)?)
+    }
+
+    /// What the layers that learn take of so many pictures, spread evenly, in batches.
+    fn some(&self, pictures: usize) -> anyhow::Result<Vec<Vec<f32>>> {
+        let mut batches = Vec::new();
+        let pictures = self.train.thinned(pictures);
+        let normalization = (self.description.mean, self.description.std);
+        let batch = self.settings.learning.batch;
+        learn::each_batch(&pictures, batch, false, normalization, |_, values| {
+            batches.push(self.learner.features(values)?);
+            Ok(())
+        })?;
+        Ok(batches)
     }
 
     /// What a part tells of its learning besides the loss.
@@ -654,7 +663,10 @@ impl Run {
     fn advance(&mut self, bar: &ProgressBar) -> anyhow::Result<bool> {
         let started = Instant::now();
         let (name, number, learning_rate, totals) = if let Some((learning_rate, batches)) = self.next_round() {
-            let (scores, totals) = self.learn_round(learning_rate, batches, bar)?;
+            let (scores, totals) = match self.is_removed_at_once() {
+                true => (Scores::none(&self.learner.learned()?), Totals::default()),
+                false => self.learn_round(learning_rate, batches, bar)?,
+            };
             self.remove(&scores)?;
             self.progress.round += 1;
             ("round", self.progress.round, learning_rate, totals)
@@ -759,6 +771,12 @@ impl Run {
         }
     }
 
+    /// Whether the next removal needs nothing to be learned before.
+    fn is_removed_at_once(&self) -> bool {
+        let reconstructs = |it: &Step1| it.criterion == Criterion::Reconstruction;
+        self.progress.round == 0 && matches!(&self.settings.task, Task::Step1(step) if reconstructs(step))
+    }
+
     /// Learns from some batches; returns the channels' scores, and how it went.
     fn learn_round(&mut self, rate: f64, batches: u64, bar: &ProgressBar) -> anyhow::Result<(Scores, Totals)> {
         // Rounds draw their pictures from epochs of their own, far from those of the fine-tuning.
@@ -788,7 +806,12 @@ impl Run {
                     true => Region::head(&graph, graph.nodes().len() - 1)?,
                     false => region(step, &graph)?,
                 };
-                prune::prune(&graph, scores, &region, target, choice)?
+                match step.criterion {
+                    Criterion::Taylor => prune::prune(&graph, scores, &region, target, choice)?,
+                    Criterion::Reconstruction => {
+                        reconstruct::prune(&graph, &region, target, choice, &self.some(RECONSTRUCTION_PICTURES)?)?
+                    }
+                }
             }
             Task::Step2(step) => {
                 let node = cut_node(&graph, &step.split)?;

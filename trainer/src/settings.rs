@@ -112,6 +112,18 @@ pub enum RegionName {
     Head,
 }
 
+/// What filters are ranked by.
+#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Criterion {
+    /// What the loss would lose by them, to first order (Molchanov et al. 2017): as in the paper.
+    #[default]
+    Taylor,
+    /// What the layers that take them lose, after those are fitted to the others (He et al. 2017). Keeps far more where much goes at once, as in a
+    /// pretrained network with few pictures; give it one round, or two.
+    Reconstruction,
+}
+
 /// Step 1: filters removed from many layers.
 #[derive(Args, Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step1 {
@@ -128,13 +140,17 @@ pub struct Step1 {
     #[arg(long, requires = "split")]
     #[serde(default)]
     pub match_features: bool,
+    /// What filters are ranked by.
+    #[arg(long, value_enum, default_value = "taylor")]
+    #[serde(default)]
+    pub criterion: Criterion,
     /// How many times fewer multiply–accumulates than the unpruned network; with --region head, than its head.
     #[arg(long, default_value_t = 6.3, allow_negative_numbers = true)]
     pub fewer_macs: f64,
     /// Times that filters are removed, equal factors of work each.
     #[arg(long, default_value_t = 12)]
     pub rounds: u64,
-    /// Batches learned from, and ranked by, before each removal.
+    /// Batches learned from, and, with --criterion taylor, ranked by, before each removal; with --criterion reconstruction, before each but the first.
     #[arg(long, default_value_t = 60)]
     pub round_batches: u64,
     /// Learning rate between removals.

@@ -256,3 +256,89 @@ fn what_is_served_is_what_was_measured_in_training() {
         assert!((got - expected).abs() < 1e-4, "{got} is not {expected}");
     }
 }
+
+/// A network in which every second channel of each layer is twice the one before, with batch norm's moments of these pictures.
+fn redundant(pictures: &[Vec<f32>]) -> Graph {
+    let graph = Checkpoint::toy([8; 5]).graph;
+    let mut nodes = graph.nodes().to_vec();
+    for node in &mut nodes {
+        match &mut node.op {
+            Op::Convolution(it) => {
+                let row = it.kernel_values();
+                it.weight
+                    .chunks_exact_mut(2 * row)
+                    .for_each(|it| it.copy_within(..row, row));
+            }
+            Op::BatchNorm(it) => {
+                for (values, factor) in [(&mut it.scale, 2.0), (&mut it.shift, 2.0)] {
+                    values.chunks_exact_mut(2).for_each(|it| it[1] = factor * it[0]);
+                }
+            }
+            _ => {}
+        }
+    }
+    let graph = Graph::new(graph.input(), nodes).unwrap();
+    reconstruct::with_moments_of(&graph, pictures).unwrap()
+}
+
+#[test]
+fn channels_that_others_tell_go_without_a_trace() {
+    let pictures: Vec<Vec<f32>> = (0..4)
+        .map(|seed| sample::Noise::new(seed).values(32 * 3 * 16 * 16))
+        .collect();
+    let graph = redundant(&pictures);
+    let choice = Choice {
+        multiple: 1,
+        work_exponent: 0.25,
+    };
+    // Half of the channels leave about a quarter of the work.
+    let half: Vec<usize> = vec![4; 5];
+    let target = Checkpoint::toy([8; 5]).narrowed(&half).unwrap().graph.macs();
+    let pruned = reconstruct::prune(&graph, &Region::all(&graph), target, choice, &pictures).unwrap();
+    assert_eq!(crate::checkpoint::widths(&pruned), half);
+    let [before, after] = [&graph, &pruned].map(|it| Network::new(it).evaluate(&pictures[0], &mut ()));
+    let spread = before.iter().map(|it| it.abs()).fold(0.0, f32::max);
+    for (before, after) in before.iter().zip(&after) {
+        assert!((before - after).abs() < 0.02 * spread, "{after} is not {before}");
+    }
+}
+
+#[test]
+fn fitted_layers_lose_less_than_those_that_only_miss_channels() {
+    for graph in [Checkpoint::toy([16; 5]).graph, network(Architecture::MobileNetV2, 32)] {
+        let each = graph.input().values();
+        let pictures: Vec<Vec<f32>> = (0..4).map(|seed| sample::Noise::new(seed).values(16 * each)).collect();
+        let graph = reconstruct::with_moments_of(&graph, &pictures).unwrap();
+        let choice = Choice {
+            multiple: 1,
+            work_exponent: 0.25,
+        };
+        let (region, target) = (Region::all(&graph), graph.macs() * 4 / 5);
+        let fitted = reconstruct::prune(&graph, &region, target, choice, &pictures).unwrap();
+        assert!(fitted.macs() <= target);
+        // The same layers, of which the channels that come first stay.
+        let widths: Vec<usize> = fitted
+            .channel_groups()
+            .groups()
+            .iter()
+            .map(|it| it.units.len())
+            .collect();
+        let channels = graph.channel_groups();
+        let groups = channels.groups().iter().zip(&widths);
+        let gone: HashSet<usize> = groups
+            .flat_map(|(group, width)| group.units[*width..].to_vec())
+            .collect();
+        let cut = graph.with_units(&channels, |it| !gone.contains(&it)).unwrap();
+        let cut = reconstruct::with_moments_of(&cut, &pictures).unwrap();
+        let wanted = Network::new(&graph).evaluate(&pictures[0], &mut ());
+        let [fitted, cut] = [&fitted, &cut].map(|it| {
+            let got = Network::new(it).evaluate(&pictures[0], &mut ());
+            wanted
+                .iter()
+                .zip(&got)
+                .map(|(a, b)| f64::from(a - b).powi(2))
+                .sum::<f64>()
+        });
+        assert!(fitted < 0.75 * cut, "{fitted} of {cut}");
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::data::DataSource;
-use crate::settings::{Augmentation, Learning};
+use crate::settings::{Augmentation, Criterion, Learning};
 use crate::tensors::NamedTensor;
 
 /// Toy pictures as an image folder, and a toy checkpoint beside them.
@@ -52,6 +52,7 @@ fn step1() -> Task {
         region: RegionName::All,
         split: None,
         match_features: false,
+        criterion: Criterion::Taylor,
         fewer_macs: 800.0,
         rounds: 3,
         round_batches: 2,
