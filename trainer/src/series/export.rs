@@ -17,6 +17,7 @@ use split_graph::{Graph, Op};
 use super::cut;
 use super::measure::{Coding, Setting, measure, uncut_accuracy};
 use super::store::{Series, shared_trunk, store_segments};
+use super::temperature::tempered;
 use super::timing;
 use crate::checkpoint::{Checkpoint, Description, FeatureQuantizer};
 use crate::data::{DataSource, Dataset, Reader, Subset};
@@ -78,7 +79,7 @@ impl Arguments {
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     check_series_name(&folder(&arguments.series))
         .with_context(|| format!("--series {}", arguments.series.display()))?;
-    let checkpoints = arguments
+    let mut checkpoints = arguments
         .checkpoints
         .iter()
         .map(|it| load(it))
@@ -87,7 +88,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Some(path) => load(path)?,
         None => checkpoints[0].clone(),
     };
-    let description = &checkpoints[0].checkpoint.description;
+    let description = checkpoints[0].checkpoint.description.clone();
     let mut splits = match arguments.splits.is_empty() {
         true => cut::usual_splits(&unpruned.checkpoint.unpruned()),
         false => arguments.splits.clone(),
@@ -110,17 +111,31 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let folder = &arguments.series;
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let mut tests = BTreeMap::new();
+    let (mut tests, mut held_back) = (BTreeMap::new(), BTreeMap::new());
     for named in checkpoints.iter().chain([&unpruned]) {
         let size = named.size();
         if let Entry::Vacant(entry) = tests.entry(size) {
             let reader = Reader::new(&arguments.source, size, description.preparation, folder);
             let mut reader = reader.expecting(&description.classes, "the network");
             entry.insert(reader.load(Subset::Test)?);
+            match reader.learning(None) {
+                Ok((_, validation)) => held_back.extend([(size, validation)]),
+                Err(why) => eprintln!("probabilities stay as sure or unsure as they are: {why}"),
+            }
+        }
+    }
+    for named in &mut checkpoints {
+        if let Some(pictures) = held_back.get(&named.size()) {
+            let (tempered, temperature) = tempered(named.checkpoint.clone(), pictures)?;
+            eprintln!(
+                "{}: logits are divided by {temperature:.2}, which suits the pictures held back best",
+                named.name
+            );
+            named.checkpoint = tempered;
         }
     }
     let test = |it: &Named| tests.get(&it.size()).context("no test pictures");
-    let mut manifest = frame(arguments, description, test(&checkpoints[0])?)?;
+    let mut manifest = frame(arguments, &description, test(&checkpoints[0])?)?;
     let mut variants = Vec::new();
     for named in &checkpoints {
         let (segments, split_points) = stored(&arguments.series, named, &splits)?;

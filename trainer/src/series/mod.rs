@@ -1,6 +1,6 @@
 //! From checkpoints to a series that can be served: cut, stored, calibrated, measured, reported.
 //!
-//! [`export`] cuts every checkpoint into segments ([`cut`]), times them ([`timing`]) and starts the manifest, [`calibrate`] gives each variant its
+//! [`export`] tempers every checkpoint ([`temperature`]), cuts it into segments ([`cut`]), times them ([`timing`]) and starts the manifest, [`calibrate`] gives each variant its
 //! operating points, [`evaluate`] measures them again on any images, [`report`] draws them. All of them read and
 //! write a series through [`store`], and every accuracy comes from [`measure`]: the path that a camera frame takes, head →
 //! codec → message → tail.
@@ -18,6 +18,7 @@ pub mod picture;
 pub mod quantizer;
 pub mod report;
 pub mod store;
+pub mod temperature;
 pub mod timing;
 
 const EXPORT_EXAMPLES: &str = "\
