@@ -1,4 +1,5 @@
 import { type Album, addressOf } from './albums.js';
+import { drawn } from './drawn.js';
 import { type Source, SourceError } from './source.js';
 
 /** Side of the square that they are shown in: that of most pictures. */
@@ -22,15 +23,9 @@ export interface Showing {
 /** Shows an album, one picture after the other. Without motion for those who prefer that. */
 export async function openSlides(album: Album, { first, stays, onPicture }: Showing): Promise<Source> {
   const { pictures } = album;
-  const canvas = document.createElement('canvas');
-  canvas.width = SIDE;
-  canvas.height = SIDE;
-  const context = canvas.getContext('2d', { alpha: false });
-  const calm = matchMedia('(prefers-reduced-motion: reduce)');
   let shown = { place: first, image: await load(album, first) };
   let since = performance.now();
   let coming: typeof shown | undefined;
-  let running = 0;
   let retry: ReturnType<typeof setTimeout> | undefined;
 
   const fetchNext = async (place: number) => {
@@ -49,27 +44,17 @@ export async function openSlides(album: Album, { first, stays, onPicture }: Show
     onPicture(shown.place);
     fetchNext((shown.place + 1) % pictures.length);
   };
-  const draw = (now: number) => {
-    running = requestAnimationFrame(draw);
-    turn(now);
-    if (context) paint(context, shown.image, calm.matches ? 0 : (2 * Math.PI * now) / SWAY_MS);
-  };
-  const pause = () => cancelAnimationFrame(running);
   if (!stays) fetchNext((first + 1) % pictures.length);
-  // The first picture is there at once: a canvas that nobody has drawn on is black.
-  draw(since);
+  const name = stays ? `${pictures[first]?.label}, from the ${album.name}` : `Pictures of the ${album.name}`;
+  const slides = drawn(name, SIDE, (context, now, isCalm) => {
+    turn(now);
+    paint(context, shown.image, isCalm ? 0 : (2 * Math.PI * now) / SWAY_MS);
+  });
   return {
-    name: stays ? `${pictures[first]?.label}, from the ${album.name}` : `Pictures of the ${album.name}`,
+    ...slides,
     credited: true,
-    element: canvas,
-    still: false,
-    pause,
-    resume: () => {
-      pause();
-      draw(performance.now());
-    },
     close: () => {
-      pause();
+      slides.close();
       clearTimeout(retry);
     },
   };
