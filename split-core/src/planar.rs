@@ -1,7 +1,15 @@
 //! Camera frames, brought to the network's size.
 
+use std::borrow::Cow;
+
+use fearless_simd::{Level, dispatch, f32x4, i32x4, prelude::*};
+
+use crate::area::{Axis, RowSums, Span};
 use crate::manifest::Preparation;
-use crate::prepare::{Axis, PrepareError, Span, add};
+use crate::prepare::PrepareError;
+
+/// Values that are computed together: WebAssembly's vectors hold four.
+const LANES: usize = 4;
 
 /// A camera's frame: a plane of brightness (Y), and at half the width and height two of colour (U and V), 8 bits a sample.
 ///
@@ -65,106 +73,147 @@ impl PlanarFrame<'_> {
             return Err(PlanarError::Odd { width, height });
         }
         let [rows, columns] = preparation.axes([height, width], to)?;
-        let half = preparation.axes([height / 2, width / 2], to)?;
+        let [half_rows, half_columns] = preparation.axes([height / 2, width / 2], to)?;
         let (expected, got) = (width * height * 3 / 2, self.bytes.len());
         if expected != got {
             return Err(PlanarError::Length { expected, got });
         }
-        let [y, u, v] = self.planes();
-        let y = y.means(&rows, &columns);
-        let [u, v] = [u, v].map(|it| it.means(&half[0], &half[1]));
-        let shares = rows
-            .spans()
-            .flat_map(|row| columns.spans().map(move |it| row.share() * it.share()));
-        let pixels = y.into_iter().zip(u).zip(v).zip(shares);
-        Ok(pixels
-            .flat_map(|(((y, u), v), share)| self.rgba(y, u, v, share, preparation.background))
-            .collect())
-    }
-
-    fn planes(&self) -> [Plane<'_>; 3] {
-        let (brightness, colour) = self.bytes.split_at(self.width * self.height);
-        let (width, height) = (self.width / 2, self.height / 2);
-        let y = Plane {
-            samples: brightness,
-            row: self.width,
-            first: 0,
-            step: 1,
-        };
-        let half = Plane { samples: colour, ..y };
-        if self.interleaved {
-            let u = Plane {
-                row: 2 * width,
-                step: 2,
-                ..half
-            };
-            [y, u, Plane { first: 1, ..u }]
+        let (brightness, colour) = self.bytes.split_at(expected / 3 * 2);
+        let colour = if self.interleaved {
+            Cow::Borrowed(colour)
         } else {
-            let (u, v) = colour.split_at(width * height);
-            let [u, v] = [u, v].map(|samples| Plane {
-                samples,
-                row: width,
-                ..half
-            });
-            [y, u, v]
+            Cow::Owned(interleaved(colour))
+        };
+        let mut y = Plane::new(brightness, columns);
+        let mut uv = Plane::new(&colour, half_columns);
+        let conversion = Conversion::new(self.matrix, self.full_range, preparation.background);
+        let shares = padded(columns.spans().map(|it| it.share()));
+        let mut row = vec![0; 4 * shares.len()];
+        let mut pixels = Vec::with_capacity(4 * to[0] * to[1]);
+        let level = Level::new();
+        for (rows, half_rows) in rows.spans().zip(half_rows.spans()) {
+            let [y] = y.means(&rows);
+            let [u, v] = uv.means(&half_rows);
+            let share = rows.share();
+            dispatch!(level, simd => conversion.write(simd, [y, u, v, &shares], share, &mut row));
+            pixels.extend_from_slice(&row[..4 * to[1]]);
         }
+        Ok(pixels)
     }
+}
 
-    /// ITU-R BT.601 and BT.709, sections on the derivation of the signals, solved for red, green and blue. `share` of the pixel is the
-    /// frame's, the rest background.
-    fn rgba(&self, y: f32, u: f32, v: f32, share: f32, background: [u8; 3]) -> [u8; 4] {
-        let [red, blue] = match self.matrix {
+/// The values, and zeros up to a whole number of vectors.
+fn padded(values: impl Iterator<Item = f32>) -> Vec<f32> {
+    let mut values: Vec<f32> = values.collect();
+    values.resize(values.len().next_multiple_of(LANES), 0.0);
+    values
+}
+
+/// U and V, sample by sample, of one after the other.
+fn interleaved(colour: &[u8]) -> Vec<u8> {
+    let (u, v) = colour.split_at(colour.len() / 2);
+    let pairs: Vec<[u8; 2]> = u.iter().zip(v).map(|(u, v)| [*u, *v]).collect();
+    pairs.into_flattened()
+}
+
+/// What makes red, green and blue of samples: ITU-R BT.601 and BT.709, sections on the derivation of the signals, solved for them.
+struct Conversion {
+    /// Of Y.
+    black: f32,
+    brightness: f32,
+    /// What V adds to red.
+    red: f32,
+    /// What U and V add to green.
+    green: [f32; 2],
+    /// What U adds to blue.
+    blue: f32,
+    /// Red, green and blue.
+    background: [f32; 3],
+}
+
+impl Conversion {
+    fn new(matrix: ColorMatrix, full_range: bool, background: [u8; 3]) -> Self {
+        let [red, blue] = match matrix {
             ColorMatrix::Bt601 => [0.299, 0.114],
             ColorMatrix::Bt709 => [0.2126, 0.0722],
         };
-        let (black, brightness, colour) = if self.full_range {
+        let (black, brightness, colour) = if full_range {
             (0.0, 1.0, 1.0)
         } else {
             (16.0, 255.0 / 219.0, 255.0 / 224.0)
         };
-        let y = brightness * (y - black);
-        let b = y + 2.0 * (1.0 - blue) * colour * (u - 128.0);
-        let r = y + 2.0 * (1.0 - red) * colour * (v - 128.0);
-        let g = (y - red * r - blue * b) / (1.0 - red - blue);
-        let mut pixel = [255; 4];
-        for ((value, colour), behind) in pixel.iter_mut().zip([r, g, b]).zip(background) {
-            let mixed = colour.clamp(0.0, 255.0) * share + f32::from(behind) * (1.0 - share);
-            *value = mixed.round() as u8;
+        let [of_v, of_u] = [red, blue].map(|it| 2.0 * (1.0 - it) * colour);
+        let green = 1.0 - red - blue;
+        Self {
+            black,
+            brightness,
+            red: of_v,
+            green: [-blue * of_u / green, -red * of_v / green],
+            blue: of_u,
+            background: background.map(f32::from),
         }
-        pixel
+    }
+
+    /// Writes a row of opaque RGBA pixels of Y, U, V and the shares that the frame has of each pixel, times `of_row`.
+    #[inline(always)]
+    fn write<S: Simd>(&self, simd: S, values: [&[f32]; 4], of_row: f32, pixels: &mut [u8]) {
+        let [y, u, v, shares] = values.map(|it| it.chunks_exact(LANES));
+        let samples = y.zip(u).zip(v).zip(shares);
+        for ((((y, u), v), share), pixels) in samples.zip(pixels.chunks_exact_mut(4 * LANES)) {
+            let [y, u, v, share] = [y, u, v, share].map(|it| f32x4::from_slice(simd, it));
+            let (y, u, v, share) = ((y - self.black) * self.brightness, u - 128.0, v - 128.0, share * of_row);
+            let rgb = [
+                y + v * self.red,
+                y + u * self.green[0] + v * self.green[1],
+                y + u * self.blue,
+            ];
+            let rest = 1.0 - share;
+            let [r, g, b]: [i32x4<S>; 3] = std::array::from_fn(|it| {
+                let mixed = rgb[it].max(0.0).min(255.0) * share + rest * self.background[it];
+                (mixed + 0.5).to_int()
+            });
+            let opaque = -1 << 24;
+            (r | (g << 8) | (b << 16) | opaque).to_bytes().store_slice(pixels);
+        }
     }
 }
 
-/// One plane among the samples of a frame.
-#[derive(Clone, Copy)]
-struct Plane<'a> {
+/// Samples of one or two channels.
+struct Plane<'a, const CHANNELS: usize> {
     samples: &'a [u8],
-    /// Samples from one row to the next.
-    row: usize,
-    first: usize,
-    /// Samples from one column to the next.
-    step: usize,
+    row_bytes: usize,
+    sums: RowSums<CHANNELS>,
+    /// For each column, one over the units of the picture that it covers.
+    shares: Vec<f32>,
+    /// Of each channel, padded.
+    means: [Vec<f32>; CHANNELS],
 }
 
-impl Plane<'_> {
-    /// Means of what each pixel covers, row by row; 0 where that is nothing.
-    fn means(&self, rows: &Axis, columns: &Axis) -> Vec<f32> {
-        let columns: Vec<Span> = columns.spans().collect();
-        let mut means = Vec::new();
-        let mut sums = vec![0_u32; self.row];
-        for rows in rows.spans() {
-            sums.fill(0);
-            let samples = &self.samples[rows.first * self.row..rows.end * self.row];
-            for (at, row) in (rows.first..).zip(samples.chunks_exact(self.row)) {
-                add(&mut sums, row, rows.weight(at));
-            }
-            means.extend(columns.iter().map(|columns| {
-                let sum = columns.sum(|at| sums[self.first + at * self.step]);
-                let covered = rows.covered() * columns.covered();
-                sum as f32 / covered.max(1) as f32
-            }));
+impl<'a, const CHANNELS: usize> Plane<'a, CHANNELS> {
+    fn new(samples: &'a [u8], columns: Axis) -> Self {
+        let shares: Vec<f32> = columns.spans().map(|it| 1.0 / it.covered().max(1) as f32).collect();
+        Self {
+            samples,
+            row_bytes: columns.length * CHANNELS,
+            sums: RowSums::new(columns),
+            means: std::array::from_fn(|_| padded(shares.iter().map(|_| 0.0))),
+            shares,
         }
-        means
+    }
+
+    /// Means of what each pixel of a row of the input covers; 0 where that is nothing.
+    fn means(&mut self, rows: &Span) -> &[Vec<f32>; CHANNELS] {
+        let samples = &self.samples[rows.first * self.row_bytes..rows.end * self.row_bytes];
+        for (at, row) in (rows.first..).zip(samples.chunks_exact(self.row_bytes)) {
+            self.sums.add(row, rows.weight(at));
+        }
+        let share = 1.0 / rows.covered().max(1) as f32;
+        for (at, (sums, of_row)) in self.sums.take().zip(&self.shares).enumerate() {
+            for (means, sum) in self.means.iter_mut().zip(sums) {
+                means[at] = sum as f32 * (share * of_row);
+            }
+        }
+        &self.means
     }
 }
 

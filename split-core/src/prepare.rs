@@ -21,6 +21,7 @@
 //! # Ok::<(), split_core::PrepareError>(())
 //! ```
 
+use crate::area::{Axis, RowSums, Span};
 use crate::manifest::{Fit, Preparation};
 
 /// Largest side of a picture: that of the formats that browsers show.
@@ -93,8 +94,8 @@ pub struct Preparer {
     taken: usize,
     /// The row of the input that is being summed up.
     row: usize,
-    /// Sums of the picture's columns over the rows that it covers.
-    sums: Vec<u32>,
+    /// Of the rows that it covers.
+    sums: RowSums<4>,
     blended: Vec<u8>,
     pixels: Vec<u8>,
 }
@@ -110,7 +111,7 @@ impl Preparer {
             row_bytes: from[1] * 4,
             taken: 0,
             row: 0,
-            sums: vec![0; from[1] * 4],
+            sums: RowSums::new(columns),
             blended: Vec::new(),
             pixels: Vec::with_capacity(to[0] * to[1] * 4),
         };
@@ -154,7 +155,7 @@ impl Preparer {
         let mut blended = std::mem::take(&mut self.blended);
         let row = blend(row, self.background, &mut blended);
         while let Some(span) = self.rows.span(self.row).filter(|it| it.first <= at && at < it.end) {
-            add(&mut self.sums, row, span.weight(at));
+            self.sums.add(row, span.weight(at));
             if at + 1 < span.end {
                 break;
             }
@@ -173,17 +174,15 @@ impl Preparer {
 
     fn end_row(&mut self, rows: &Span) {
         let background = self.background.map(u64::from);
-        for columns in &self.columns {
+        for (columns, sums) in self.columns.iter().zip(self.sums.take()) {
             let covered = rows.covered() * columns.covered();
             let total = rows.total * columns.total;
             let mut pixel = [255; 4];
-            for (channel, value) in pixel.iter_mut().take(3).enumerate() {
-                let sum = columns.sum(|at| self.sums[at * 4 + channel]);
-                *value = ((sum + background[channel] * (total - covered) + total / 2) / total) as u8;
+            for ((value, sum), behind) in pixel.iter_mut().zip(sums).zip(background) {
+                *value = ((sum + behind * (total - covered) + total / 2) / total) as u8;
             }
             self.pixels.extend(pixel);
         }
-        self.sums.fill(0);
         self.row += 1;
     }
 }
@@ -203,118 +202,6 @@ fn blend<'a>(row: &'a [u8], background: [u8; 3], blended: &'a mut Vec<u8>) -> &'
         [over(0), over(1), over(2), 255]
     }));
     blended
-}
-
-/// Adds a row of samples to sums.
-pub(crate) fn add(sums: &mut [u32], row: &[u8], weight: u32) {
-    for (sum, &sample) in sums.iter_mut().zip(row) {
-        *sum += weight * u32::from(sample);
-    }
-}
-
-/// Where the pixels of the input lie along one side of a picture, exactly: in units of 1/`unit` of a pixel of the picture.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Axis {
-    /// Pixels of the picture.
-    length: usize,
-    /// Pixels of the input.
-    target: usize,
-    /// Where the input begins; negative where it reaches beyond the picture.
-    offset: i64,
-    /// Units that a pixel of the input covers.
-    covers: i64,
-    /// Units in a pixel of the picture.
-    unit: i64,
-}
-
-impl Axis {
-    /// Of the input's `target` pixels each covers `covers / by` of the picture's.
-    fn new(length: usize, target: usize, (covers, by): (usize, usize)) -> Self {
-        let [covers, by] = [covers, by].map(|it| it as i64);
-        Self {
-            length,
-            target,
-            // Half of what is left over on both sides.
-            offset: by * length as i64 - covers * target as i64,
-            covers: 2 * covers,
-            unit: 2 * by,
-        }
-    }
-
-    /// What each pixel of the input covers.
-    pub(crate) fn spans(self) -> impl Iterator<Item = Span> {
-        (0..self.target).filter_map(move |at| self.span(at))
-    }
-
-    fn span(&self, at: usize) -> Option<Span> {
-        if at >= self.target {
-            return None;
-        }
-        let start = self.offset + at as i64 * self.covers;
-        let limit = self.length as i64 * self.unit;
-        let [start, end] = [start, start + self.covers].map(|it| it.clamp(0, limit));
-        Some(Span {
-            first: (start / self.unit) as usize,
-            end: ((end + self.unit - 1) / self.unit) as usize,
-            start: start as u64,
-            stop: end as u64,
-            unit: self.unit as u64,
-            total: self.covers as u64,
-        })
-    }
-}
-
-/// The pixels of a picture that one of the input covers, along one side.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Span {
-    /// The first of them.
-    pub first: usize,
-    /// The one after the last.
-    pub end: usize,
-    start: u64,
-    stop: u64,
-    unit: u64,
-    /// Units that the pixel of the input covers, of the picture or beyond it.
-    pub total: u64,
-}
-
-impl Span {
-    /// Whether it lies beyond the picture.
-    fn is_empty(&self) -> bool {
-        self.start == self.stop
-    }
-
-    /// Units of the picture that are covered.
-    pub(crate) fn covered(&self) -> u64 {
-        self.stop - self.start
-    }
-
-    /// The part of the input's pixel that the picture covers.
-    pub(crate) fn share(&self) -> f32 {
-        self.covered() as f32 / self.total as f32
-    }
-
-    /// Units of one pixel of the picture that are covered.
-    pub(crate) fn weight(&self, at: usize) -> u32 {
-        let begins = at as u64 * self.unit;
-        let ends = begins + self.unit;
-        // At most 2 · 65,535.
-        (ends.min(self.stop) - begins.max(self.start)) as u32
-    }
-
-    /// Sum of the values by their weights.
-    pub(crate) fn sum(&self, value: impl Fn(usize) -> u32) -> u64 {
-        if self.is_empty() {
-            return 0;
-        }
-        let last = self.end - 1;
-        let edge = |at: usize| u64::from(self.weight(at)) * u64::from(value(at));
-        if self.first == last {
-            return edge(last);
-        }
-        let inner: u64 = (self.first + 1..last).map(|at| u64::from(value(at))).sum();
-        edge(self.first) + inner * self.unit + edge(last)
-    }
 }
 
 #[cfg(test)]

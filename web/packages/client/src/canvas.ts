@@ -32,7 +32,7 @@ export class FrameCanvas {
     const { width, height } = this.#canvas;
     try {
       const pixels = await this.#read(source);
-      return new ImageData(new Uint8ClampedArray(pixels), width, height);
+      return new ImageData(pixels as Uint8ClampedArray<ArrayBuffer>, width, height);
     } finally {
       discard(source);
     }
