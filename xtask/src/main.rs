@@ -31,7 +31,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Builds everything, serves the series in models/ and prints the URL
+    /// Builds everything, serves the series in models/, and opens the page
     Run {
         /// Port on this machine
         #[arg(long, default_value_t = 8080)]
@@ -39,6 +39,9 @@ enum Task {
         /// A series to serve instead, or a folder of series
         #[arg(long, default_value = MODELS)]
         series: PathBuf,
+        /// Prints the page's URL and opens no browser
+        #[arg(long)]
+        no_open: bool,
     },
     /// Installs what is missing and runs every check and test, or only the stages named
     Test {
@@ -77,12 +80,12 @@ const DEFAULT_SERIES: &str = "grocery-lite0";
 /// The one that is simulated.
 const SIMULATED_SERIES: &str = "models/cifar10-vgg16";
 
-/// What `run` builds, and how long each part takes from a clean clone on two idle cores.
-const FIRST_BUILD: [(&str, &str); web::STEPS + 1] = [
-    ("the WebAssembly client, with SIMD", "4 minutes"),
-    ("the WebAssembly client, with relaxed SIMD", "4 minutes"),
-    ("the page", "half a minute"),
-    ("the edge worker", "5 minutes"),
+/// What `run` builds, and how many minutes each part takes from a clean clone on two idle cores.
+const FIRST_BUILD: [(&str, f32); web::STEPS + 1] = [
+    ("the WebAssembly client, with SIMD", 4.0),
+    ("the WebAssembly client, with relaxed SIMD", 4.0),
+    ("the page", 0.5),
+    ("the edge worker", 5.0),
 ];
 
 fn main() -> Result<()> {
@@ -97,7 +100,9 @@ fn main() -> Result<()> {
     sh.change_dir(root());
     let mut progress = Progress::start();
     match arguments.command {
-        Task::Run { port, series } => run(&sh, &mut progress, port, &series_at(series)),
+        Task::Run { port, series, no_open } => {
+            run(&sh, &mut progress, port, &series_at(series), !no_open && has_display())
+        }
         Task::Test { stages } => test::run(&sh, &mut progress, &stages),
         Task::Bench { bench, arguments } => bench::run(&sh, &mut progress, bench, &arguments),
         Task::Simulate {
@@ -112,12 +117,13 @@ fn main() -> Result<()> {
     }
 }
 
-fn run(sh: &Shell, progress: &mut Progress, port: u16, series: &Path) -> Result<()> {
+fn run(sh: &Shell, progress: &mut Progress, port: u16, series: &Path, opens: bool) -> Result<()> {
     let edge_worker = target_folder(sh)?.join("quick/edge-worker");
     if !edge_worker.exists() {
-        println!("The first build takes about a quarter of an hour on two cores; later ones take seconds:");
-        for (number, (part, time)) in (1..).zip(FIRST_BUILD) {
-            println!("  {number}. {part}: about {time}");
+        let minutes: f32 = FIRST_BUILD.iter().map(|(_, minutes)| minutes).sum();
+        println!("The first build takes about {minutes:.0} minutes on two cores; later ones take seconds:");
+        for (number, (part, minutes)) in (1..).zip(FIRST_BUILD) {
+            println!("  {number}. {part}: about {minutes} min");
         }
     }
     progress.plan(FIRST_BUILD.len());
@@ -144,7 +150,7 @@ fn run(sh: &Shell, progress: &mut Progress, port: u16, series: &Path) -> Result<
     for line in BufReader::new(serving.stdout.take().context("the edge worker has no output")?).lines() {
         let line = line?;
         match line.strip_prefix("listening on ") {
-            Some(url) => println!("\nOpen this page; Ctrl-C ends it:\n\n{url}"),
+            Some(url) => show(url, opens),
             None => println!("{line}"),
         }
     }
@@ -152,6 +158,23 @@ fn run(sh: &Shell, progress: &mut Progress, port: u16, series: &Path) -> Result<
     let status = serving.wait()?;
     ensure!(status.success(), "the edge worker ended with {status}");
     Ok(())
+}
+
+/// Opens the page, if it should, and names it in any case: not every machine has a browser to be opened.
+fn show(url: &str, opens: bool) {
+    let is_open = opens && open::that_detached(url).is_ok();
+    let what = if is_open {
+        "The page is being opened"
+    } else {
+        "Open this page"
+    };
+    println!("\n{what}; Ctrl-C ends it:\n\n{url}");
+}
+
+/// Whether a browser could be seen: on Linux, programs may run without a display.
+fn has_display() -> bool {
+    let is_set = |name| std::env::var_os(name).is_some_and(|it| !it.is_empty());
+    !cfg!(target_os = "linux") || ["DISPLAY", "WAYLAND_DISPLAY"].into_iter().any(is_set)
 }
 
 /// The option that says which series of a folder is the default: needed only where there are several.
