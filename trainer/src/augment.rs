@@ -127,8 +127,19 @@ impl Mixture {
         })
     }
 
-    /// Mixes pictures `[N, H, W, 3]`; returns the share of each that is its own.
-    pub fn apply(self, values: &mut [f32], [height, width]: [usize; 2]) -> f32 {
+    /// The share of each picture, of this size, that is its own.
+    pub fn own(self, [height, width]: [usize; 2]) -> f32 {
+        match self {
+            Self::Blend { own } => own,
+            Self::Paste { rows, columns } => {
+                let pasted = (rows[1] - rows[0]) * (columns[1] - columns[0]);
+                1.0 - pasted as f32 / (height * width) as f32
+            }
+        }
+    }
+
+    /// Mixes pictures `[N, H, W, 3]`.
+    fn apply(self, values: &mut [f32], [height, width]: [usize; 2]) {
         let each = height * width * 3;
         let count = values.len() / each.max(1);
         let (first, second) = values.split_at_mut(count / 2 * each);
@@ -137,24 +148,17 @@ impl Mixture {
             .par_chunks_exact_mut(each)
             .zip(second.par_chunks_exact_mut(each).rev());
         match self {
-            Self::Blend { own } => {
-                pairs.for_each(|(a, b)| {
-                    for (a, b) in a.iter_mut().zip(b) {
-                        (*a, *b) = (*a * own + *b * (1.0 - own), *b * own + *a * (1.0 - own));
-                    }
-                });
-                own
-            }
-            Self::Paste { rows, columns } => {
-                pairs.for_each(|(a, b)| {
-                    for row in rows[0]..rows[1] {
-                        let span = (row * width + columns[0]) * 3..(row * width + columns[1]) * 3;
-                        a[span.clone()].swap_with_slice(&mut b[span]);
-                    }
-                });
-                let pasted = (rows[1] - rows[0]) * (columns[1] - columns[0]);
-                1.0 - pasted as f32 / (height * width) as f32
-            }
+            Self::Blend { own } => pairs.for_each(|(a, b)| {
+                for (a, b) in a.iter_mut().zip(b) {
+                    (*a, *b) = (*a * own + *b * (1.0 - own), *b * own + *a * (1.0 - own));
+                }
+            }),
+            Self::Paste { rows, columns } => pairs.for_each(|(a, b)| {
+                for row in rows[0]..rows[1] {
+                    let span = (row * width + columns[0]) * 3..(row * width + columns[1]) * 3;
+                    a[span.clone()].swap_with_slice(&mut b[span]);
+                }
+            }),
         }
     }
 }
@@ -191,49 +195,68 @@ fn reflect(position: isize, length: usize) -> usize {
 /// What makes a network's input of a picture's bytes: subtracted from each channel in `[0, 1]`, and divided by thereafter.
 pub type Normalization = ([f32; 3], [f32; 3]);
 
-/// Calls `each` with every batch of pictures, normalised `[N, H, W, 3]`, in their order. They are read and made ahead by a thread of its own.
+/// Pictures that are learned from together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch {
+    /// Places of the pictures in the data, and how each is shown.
+    pub pictures: Vec<(usize, View)>,
+    /// How they are mixed thereafter.
+    pub mixture: Option<Mixture>,
+}
+
+impl Batch {
+    /// One whose pictures are not mixed.
+    pub fn plain(pictures: Vec<(usize, View)>) -> Self {
+        let mixture = None;
+        Self { pictures, mixture }
+    }
+
+    /// Its pictures, normalised `[N, H, W, 3]`.
+    pub fn values(&self, data: &Dataset, (mean, std): Normalization) -> Result<Vec<f32>, DataError> {
+        let [height, width] = data.size();
+        let mut values = vec![0.0; self.pictures.len() * height * width * 3];
+        let each = values.par_chunks_mut(height * width * 3).zip(&self.pictures);
+        each.try_for_each(|(values, (index, view))| {
+            let pixels = data.pixels(*index)?;
+            sample(&pixels, [height, width], view, values);
+            colour(values, view.colour);
+            for pixel in values.chunks_exact_mut(3) {
+                for channel in 0..3 {
+                    pixel[channel] = (pixel[channel] - mean[channel]) / std[channel];
+                }
+            }
+            Ok::<_, DataError>(())
+        })?;
+        if let Some(mixture) = self.mixture {
+            mixture.apply(&mut values, [height, width]);
+        }
+        Ok(values)
+    }
+}
+
+/// Calls `each` with every batch and its [`values`](Batch::values), in their order. They are read and made ahead by a thread of its own.
 pub fn batches<E: From<DataError>>(
     data: &Dataset,
-    batches: impl Iterator<Item = Vec<(usize, View)>> + Send,
+    batches: impl Iterator<Item = Batch> + Send,
     normalization: Normalization,
-    mut each: impl FnMut(&[(usize, View)], Vec<f32>) -> Result<(), E>,
+    mut each: impl FnMut(&Batch, Vec<f32>) -> Result<(), E>,
 ) -> Result<(), E> {
     std::thread::scope(|scope| {
         let (sender, receiver) = sync_channel(AHEAD);
         scope.spawn(move || {
-            for pictures in batches {
-                let values = batch(data, &pictures, normalization);
+            for batch in batches {
+                let values = batch.values(data, normalization);
                 // Nobody receives after an error.
-                if sender.send((pictures, values)).is_err() {
+                if sender.send((batch, values)).is_err() {
                     return;
                 }
             }
         });
-        for (pictures, values) in receiver {
-            each(&pictures, values?)?;
+        for (batch, values) in receiver {
+            each(&batch, values?)?;
         }
         Ok(())
     })
-}
-
-/// Normalised pictures `[N, H, W, 3]`.
-pub fn batch(data: &Dataset, pictures: &[(usize, View)], normalization: Normalization) -> Result<Vec<f32>, DataError> {
-    let [height, width] = data.size();
-    let mut values = vec![0.0; pictures.len() * height * width * 3];
-    let each = values.par_chunks_mut(height * width * 3).zip(pictures);
-    each.try_for_each(|(values, (index, view))| {
-        let pixels = data.pixels(*index)?;
-        sample(&pixels, [height, width], view, values);
-        colour(values, view.colour);
-        let (mean, std) = normalization;
-        for pixel in values.chunks_exact_mut(3) {
-            for channel in 0..3 {
-                pixel[channel] = (pixel[channel] - mean[channel]) / std[channel];
-            }
-        }
-        Ok(())
-    })?;
-    Ok(values)
 }
 
 /// Two neighbours along a side, and the share of the second.
@@ -350,7 +373,10 @@ mod tests {
         let data = Dataset::toy(1);
         let pixels = data.pixels(0).unwrap();
         let at = |row: usize, column: usize| f32::from(pixels[(row * 16 + column) * 3]) / 255.0;
-        let seen = |view: View| batch(&data, &[(0, view)], ([0.0; 3], [1.0; 3])).unwrap();
+        let seen = |view: View| {
+            let batch = Batch::plain(vec![(0, view)]);
+            batch.values(&data, ([0.0; 3], [1.0; 3])).unwrap()
+        };
         let plain = seen(View::PLAIN);
         let expected: Vec<f32> = pixels.iter().map(|it| f32::from(*it) / 255.0).collect();
         assert_eq!(plain, expected);
@@ -405,7 +431,8 @@ mod tests {
         for mixture in mixtures.into_iter().flatten() {
             let each = 16 * 16 * 3;
             let mut values: Vec<f32> = (0..3 * each).map(|at| (at / each) as f32).collect();
-            let own = mixture.apply(&mut values, SIZE);
+            mixture.apply(&mut values, SIZE);
+            let own = mixture.own(SIZE);
             let means: Vec<f32> = values
                 .chunks_exact(each)
                 .map(|it| it.iter().sum::<f32>() / each as f32)
@@ -421,18 +448,32 @@ mod tests {
     fn batches_are_those_made_one_by_one() {
         let data = Dataset::toy(10);
         let views = |at: usize| (at, View::random(&how(), 1, 1, at as u64, SIZE));
-        let all: Vec<Vec<_>> = vec![(0..4).map(views).collect(), (4..10).map(views).collect()];
+        let all = [
+            Batch::plain((0..4).map(views).collect()),
+            Batch {
+                pictures: (4..10).map(views).collect(),
+                mixture: Some(Mixture::Blend { own: 0.75 }),
+            },
+        ];
         let normalization = ([0.5; 3], [0.25; 3]);
         let mut made = Vec::new();
-        batches::<DataError>(&data, all.clone().into_iter(), normalization, |pictures, values| {
-            made.push((pictures.to_vec(), values));
+        batches::<DataError>(&data, all.clone().into_iter(), normalization, |batch, values| {
+            made.push((batch.clone(), values));
             Ok(())
         })
         .unwrap();
         assert_eq!(made.len(), 2);
-        for ((pictures, values), expected) in made.into_iter().zip(all) {
-            assert_eq!(pictures, expected);
-            assert_eq!(values, batch(&data, &expected, normalization).unwrap());
+        for ((batch, values), expected) in made.into_iter().zip(&all) {
+            assert_eq!(batch, *expected);
+            assert_eq!(values, expected.values(&data, normalization).unwrap());
         }
+        let [mixed, plain] =
+            [all[1].clone(), Batch::plain(all[1].pictures.clone())].map(|it| it.values(&data, normalization).unwrap());
+        let (last, expected) = (
+            mixed.len() - 3 * 256,
+            plain[0] * 0.75 + plain[plain.len() - 3 * 256] * 0.25,
+        );
+        assert!((mixed[0] - expected).abs() < 1e-6);
+        assert!((mixed[last] - (plain[last] * 0.75 + plain[0] * 0.25)).abs() < 1e-6);
     }
 }

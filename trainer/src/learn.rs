@@ -3,7 +3,7 @@
 use split_graph::{Graph, Source};
 use split_train::{Average, Momentum, Network, Observer, cross_entropy, smoothed};
 
-use crate::augment::{self, View};
+use crate::augment::{self, Batch, View};
 use crate::checkpoint::Checkpoint;
 use crate::data::Dataset;
 use crate::inference::Inference;
@@ -477,10 +477,10 @@ pub fn each_batch(
     };
     let batches = (0..data.len()).step_by(batch).map(|start| {
         let end = data.len().min(start + batch);
-        (start..end).map(|index| (index, view)).collect()
+        Batch::plain((start..end).map(|index| (index, view)).collect())
     });
-    augment::batches(data, batches, normalization, |pictures, values| {
-        each(pictures.len(), values)
+    augment::batches(data, batches, normalization, |batch, values| {
+        each(batch.pictures.len(), values)
     })
 }
 

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use split_core::Digest;
 use split_graph::{Graph, Source};
 
-use crate::augment::{self, Mixture, View};
+use crate::augment::{self, Batch, Mixture, View};
 use crate::cache::Cache;
 use crate::checkpoint::{Checkpoint, Description, FeatureQuantizer, architecture};
 use crate::data::{Dataset, Reader, Subset};
@@ -876,7 +876,10 @@ impl Run {
             (*index, View::random(how, learning.seed, epoch, *index as u64, size))
         };
         let span = learning.average * (self.steps() * learning.epochs) as f64;
-        let batches = order.chunks(learning.batch).map(|it| it.iter().map(view).collect());
+        let batches = order.chunks(learning.batch).enumerate().map(|(at, it)| Batch {
+            pictures: it.iter().map(view).collect(),
+            mixture: Mixture::random(how, learning.seed, epoch, at as u64, size),
+        });
         let (mut totals, start) = (Totals::default(), Instant::now());
         let classes = self.description.classes.len();
         let normalization = (self.description.mean, self.description.std);
@@ -889,11 +892,12 @@ impl Run {
             cache,
             ..
         } = self;
-        augment::batches(train, batches, normalization, |pictures, mut values| {
+        augment::batches(train, batches, normalization, |batch, values| {
+            let pictures = &batch.pictures;
             let labels: Vec<usize> = pictures.iter().map(|it| train.label(it.0)).collect();
-            let batch = (totals.pictures / learning.batch) as u64;
-            let others = Mixture::random(how, learning.seed, epoch, batch, size)
-                .map(|it| (labels.iter().rev().copied().collect(), it.apply(&mut values, size)));
+            let others = batch
+                .mixture
+                .map(|it| (labels.iter().rev().copied().collect(), it.own(size)));
             let lesson = Lesson {
                 labels,
                 others,

@@ -5,11 +5,11 @@ use split_graph::{Architecture, sample};
 use split_train::{Network, cross_entropy, smoothed};
 
 use super::*;
+use crate::augment::{Batch, View};
 use crate::checkpoint::Checkpoint;
 use crate::data::Dataset;
 use crate::learn::{self, Learner, Lesson, Part};
 use crate::settings::Learning;
-use crate::{augment, augment::View};
 
 /// A network on one batch: what scores and ablation see.
 struct Scene {
@@ -19,11 +19,11 @@ struct Scene {
 impl Scene {
     fn new(checkpoint: &Checkpoint) -> Self {
         let data = Dataset::toy(48);
-        let views: Vec<(usize, View)> = (0..data.len()).map(|it| (it, View::PLAIN)).collect();
+        let batch = Batch::plain((0..data.len()).map(|it| (it, View::PLAIN)).collect());
         let normalization = (checkpoint.description.mean, checkpoint.description.std);
         Self {
             lesson: Lesson {
-                input: augment::batch(&data, &views, normalization).unwrap(),
+                input: batch.values(&data, normalization).unwrap(),
                 labels: (0..data.len()).map(|it| data.label(it)).collect(),
                 ..Lesson::default()
             },
@@ -248,9 +248,9 @@ fn what_is_served_is_what_was_measured_in_training() {
     let checkpoint = Checkpoint::toy([6; 5]);
     let data = Dataset::toy(12);
     let got = learn::logits(&checkpoint, &data, false, |_| ()).unwrap();
-    let views: Vec<(usize, View)> = (0..12).map(|it| (it, View::PLAIN)).collect();
+    let batch = Batch::plain((0..12).map(|it| (it, View::PLAIN)).collect());
     let normalization = (checkpoint.description.mean, checkpoint.description.std);
-    let pictures = augment::batch(&data, &views, normalization).unwrap();
+    let pictures = batch.values(&data, normalization).unwrap();
     let expected = Network::new(&checkpoint.graph).evaluate(&pictures, &mut ());
     for (got, expected) in got.iter().zip(&expected) {
         assert!((got - expected).abs() < 1e-4, "{got} is not {expected}");
