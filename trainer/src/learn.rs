@@ -83,7 +83,18 @@ pub struct Report {
     pub bytes: f64,
 }
 
-/// Watches features on their way: quantises them, and scores channels.
+/// Quantises features on their way, as they are served.
+struct Served<'a>(Option<&'a Quantizer>);
+
+impl Observer for Served<'_> {
+    fn forward(&mut self, node: usize, output: &mut [f32]) {
+        if let Some(quantizer) = self.0.filter(|it| it.node == node) {
+            quantizer.apply(output);
+        }
+    }
+}
+
+/// Watches features on their way while they are learned from: quantises them, counts their codes, and scores channels.
 struct Watch<'a> {
     quantizer: Option<&'a mut Quantizer>,
     /// Before they were quantised.
@@ -168,14 +179,17 @@ impl Learner {
         if !self.has_average() {
             return self.graph();
         }
+        let average = self.average.clone();
         self.average.swap(&mut self.network);
-        let mut watch = Watch::of(self.quantizer.as_mut(), None);
+        let mut served = Served(self.quantizer.as_ref());
         for (at, batch) in batches.iter().enumerate() {
-            let pass = self.network.pass(batch, &mut watch);
+            let pass = self.network.pass(batch, &mut served);
             self.network.update_moments(&pass, 1.0 / (at + 1) as f32);
         }
         let mean = self.network.graph();
         self.average.swap(&mut self.network);
+        // Without the moments: measuring changes nothing that is remembered.
+        self.average = average;
         self.whole(mean?)
     }
 
@@ -550,6 +564,38 @@ fn percent(part: usize, of: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkpoint::FeatureQuantizer;
+
+    #[test]
+    fn measuring_changes_nothing_that_is_learned_from() {
+        let Checkpoint { description, graph } = Checkpoint::toy([8; 5]);
+        let learning = Learning::default();
+        let mut learner = Learner::new(&graph, Part::default(), &learning).unwrap();
+        let node = graph.cut_point("pool2").unwrap().node;
+        let quantizer = FeatureQuantizer {
+            split: "pool2".into(),
+            bits: 3,
+            steps: vec![0.1; 8],
+            centres: Vec::new(),
+        };
+        learner.set_quantizer(Quantizer::new(&quantizer, node, 0.1));
+        let data = Dataset::toy(12);
+        let batch = Batch::plain((0..data.len()).map(|it| (it, View::PLAIN)).collect());
+        let input = batch.values(&data, (description.mean, description.std)).unwrap();
+        let lesson = Lesson {
+            input: input.clone(),
+            labels: (0..data.len()).map(|it| data.label(it)).collect(),
+            ..Lesson::default()
+        };
+        learner.step(&lesson, &learning, 0.01, None);
+        learner.take_average(10.0);
+        let before = (learner.memory(), learner.graph().unwrap());
+        assert!(
+            learner.averaged(&[input]).unwrap() != before.1,
+            "batch norm is estimated anew"
+        );
+        assert!((learner.memory(), learner.graph().unwrap()) == before);
+    }
 
     #[test]
     fn a_mismatch_is_a_share_of_the_variance_and_its_slope_that_of_differences() {
