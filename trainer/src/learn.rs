@@ -289,26 +289,37 @@ impl Learner {
         memory
     }
 
-    /// Takes up what was saved after so many steps of averaging, out of `tensors`.
-    pub fn remember(&mut self, tensors: &mut Tensors, steps: u64) {
-        let mut take = |name: &str| -> Vec<Vec<f32>> {
-            let taken: Tensors = tensors
-                .extract_if(name.to_owned().., |it, _| it.starts_with(name))
-                .collect();
-            taken.into_values().map(|it| it.values).collect()
-        };
-        self.optimizer.remember(take(VELOCITY));
-        self.average = Average::new(take(AVERAGE), steps);
-        if let (Some(quantizer), [prior]) = (&mut self.quantizer, &take(PRIOR)[..]) {
+    /// Takes up what was saved after so many steps of averaging.
+    pub fn remember(&mut self, memory: Memory, steps: u64) {
+        self.optimizer.remember(memory.velocity);
+        self.average = Average::new(memory.average, steps);
+        if let (Some(quantizer), Some(prior)) = (&mut self.quantizer, &memory.prior) {
             quantizer.remember(prior);
         }
     }
 }
 
-/// Takes what a learner remembers besides weights out of a state's tensors.
-pub fn memory_of(tensors: &mut Tensors) -> Tensors {
-    let is_memory = |name: &String| name.starts_with(VELOCITY) || name.starts_with(AVERAGE) || name == PRIOR;
-    tensors.extract_if(.., |name, _| is_memory(name)).collect()
+/// What a learner remembers besides weights, as it was saved.
+#[derive(Default)]
+pub struct Memory {
+    velocity: Vec<Vec<f32>>,
+    average: Vec<Vec<f32>>,
+    prior: Option<Vec<f32>>,
+}
+
+impl Memory {
+    /// Takes it out of a state's tensors.
+    pub fn take(tensors: &mut Tensors) -> Self {
+        let mut take = |name: &str| {
+            let taken = tensors.extract_if(name.to_owned().., |it, _| it.starts_with(name));
+            taken.map(|it| it.1.values).collect()
+        };
+        Self {
+            velocity: take(VELOCITY),
+            average: take(AVERAGE),
+            prior: tensors.remove(PRIOR).map(|it| it.values),
+        }
+    }
 }
 
 fn flat(values: &[f32]) -> NamedTensor {

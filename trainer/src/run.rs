@@ -21,7 +21,7 @@ use crate::cache::Cache;
 use crate::checkpoint::{Checkpoint, Description, FeatureQuantizer, architecture};
 use crate::data::{Dataset, Reader, Subset};
 use crate::files;
-use crate::learn::{self, Learner, Lesson, Part, Score};
+use crate::learn::{self, Learner, Lesson, Memory, Part, Score};
 use crate::log::{OUTCOME, Outcome};
 use crate::progress;
 use crate::prune::{self, Choice, Region, Scores, cut_node, cut_point, reconstruct};
@@ -29,7 +29,7 @@ use crate::quantize::{self, Quantizer};
 use crate::series::cut;
 use crate::settings::{Criterion, RegionName, Settings, Step1, Step2, Task};
 use crate::teacher::Teacher;
-use crate::tensors::{self, Metadata, Tensors};
+use crate::tensors::{self, Metadata};
 
 /// Training pictures whose features set the quantiser's steps.
 const CALIBRATION_PICTURES: usize = 1000;
@@ -316,7 +316,7 @@ struct Start {
     /// The quantiser in the loop.
     quantizer: Option<FeatureQuantizer>,
     /// What the learner remembers besides weights.
-    memory: Tensors,
+    memory: Memory,
     /// The pictures that were learned from, and how; states of earlier releases do not say.
     learned: Option<Learned>,
     settings: Option<Settings>,
@@ -331,7 +331,7 @@ impl Start {
             .get("progress")
             .context("a field is missing")
             .with_context(damaged)?;
-        let memory = learn::memory_of(&mut tensors);
+        let memory = Memory::take(&mut tensors);
         let checkpoint = Checkpoint::of_tensors(tensors, &metadata).with_context(damaged)?;
         Ok(Self {
             progress: serde_json::from_str(progress).with_context(damaged)?,
@@ -365,7 +365,7 @@ impl Start {
             checkpoint: parent,
             progress: Progress::default(),
             quantizer: None,
-            memory: Tensors::new(),
+            memory: Memory::default(),
             learned: None,
             settings: None,
         })
@@ -473,8 +473,7 @@ impl Run {
             run.check_pictures(learned)?;
         }
         run.set_quantizer(start.quantizer)?;
-        let mut memory = start.memory;
-        run.learner.remember(&mut memory, run.progress.epoch * run.steps());
+        run.learner.remember(start.memory, run.progress.epoch * run.steps());
         Ok(run)
     }
 
