@@ -122,9 +122,7 @@ fn plan(pictures: usize, side: usize, from: Option<&Description>) -> Plan {
 /// Runs `trainer quick`.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     use_threads(arguments.threads)?;
-    let name = arguments.series.file_name().and_then(|it| it.to_str());
-    let name = name.context("--series must end in a name")?;
-    split_core::manifest::check_series_name(name)?;
+    let name = export::name_of(&arguments.series)?;
     let runs = arguments.runs.clone().unwrap_or_else(|| Path::new("runs").join(name));
     let from = arguments.from.as_ref().map(|it| Checkpoint::load(it)).transpose()?;
     let overview = data::overview(&arguments.source.data)?;

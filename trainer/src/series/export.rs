@@ -77,8 +77,7 @@ impl Arguments {
 
 /// Runs `trainer export`.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    check_series_name(&folder(&arguments.series))
-        .with_context(|| format!("--series {}", arguments.series.display()))?;
+    let series_name = name_of(&arguments.series)?;
     let mut checkpoints = arguments
         .checkpoints
         .iter()
@@ -135,7 +134,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
     }
     let test = |it: &Named| tests.get(&it.size()).context("no test pictures");
-    let mut manifest = frame(arguments, &description, test(&checkpoints[0])?)?;
+    let mut manifest = frame(arguments, series_name, &description, test(&checkpoints[0])?)?;
     let mut variants = Vec::new();
     for named in &checkpoints {
         let (segments, split_points) = stored(&arguments.series, named, &splits)?;
@@ -220,16 +219,29 @@ fn check_same_network(a: &Named, b: &Named) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The name of a folder.
-fn folder(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+/// The name of the series in a folder, which is the folder's. Fails where the path does not end in one, or a series cannot have it.
+pub fn name_of(series: &Path) -> anyhow::Result<String> {
+    let path = || format!("--series {}", series.display());
+    let name = series.file_name().with_context(|| {
+        let path = path();
+        format!(
+            "{path} does not end in a name, which the series gets: name its folder, as in --series models/my-classes"
+        )
+    })?;
+    let name = name.to_string_lossy().into_owned();
+    check_series_name(&name).with_context(path)?;
+    Ok(name)
 }
 
 /// The manifest without variants and operating points; those of an earlier one may not fit the new checkpoints.
-fn frame(arguments: &Arguments, description: &Description, data: &Dataset) -> anyhow::Result<Manifest> {
+fn frame(arguments: &Arguments, series: String, description: &Description, data: &Dataset) -> anyhow::Result<Manifest> {
+    let data_folder = || {
+        let name = arguments.source.data.file_name();
+        name.unwrap_or_default().to_string_lossy().into_owned()
+    };
     Ok(Manifest {
         format: MANIFEST_FORMAT,
-        series: folder(&arguments.series),
+        series,
         source: Source {
             network: description.architecture.clone(),
             origin: arguments.origin.clone(),
@@ -243,10 +255,7 @@ fn frame(arguments: &Arguments, description: &Description, data: &Dataset) -> an
             widths: Vec::new(),
         },
         measured_on: MeasuredOn {
-            name: arguments
-                .data_name
-                .clone()
-                .unwrap_or_else(|| folder(&arguments.source.data)),
+            name: arguments.data_name.clone().unwrap_or_else(data_folder),
             images: data.len(),
         },
         timed_on: None,

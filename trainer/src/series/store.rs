@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use split_core::Shape;
 use split_core::codec::FeatureCodecSpec;
 use split_core::manifest::{Codec, CodecFile, Cut, Digest, File, Manifest, OperatingPoint, Segment, Split, Variant};
@@ -25,6 +25,11 @@ impl Series {
     /// Reads and checks the manifest of a series.
     pub fn open(dir: &Path) -> anyhow::Result<Self> {
         let path = dir.join("manifest.json");
+        ensure!(
+            path.exists(),
+            "{} is not the folder of a series: it holds no manifest.json, which `trainer export` writes",
+            dir.display()
+        );
         let json = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let manifest = Manifest::parse(&json).with_context(|| path.display().to_string())?;
         Ok(Self {
