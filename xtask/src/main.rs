@@ -89,6 +89,8 @@ const FIRST_BUILD: [(&str, f32); web::STEPS + 1] = [
 ];
 
 fn main() -> Result<()> {
+    // Ends quietly when nobody reads on (`cargo xtask … | head`), in place of a panic of `println!`.
+    sigpipe::reset();
     let arguments = Arguments::parse();
     let sh = Shell::new()?;
     // A path that the user gave is relative to where they stand, everything else to the root.

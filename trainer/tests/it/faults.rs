@@ -41,6 +41,35 @@ fn a_series_is_not_exported_under_a_name_that_cannot_be_served() {
         );
     }
     assert!(!scene.path("<i>").exists());
+    for command in [export, "quick --data pictures --series"] {
+        for path in [".", "models/.."] {
+            scene.fails(
+                &format!("{command} {path}"),
+                &[path, "does not end in a name", "--series models/my-classes"],
+            );
+        }
+    }
+    scene.fails(
+        "report --to report --series pictures",
+        &["pictures", "not the folder of a series", "`trainer export`"],
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_command_whose_output_nobody_reads_ends_quietly() {
+    let scene = Scene::new();
+    let picture = scene.path("pictures/test/cat/0.png");
+    for arguments in [
+        format!("predict --checkpoint parent.safetensors {}", picture.display()),
+        "describe parent.safetensors".to_owned(),
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = scene.command(&arguments).stdout(writer).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{arguments}");
+        assert!(!output.status.success());
+    }
 }
 
 #[test]
