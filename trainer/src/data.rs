@@ -380,19 +380,34 @@ impl<'a> Reader<'a> {
 
 /// A quarter of the memory that is free, to leave room for training.
 fn free_memory() -> u64 {
-    let number = |text: String| text.split_whitespace().find_map(|it| it.parse::<u64>().ok());
-    let read = |path: &str| std::fs::read_to_string(path).ok();
-    let available = read("/proc/meminfo").and_then(|it| {
-        let line = it.lines().find(|it| it.starts_with("MemAvailable"))?.to_owned();
-        Some(number(line)? << 10)
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let available = read("/proc/meminfo").lines().find_map(|it| {
+        let kilobytes = it.strip_prefix("MemAvailable:")?.split_whitespace().next()?;
+        Some(kilobytes.parse::<u64>().ok()? << 10)
     });
-    // A container may have less.
-    let limit = read("/sys/fs/cgroup/memory.max").and_then(number);
-    [available, limit]
-        .into_iter()
-        .flatten()
-        .min()
-        .map_or(USUAL_MEMORY, |it| it / 4)
+    let limits = group_limits(&read("/proc/self/cgroup"), Path::new("/sys/fs/cgroup"));
+    let least = limits.into_iter().chain(available).min();
+    least.map_or(USUAL_MEMORY, |it| it / 4)
+}
+
+/// Bytes of memory that Linux's control groups allow this program, which containers and shared machines use: the limits of its group and of
+/// those around it, given the lines `number:controllers:group` of `/proc/self/cgroup`. Version 1 has a tree for memory alone, version 2 one
+/// tree for everything.
+fn group_limits(groups: &str, root: &Path) -> Vec<u64> {
+    let mut limits = Vec::new();
+    for line in groups.lines() {
+        let (tree, file, group) = match line.splitn(3, ':').collect::<Vec<_>>()[..] {
+            [_, "memory", group] => (root.join("memory"), "memory.limit_in_bytes", group),
+            [_, "", group] => (root.to_owned(), "memory.max", group),
+            _ => continue,
+        };
+        for around in Path::new(group.trim_start_matches('/')).ancestors() {
+            let limit = std::fs::read_to_string(tree.join(around).join(file)).unwrap_or_default();
+            // Without a limit, version 2 says `max`.
+            limits.extend(limit.trim().parse::<u64>());
+        }
+    }
+    limits
 }
 
 /// Names of the classes that there are training pictures of, in their order. Decodes nothing.

@@ -283,3 +283,25 @@ fn cifar_files_are_read_plane_by_plane() {
         Err(DataError::Records { .. })
     ));
 }
+
+#[test]
+fn memory_is_bounded_by_the_control_groups_of_the_program() {
+    let root = tempfile::tempdir().unwrap();
+    for (file, limit) in [
+        ("memory/memory.limit_in_bytes", "9223372036854771712\n"),
+        ("memory/jobs/one/memory.limit_in_bytes", "4294967296\n"),
+        ("memory.max", "max\n"),
+        ("user/app/memory.max", "1073741824\n"),
+    ] {
+        let path = root.path().join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, limit).unwrap();
+    }
+    let limits = |groups: &str| group_limits(groups, root.path());
+    assert_eq!(
+        limits("5:cpu:/jobs\n4:memory:/jobs/one\n0::/\n"),
+        [4_294_967_296, 9_223_372_036_854_771_712]
+    );
+    assert_eq!(limits("0::/user/app/scope\n"), [1_073_741_824]);
+    assert!(limits("").is_empty());
+}
