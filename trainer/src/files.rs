@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use anyhow::Context;
+
 /// A part that nobody has written to for this long was left by a program that was killed.
 const ABANDONED: Duration = Duration::from_secs(3600);
 
@@ -66,6 +68,12 @@ fn remove_abandoned_parts(path: &Path) {
     }
 }
 
+/// Makes a folder and those around it, unless they are there. A path may end in `/.`, which [`fs::create_dir_all`] refuses.
+pub fn make_folder(path: &Path) -> anyhow::Result<()> {
+    let path: PathBuf = path.components().collect();
+    fs::create_dir_all(&path).with_context(|| format!("cannot make the folder {}", path.display()))
+}
+
 /// Adds a line to a log. A line that an earlier, failed call left unfinished is ended first, so that it spoils no other.
 pub fn append_line(path: &Path, line: &str) -> io::Result<()> {
     let mut file = File::options().create(true).read(true).append(true).open(path)?;
@@ -116,6 +124,21 @@ mod tests {
             assert_eq!(fs::read(at(name)).unwrap(), name.as_bytes());
         }
         assert!(!at("state.2.part").exists());
+    }
+
+    #[test]
+    fn folders_may_be_named_by_what_lies_in_them() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["a/b/.", "a/./c", "a/b"] {
+            make_folder(&dir.path().join(name)).unwrap();
+        }
+        assert!(dir.path().join("a/b").is_dir() && dir.path().join("a/c").is_dir());
+        fs::write(dir.path().join("file"), "").unwrap();
+        let message = make_folder(&dir.path().join("file/d")).unwrap_err().to_string();
+        assert!(
+            message.contains("cannot make the folder") && message.contains("file/d"),
+            "{message}"
+        );
     }
 
     #[test]

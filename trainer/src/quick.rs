@@ -137,7 +137,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 classes: overview.classes.clone(),
                 plan: plan.clone(),
             };
-            fs::create_dir_all(&runs).with_context(|| runs.display().to_string())?;
+            files::make_folder(&runs)?;
             let text = serde_json::to_vec_pretty(&noted)?;
             files::write_whole(&path, &text).with_context(|| path.display().to_string())?;
             plan

@@ -162,7 +162,7 @@ impl OtherPictures {
 /// run with other settings or from other pictures has learned.
 pub fn run(folder: &Path, settings: &Settings) -> anyhow::Result<()> {
     settings.check()?;
-    fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    files::make_folder(folder)?;
     let _lock = lock(folder)?;
     let path = folder.join(SETTINGS);
     if folder.join(STATE).exists() {

@@ -1,7 +1,6 @@
 //! `trainer export`: checkpoints to a series.
 
 use std::collections::btree_map::{BTreeMap, Entry};
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
@@ -21,6 +20,7 @@ use super::temperature::tempered;
 use super::timing;
 use crate::checkpoint::{Checkpoint, Description, FeatureQuantizer};
 use crate::data::{DataSource, Dataset, Reader, Subset};
+use crate::files;
 use crate::progress::bar;
 use crate::run::FINAL;
 
@@ -109,7 +109,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         check_same_network(&checkpoints[0], other)?;
     }
     let folder = &arguments.series;
-    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    files::make_folder(folder)?;
     let (mut tests, mut held_back) = (BTreeMap::new(), BTreeMap::new());
     for named in checkpoints.iter().chain([&unpruned]) {
         let size = named.size();
@@ -381,12 +381,12 @@ fn plain_codec(quantizer: &FeatureQuantizer) -> anyhow::Result<FeatureCodecSpec>
 }
 
 fn write_onnx(folder: &Path, named: &Named, splits: &[String]) -> anyhow::Result<()> {
-    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    files::make_folder(folder)?;
     let network = named.checkpoint.graph.folded()?;
     let write = |suffix: &str, network: &Graph| {
         let path = folder.join(format!("{}{suffix}.onnx", named.name));
         let file = split_runtime::write_onnx(network);
-        crate::files::write_whole(&path, &file.bytes).with_context(|| format!("cannot write {}", path.display()))
+        files::write_whole(&path, &file.bytes).with_context(|| format!("cannot write {}", path.display()))
     };
     write("", &network)?;
     for split in splits {

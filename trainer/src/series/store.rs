@@ -11,7 +11,7 @@ use split_core::manifest::{Codec, CodecFile, Cut, Digest, File, Manifest, Operat
 use split_runtime::{Network, SegmentFile};
 
 use super::measure::{Coding, framing_bytes};
-use crate::files::write_whole;
+use crate::files::{make_folder, write_whole};
 
 /// A series and where it lies.
 #[derive(Clone, Debug)]
@@ -27,8 +27,9 @@ impl Series {
         let path = dir.join("manifest.json");
         ensure!(
             path.exists(),
-            "{} is not the folder of a series: it holds no manifest.json, which `trainer export` writes",
-            dir.display()
+            "{} is not the folder of a series: there is no {}, which `trainer export` writes",
+            dir.display(),
+            path.display()
         );
         let json = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let manifest = Manifest::parse(&json).with_context(|| path.display().to_string())?;
@@ -194,7 +195,7 @@ pub fn store_segments(dir: &Path, files: &[SegmentFile]) -> anyhow::Result<Vec<S
 fn store(dir: &Path, file: File, bytes: &[u8]) -> anyhow::Result<()> {
     let path = dir.join(file.path());
     let folder = path.parent().unwrap_or(dir);
-    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    make_folder(folder)?;
     write_whole(&path, bytes).with_context(|| format!("cannot write {}", path.display()))
 }
 

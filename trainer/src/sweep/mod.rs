@@ -16,6 +16,7 @@ use std::time::Instant;
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 
+use crate::files;
 use file::{Job, Sweep};
 use record::{Record, Records};
 
@@ -72,7 +73,7 @@ pub fn run(arguments: &Arguments, check: impl Fn(&[String]) -> Result<(), String
         return Ok(());
     }
     sweep.check_inputs().with_context(|| path.display().to_string())?;
-    fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    files::make_folder(&folder)?;
     let failed = match arguments.index {
         None => all(&sweep, &records)?,
         Some(index) => one(&sweep, &records, index)?,

@@ -1,6 +1,7 @@
 //! What is exported answers as the network did in training.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::process::Command;
 
 use split_runtime::Network;

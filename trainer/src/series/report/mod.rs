@@ -3,7 +3,6 @@
 //! Every number comes from the manifest, which holds nothing but what was measured; the paper's are in `reference`, those of the
 //! course of training in the logs of the runs that are named.
 
-use std::fs;
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -12,7 +11,7 @@ use split_core::Manifest;
 
 use self::page::Page;
 use super::store::Series;
-use crate::files::write_whole;
+use crate::files::{make_folder, write_whole};
 use crate::learn::LEAST_KNOWLEDGE;
 use crate::log::{self, RunLog};
 
@@ -54,7 +53,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .map(|it| log::read(it))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let Report { html, plots } = report(&series.manifest, &runs)?;
-    fs::create_dir_all(&arguments.to).with_context(|| format!("cannot make {}", arguments.to.display()))?;
+    make_folder(&arguments.to)?;
     for (name, content) in plots.iter().chain([&("index.html".to_owned(), html)]) {
         let path = arguments.to.join(name);
         write_whole(&path, content.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;

@@ -1,5 +1,7 @@
 //! A report of a series whose numbers are made up.
 
+use std::fs;
+
 use super::compare::{ours, webp};
 use super::*;
 use crate::series::made_up::manifest;
