@@ -8,6 +8,7 @@
 //! program ends.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -219,9 +220,31 @@ fn compare(folder: &Path, than: &str, lacks: &[String], has: &[String]) -> Strin
     )
 }
 
+/// Pictures that were read, for whoever needs them again while a command runs.
+#[derive(Debug, Default)]
+pub struct Library(RefCell<Vec<(Wanted, Dataset)>>);
+
+/// What makes pictures those that were read before.
+#[derive(Clone, Debug, PartialEq)]
+struct Wanted {
+    source: DataSource,
+    subset: Subset,
+    size: [usize; 2],
+    preparation: Preparation,
+    classes: Option<Vec<String>>,
+}
+
+impl Library {
+    fn find(&self, wanted: &Wanted) -> Option<Dataset> {
+        let known = self.0.borrow();
+        known.iter().find(|it| it.0 == *wanted).map(|it| it.1.clone())
+    }
+}
+
 /// Reads pictures for one network.
 #[derive(Debug)]
 pub struct Reader<'a> {
+    library: &'a Library,
     source: &'a DataSource,
     size: [usize; 2],
     preparation: Preparation,
@@ -234,10 +257,18 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Brings pictures to `size` = `[rows, columns]`. What does not fit into memory goes to a temporary file in the folder `scratch`.
-    pub fn new(source: &'a DataSource, size: [usize; 2], preparation: Preparation, scratch: &'a Path) -> Self {
+    /// Brings pictures to `size` = `[rows, columns]`, unless the library has them. What does not fit into memory goes to a temporary file in the
+    /// folder `scratch`.
+    pub fn new(
+        library: &'a Library,
+        source: &'a DataSource,
+        size: [usize; 2],
+        preparation: Preparation,
+        scratch: &'a Path,
+    ) -> Self {
         let memory = source.picture_memory.map_or_else(free_memory, |it| it << 20);
         Self {
+            library,
             source,
             size,
             preparation,
@@ -256,6 +287,7 @@ impl<'a> Reader<'a> {
     /// The pictures to learn from, and those to choose settings with: `val`, or a tenth of the training pictures, held back. Learns from
     /// `count` at most, spread evenly.
     pub fn learning(&mut self, count: Option<usize>) -> Result<(Dataset, Dataset), DataError> {
+        let is_known = self.library.find(&self.wanted(Subset::Train)).is_some();
         let train = self.load(Subset::Train)?;
         let train = count.map_or(train.clone(), |it| train.thinned(it));
         if Subset::Validation.folder(&self.source.data).is_some() {
@@ -266,15 +298,33 @@ impl<'a> Reader<'a> {
             eprintln!("  too few to hold any back: settings are chosen with the pictures that are learned from");
             return Ok((train.clone(), train));
         }
-        eprintln!(
-            "  {} of them are held back to choose settings with, as there is no val folder",
-            held_back.len()
-        );
+        if !is_known {
+            eprintln!(
+                "  {} of them are held back to choose settings with, as there is no val folder",
+                held_back.len()
+            );
+        }
         Ok((train, held_back))
+    }
+
+    fn wanted(&self, subset: Subset) -> Wanted {
+        Wanted {
+            source: self.source.clone(),
+            subset,
+            size: self.size,
+            preparation: self.preparation,
+            classes: self.classes.as_ref().map(|it| it.0.clone()),
+        }
     }
 
     /// Reads a part of the data, and says what was found. Training and test pictures must be of all classes, validation pictures of any.
     pub fn load(&mut self, subset: Subset) -> Result<Dataset, DataError> {
+        let wanted = self.wanted(subset);
+        if let Some(known) = self.library.find(&wanted) {
+            let owner = || self.source.data.display().to_string();
+            self.classes.get_or_insert_with(|| (known.classes().to_vec(), owner()));
+            return Ok(known);
+        }
         let found = Found::look(&self.source.data, subset)?;
         let labels = self.labels(&found, subset)?;
         let classes = self
@@ -305,6 +355,7 @@ impl<'a> Reader<'a> {
             }),
             kept: (0..left.len()).collect(),
         };
+        self.library.0.borrow_mut().push((wanted, dataset.clone()));
         Ok(dataset)
     }
 

@@ -15,7 +15,7 @@ use split_graph::Source;
 use crate::benchmark;
 use crate::checkpoint::{Checkpoint, Description, architecture};
 use crate::command::use_threads;
-use crate::data::{self, DataSource};
+use crate::data::{self, DataSource, Dataset, Library, Reader, Subset};
 use crate::files;
 use crate::prune::cut_node;
 use crate::run::{self, OtherPictures};
@@ -163,6 +163,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         runs,
         plan,
         classes: overview.classes,
+        library: Library::default(),
     };
     work.announce(overview.pictures)?;
     work.learn()?;
@@ -194,9 +195,28 @@ struct Work<'a> {
     runs: PathBuf,
     plan: Plan,
     classes: Vec<String>,
+    /// Every stage needs the same pictures.
+    library: Library,
 }
 
 impl Work<'_> {
+    /// Pictures to learn from.
+    fn read(&self) -> anyhow::Result<Dataset> {
+        let [_, height, width] = self.plan.input;
+        let source = &self.arguments.source;
+        let reader = Reader::new(
+            &self.library,
+            source,
+            [height, width],
+            Preparation::default(),
+            &self.runs,
+        );
+        let mut reader = reader.expecting(&self.classes, "the run");
+        let (train, _) = reader.learning(None)?;
+        reader.load(Subset::Test)?;
+        Ok(train)
+    }
+
     /// Says what will be done and how long it takes, by a few steps of learning.
     fn announce(&self, pictures: usize) -> anyhow::Result<()> {
         let Plan {
@@ -213,6 +233,7 @@ impl Work<'_> {
         if run::is_finished(&self.run("unpruned"), &self.training()) {
             return Ok(());
         }
+        let pictures = self.read()?.len();
         let seconds = benchmark::seconds_per_picture(&self.begun()?.graph, TRIAL_PICTURES)?;
         // Pruned networks take about two thirds and a third of the time; two of them are made of the latter.
         let epochs = pictures as f64 * *epochs as f64 * (1.0 + 0.67 + 2.0 * 0.33);
@@ -280,9 +301,11 @@ impl Work<'_> {
     }
 
     fn finish(&self, name: &str, settings: &Settings) -> anyhow::Result<PathBuf> {
-        run::run(&self.run(name), settings).map_err(|error| match error.downcast::<OtherPictures>() {
-            Ok(other) => anyhow!("{}. {}", other.fact(), advice(&self.runs)),
-            Err(error) => error,
+        run::run_with(&self.library, &self.run(name), settings).map_err(|error| {
+            match error.downcast::<OtherPictures>() {
+                Ok(other) => anyhow!("{}. {}", other.fact(), advice(&self.runs)),
+                Err(error) => error,
+            }
         })?;
         Ok(self.checkpoint(name))
     }
@@ -356,21 +379,18 @@ impl Work<'_> {
         let is_calibrated = is_exported && self.is_noted("calibrated", &checkpoints)?;
         if !is_exported {
             self.stage(5, "cutting the networks into segments");
-            export::run(&export::Arguments::new(
-                source,
-                series,
-                self.checkpoint("unpruned"),
-                checkpoints.clone(),
-            ))?;
+            let unpruned = self.checkpoint("unpruned");
+            let arguments = export::Arguments::new(source, series, unpruned, checkpoints.clone());
+            export::run(&arguments, &self.library)?;
             self.note("exported", &checkpoints)?;
         }
         if !is_calibrated {
             self.stage(6, "calibrating what is sent");
-            calibrate::run(&calibrate::Arguments::new(source, series))?;
+            calibrate::run(&calibrate::Arguments::new(source, series), &self.library)?;
             self.note("calibrated", &checkpoints)?;
         }
         self.stage(7, "measuring on the test pictures");
-        evaluate::run(&evaluate::Arguments::new(source, series))?;
+        evaluate::run(&evaluate::Arguments::new(source, series), &self.library)?;
         println!(
             "\nServe it, and try it with a camera:\n    cargo xtask run --series {}",
             series.display()

@@ -19,7 +19,7 @@ use split_graph::{Graph, Source};
 use crate::augment::{self, Batch, Mixture, View};
 use crate::cache::Cache;
 use crate::checkpoint::{Checkpoint, Description, FeatureQuantizer, architecture};
-use crate::data::{Dataset, Reader, Subset};
+use crate::data::{Dataset, Library, Reader, Subset};
 use crate::files;
 use crate::learn::{self, Learner, Lesson, Memory, Part, Score};
 use crate::log::{OUTCOME, Outcome};
@@ -161,6 +161,11 @@ impl OtherPictures {
 /// Starts a run in `folder`, or goes on with the one there; a finished one, if it is to have more epochs. Fails when the folder holds what a
 /// run with other settings or from other pictures has learned.
 pub fn run(folder: &Path, settings: &Settings) -> anyhow::Result<()> {
+    run_with(&Library::default(), folder, settings)
+}
+
+/// [`run`], with pictures that may have been read before.
+pub fn run_with(library: &Library, folder: &Path, settings: &Settings) -> anyhow::Result<()> {
     settings.check()?;
     files::make_folder(folder)?;
     let _lock = lock(folder)?;
@@ -181,7 +186,7 @@ pub fn run(folder: &Path, settings: &Settings) -> anyhow::Result<()> {
     }
     let text = serde_json::to_string_pretty(settings)?;
     files::write_whole(&path, text.as_bytes()).with_context(|| path.display().to_string())?;
-    Run::open(folder)?.finish()
+    Run::open(library, folder)?.finish()
 }
 
 /// Whether the folder holds a finished run with these settings.
@@ -196,7 +201,7 @@ pub fn is_finished(folder: &Path, settings: &Settings) -> bool {
 pub fn resume(folder: &Path) -> anyhow::Result<()> {
     ensure!(folder.join(SETTINGS).exists(), "{} holds no run", folder.display());
     let _lock = lock(folder)?;
-    Run::open(folder)?.finish()
+    Run::open(&Library::default(), folder)?.finish()
 }
 
 /// Keeps other programs from going on with the run until the file is closed. Where the file system knows no locks there is none.
@@ -391,7 +396,7 @@ fn optional<T: DeserializeOwned>(metadata: &Metadata, name: &str) -> serde_json:
 }
 
 impl Run {
-    fn open(folder: &Path) -> anyhow::Result<Self> {
+    fn open(library: &Library, folder: &Path) -> anyhow::Result<Self> {
         let mut settings = read_settings(folder)?;
         settings.check()?;
         let parent = parent(&settings)?;
@@ -407,7 +412,7 @@ impl Run {
         }
         let learning = &settings.learning;
         let size = [settings.input[1], settings.input[2]];
-        let reader = Reader::new(&learning.source, size, settings.preparation, folder);
+        let reader = Reader::new(library, &learning.source, size, settings.preparation, folder);
         let mut reader = reader.expecting(&settings.classes, "the run");
         let (train, validation) = reader.learning(learning.pictures)?;
         let test = reader.load(Subset::Test)?;

@@ -27,7 +27,7 @@ fn source(dir: &Path) -> DataSource {
 
 fn load(dir: &Path, subset: Subset, size: [usize; 2]) -> Result<Dataset, DataError> {
     let source = source(dir);
-    Reader::new(&source, size, Preparation::default(), dir).load(subset)
+    Reader::new(&Library::default(), &source, size, Preparation::default(), dir).load(subset)
 }
 
 fn message(dir: &Path, subset: Subset) -> String {
@@ -53,11 +53,13 @@ fn classes_are_found_by_their_names_however_they_are_spelled() {
     let dir = folder("train", &[("cafe\u{301}", 2), ("tea", 2)]);
     add(dir.path(), "test", &[("caf\u{e9}", 1), ("tea", 1)]);
     let source = source(dir.path());
-    let mut reader = Reader::new(&source, [4, 4], Preparation::default(), dir.path());
+    let library = Library::default();
+    let mut reader = Reader::new(&library, &source, [4, 4], Preparation::default(), dir.path());
     assert_eq!(reader.load(Subset::Train).unwrap().classes(), ["caf\u{e9}", "tea"]);
     assert_eq!(reader.load(Subset::Test).unwrap().counts(), [1, 1]);
     // In another order, each keeps its number.
-    let reader = Reader::new(&source, [4, 4], Preparation::default(), dir.path());
+    let library = Library::default();
+    let reader = Reader::new(&library, &source, [4, 4], Preparation::default(), dir.path());
     let classes = ["tea".to_owned(), "caf\u{e9}".to_owned()];
     let data = reader.expecting(&classes, "the network").load(Subset::Train).unwrap();
     assert_eq!((data.classes(), data.label(0)), (&classes[..], 1));
@@ -82,7 +84,8 @@ fn of_classes_that_differ_the_difference_is_said() {
     let dir = folder("train", &classes[..30]);
     add(dir.path(), "test", &[classes[0], ("Class 0001", 1)]);
     let source = source(dir.path());
-    let mut reader = Reader::new(&source, [4, 4], Preparation::default(), dir.path());
+    let library = Library::default();
+    let mut reader = Reader::new(&library, &source, [4, 4], Preparation::default(), dir.path());
     reader.load(Subset::Train).unwrap();
     let message = reader.load(Subset::Test).unwrap_err().to_string();
     for words in [
@@ -93,7 +96,8 @@ fn of_classes_that_differ_the_difference_is_said() {
     ] {
         assert!(message.contains(words), "{words} in {message}");
     }
-    let reader = Reader::new(&source, [4, 4], Preparation::default(), dir.path());
+    let library = Library::default();
+    let reader = Reader::new(&library, &source, [4, 4], Preparation::default(), dir.path());
     let message = reader
         .expecting(&many, "the network")
         .load(Subset::Train)
@@ -116,7 +120,8 @@ fn all_bad_files_are_named_at_once_and_can_be_left_out() {
         skip_bad: true,
         ..source(dir.path())
     };
-    let load = || Reader::new(&source, [4, 4], Preparation::default(), dir.path()).load(Subset::Test);
+    let load =
+        || Reader::new(&Library::default(), &source, [4, 4], Preparation::default(), dir.path()).load(Subset::Test);
     assert_eq!(load().unwrap().counts(), [2, 1]);
     std::fs::remove_file(dir.path().join("test/dog/0.png")).unwrap();
     assert!(load().unwrap_err().to_string().contains("dog holds no pictures"));
@@ -164,7 +169,8 @@ fn settings_are_chosen_with_pictures_that_are_not_learned_from() {
     let dir = folder("train", &[("cat", 20), ("dog", 20)]);
     let source = source(dir.path());
     let learning = || {
-        let mut reader = Reader::new(&source, [4, 4], Preparation::default(), dir.path());
+        let library = Library::default();
+        let mut reader = Reader::new(&library, &source, [4, 4], Preparation::default(), dir.path());
         reader.learning(None).unwrap()
     };
     let (train, validation) = learning();
@@ -180,7 +186,8 @@ fn beyond_the_memory_pictures_come_from_a_file() {
     let dir = folder("test", &[("cat", 5), ("dog", 4)]);
     let source = source(dir.path());
     let whole = load(dir.path(), Subset::Test, [4, 6]).unwrap();
-    let mut reader = Reader::new(&source, [4, 6], Preparation::default(), dir.path());
+    let library = Library::default();
+    let mut reader = Reader::new(&library, &source, [4, 6], Preparation::default(), dir.path());
     reader.memory = 4 * 6 * 3 * 2;
     let spilled = reader.load(Subset::Test).unwrap();
     assert_eq!((spilled.store.pixels.memory.len(), spilled.len()), (4 * 6 * 3 * 2, 9));
@@ -203,7 +210,7 @@ fn a_digest_tells_files_and_labels_and_their_order_and_preparation_apart() {
         fit: split_core::Fit::Letterbox,
         ..Preparation::default()
     };
-    let other = Reader::new(&source, [4, 4], letterbox, dir.path())
+    let other = Reader::new(&Library::default(), &source, [4, 4], letterbox, dir.path())
         .load(Subset::Test)
         .unwrap();
     assert_ne!(other.digest(), first);
@@ -304,4 +311,20 @@ fn memory_is_bounded_by_the_control_groups_of_the_program() {
     );
     assert_eq!(limits("0::/user/app/scope\n"), [1_073_741_824]);
     assert!(limits("").is_empty());
+}
+
+#[test]
+fn a_library_keeps_pictures_that_were_read() {
+    let dir = folder("train", &[("cat", 20), ("dog", 20)]);
+    add(dir.path(), "test", &[("cat", 1), ("dog", 1)]);
+    let (library, source) = (Library::default(), source(dir.path()));
+    let read = |size| {
+        let mut reader = Reader::new(&library, &source, size, Preparation::default(), dir.path());
+        let (train, held_back) = reader.learning(None)?;
+        Ok::<_, DataError>([train, held_back, reader.load(Subset::Test)?].map(|it| it.digest()))
+    };
+    let first = read([4, 4]).unwrap();
+    std::fs::remove_dir_all(dir.path().join("train")).unwrap();
+    assert_eq!(read([4, 4]).unwrap(), first);
+    assert!(read([2, 2]).is_err(), "another size is read from the files");
 }

@@ -107,7 +107,11 @@ fn a_run_stopped_after_every_part_ends_as_one_that_was_not_stopped() {
             fs::create_dir_all(&stopped).unwrap();
             fs::copy(whole.join("settings.json"), stopped.join("settings.json")).unwrap();
             let mut parts = 0;
-            while Run::open(&stopped).unwrap().advance(&ProgressBar::hidden()).unwrap() {
+            while Run::open(&Library::default(), &stopped)
+                .unwrap()
+                .advance(&ProgressBar::hidden())
+                .unwrap()
+            {
                 parts += 1;
             }
             assert!(parts >= 4, "{parts} parts");
@@ -279,7 +283,12 @@ fn on_a_full_disk_the_last_state_stays_usable() {
     fs::create_dir_all(&folder).unwrap();
     let settings = settings(scene.path(), step1());
     fs::write(folder.join("settings.json"), serde_json::to_string(&settings).unwrap()).unwrap();
-    assert!(Run::open(&folder).unwrap().advance(&ProgressBar::hidden()).unwrap());
+    assert!(
+        Run::open(&Library::default(), &folder)
+            .unwrap()
+            .advance(&ProgressBar::hidden())
+            .unwrap()
+    );
     let before = fs::read(folder.join(STATE)).unwrap();
     for file in [STATE, "last.safetensors"] {
         let part = files::part(&folder.join(file));

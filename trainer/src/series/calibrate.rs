@@ -23,7 +23,7 @@ use split_core::manifest::{Codec, CodecFile, ImageFormat, OperatingPoint, Split,
 use super::measure::{Coding, Measured, Setting, features, measure};
 use super::quantizer::Quantizer;
 use super::store::Series;
-use crate::data::{DataSource, Dataset, Reader, Subset};
+use crate::data::{DataSource, Dataset, Library, Reader, Subset};
 use crate::progress::bar;
 
 /// Training images to calibrate on, unless asked for otherwise.
@@ -73,7 +73,7 @@ impl Arguments {
 }
 
 /// Runs `trainer calibrate`. The manifest is written after each variant, so an interrupted run loses one at most.
-pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+pub fn run(arguments: &Arguments, library: &Library) -> anyhow::Result<()> {
     let mut series = Series::open(&arguments.series)?;
     for name in &arguments.variants {
         series.cut(name, &Split::Output)?;
@@ -86,7 +86,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         eprintln!("variant {} of {}: {}", number + 1, variants.len(), variant.name);
         let images = match all.entry(series.size_of(variant)) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => new.insert(Images::load(arguments, &series, variant)?),
+            Entry::Vacant(new) => new.insert(Images::load(arguments, library, &series, variant)?),
         };
         let points = calibrate_variant(&series, variant, images, &arguments.splits)?;
         series.replace_points(&variant.name, points);
@@ -134,9 +134,10 @@ struct Images {
 
 impl Images {
     /// Those of the size that a variant takes.
-    fn load(arguments: &Arguments, series: &Series, variant: &Variant) -> anyhow::Result<Self> {
+    fn load(arguments: &Arguments, library: &Library, series: &Series, variant: &Variant) -> anyhow::Result<Self> {
         let preparation = series.manifest.input_of(variant).preparation;
         let reader = Reader::new(
+            library,
             &arguments.source,
             series.size_of(variant),
             preparation,

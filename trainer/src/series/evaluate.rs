@@ -10,7 +10,7 @@ use split_core::manifest::{OperatingPoint, Split};
 
 use super::measure::{Coding, Measured, Setting, measure};
 use super::store::Series;
-use crate::data::{DataSource, Dataset, Reader, Subset};
+use crate::data::{DataSource, Dataset, Library, Reader, Subset};
 use crate::learn::Score;
 use crate::progress::bar;
 
@@ -85,7 +85,7 @@ pub struct Point {
 }
 
 /// Runs `trainer evaluate`.
-pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+pub fn run(arguments: &Arguments, library: &Library) -> anyhow::Result<()> {
     let series = Series::open(&arguments.series)?;
     let mut data = BTreeMap::new();
     for variant in &series.manifest.variants {
@@ -94,7 +94,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             continue;
         }
         let preparation = series.manifest.input_of(variant).preparation;
-        let reader = Reader::new(&arguments.source, size, preparation, &arguments.series);
+        let reader = Reader::new(library, &arguments.source, size, preparation, &arguments.series);
         let test = reader
             .expecting(&series.manifest.classes, "the series")
             .load(Subset::Test)?;

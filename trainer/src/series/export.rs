@@ -19,7 +19,7 @@ use super::store::{Series, shared_trunk, store_segments};
 use super::temperature::tempered;
 use super::timing;
 use crate::checkpoint::{Checkpoint, Description, FeatureQuantizer};
-use crate::data::{DataSource, Dataset, Reader, Subset};
+use crate::data::{DataSource, Dataset, Library, Reader, Subset};
 use crate::files;
 use crate::progress::bar;
 use crate::run::FINAL;
@@ -76,7 +76,7 @@ impl Arguments {
 }
 
 /// Runs `trainer export`.
-pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+pub fn run(arguments: &Arguments, library: &Library) -> anyhow::Result<()> {
     let series_name = name_of(&arguments.series)?;
     let mut checkpoints = arguments
         .checkpoints
@@ -114,7 +114,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     for named in checkpoints.iter().chain([&unpruned]) {
         let size = named.size();
         if let Entry::Vacant(entry) = tests.entry(size) {
-            let reader = Reader::new(&arguments.source, size, description.preparation, folder);
+            let reader = Reader::new(library, &arguments.source, size, description.preparation, folder);
             let mut reader = reader.expecting(&description.classes, "the network");
             entry.insert(reader.load(Subset::Test)?);
             match reader.learning(None) {

@@ -7,6 +7,8 @@
 
 use clap::Subcommand;
 
+use crate::data::Library;
+
 pub mod calibrate;
 pub mod cut;
 pub mod evaluate;
@@ -75,9 +77,9 @@ impl Command {
     /// Whatever keeps it from its result; what was already written stays usable.
     pub fn run(self) -> anyhow::Result<()> {
         match self {
-            Self::Export(arguments) => export::run(&arguments),
-            Self::Calibrate(arguments) => calibrate::run(&arguments),
-            Self::Evaluate(arguments) => evaluate::run(&arguments),
+            Self::Export(arguments) => export::run(&arguments, &Library::default()),
+            Self::Calibrate(arguments) => calibrate::run(&arguments, &Library::default()),
+            Self::Evaluate(arguments) => evaluate::run(&arguments, &Library::default()),
             Self::Time(arguments) => timing::run(&arguments),
             Self::Report(arguments) => report::run(&arguments),
         }
