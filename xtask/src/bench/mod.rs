@@ -3,6 +3,7 @@
 mod browser;
 mod codec;
 mod edge;
+mod feed;
 mod latency;
 mod pages;
 mod simulate;
@@ -27,6 +28,8 @@ pub enum Bench {
     Codec,
     /// The edge worker under load, beside a bare loop and a Python server; takes about 15 minutes
     Edge,
+    /// Training from 100,000 pictures in 4 GB of memory, beside pictures in memory; needs 18 GB on the disk, takes about 15 minutes
+    Feed,
     /// Latency from frame to label over four links on three classes of device, and the first label; needs `-- --data DIR`, takes about 15 minutes
     Latency,
     /// Training throughput beside PyTorch
@@ -41,6 +44,7 @@ pub fn run(sh: &Shell, progress: &mut Progress, bench: Bench, arguments: &[Strin
         Bench::Browser => browser::run(sh, progress, &folder, arguments),
         Bench::Codec => codec::run(sh, progress, &folder, arguments),
         Bench::Edge => edge::run(sh, progress, &folder, arguments),
+        Bench::Feed => feed::run(sh, progress, &folder, arguments),
         Bench::Latency => latency::run(sh, progress, &folder, arguments),
         Bench::Train => train::run(sh, progress, &folder, arguments),
     }
