@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use split_core::{Digest, Preparation};
 use unicode_normalization::UnicodeNormalization;
 
+use crate::augment;
 use crate::decode::{self, Decoded};
 use crate::progress;
 
@@ -853,6 +854,12 @@ impl Dataset {
     pub fn thinned(&self, count: usize) -> Self {
         let kept = count.min(self.len());
         self.only((0..kept).map(|it| self.kept[it * self.len() / kept.max(1)]).collect())
+    }
+
+    /// The same pictures in another order, so that every batch has pictures of many classes.
+    pub fn shuffled(&self, seed: u64) -> Self {
+        let order = augment::order(seed, 0, self.len());
+        self.only(order.into_iter().map(|it| self.kept[it]).collect())
     }
 
     /// Without every tenth picture, or fewer if that would be many, and those.

@@ -521,10 +521,11 @@ impl Run {
         Checkpoint::new(self.description.clone(), self.learner.averaged(&batches)?)
     }
 
-    /// What the layers that learn take of so many pictures, spread evenly, in batches.
+    /// What the layers that learn take of so many pictures, spread evenly, in batches. Pictures come by class: batch norm would take the moments
+    /// of a few classes for those of all.
     fn some(&self, pictures: usize) -> anyhow::Result<Vec<Vec<f32>>> {
         let mut batches = Vec::new();
-        let pictures = self.train.thinned(pictures);
+        let pictures = self.train.thinned(pictures).shuffled(self.settings.learning.seed);
         let normalization = (self.description.mean, self.description.std);
         let batch = self.settings.learning.batch;
         learn::each_batch(&pictures, batch, false, normalization, |_, values| {

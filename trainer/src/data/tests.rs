@@ -49,6 +49,16 @@ fn folders_are_classes_in_alphabetical_order() {
 }
 
 #[test]
+fn shuffled_pictures_are_the_same_ones_with_classes_mixed() {
+    let dir = folder("test", &[("cat", 30), ("dog", 30)]);
+    let data = load(dir.path(), Subset::Test, [4, 4]).unwrap();
+    let shuffled = data.shuffled(1);
+    assert_eq!(shuffled.counts(), data.counts());
+    let first: Vec<usize> = (0..15).map(|it| shuffled.label(it)).collect();
+    assert!(first.contains(&0) && first.contains(&1), "{first:?}");
+}
+
+#[test]
 fn classes_are_found_by_their_names_however_they_are_spelled() {
     let dir = folder("train", &[("cafe\u{301}", 2), ("tea", 2)]);
     add(dir.path(), "test", &[("caf\u{e9}", 1), ("tea", 1)]);
