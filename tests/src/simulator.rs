@@ -3,8 +3,8 @@
 //! A trace says what link and device are like in time. The simulator shows frames to the selector of `split-core` — the one that browsers
 //! run — under that trace, with noise on every measurement, and compares each frame's latency with that of an oracle that knows the trace.
 //!
-//! Answers come when link and edge have done with them, late ones after the link is back, and heads have to be downloaded, as in a browser. What
-//! is left out: frames that wait for the device, and what downloads and frames take from each other's link.
+//! Answers come when link and edge have done with them, late ones after the link is back; what a full edge worker refuses goes to the device; and heads
+//! have to be downloaded, as in a browser. What is left out: frames that wait for the device, and what downloads and frames take from each other's link.
 
 mod heads;
 
@@ -33,6 +33,8 @@ const IMAGE_SECONDS: f64 = 1.5e-3;
 const LOST: Duration = Duration::from_millis(300);
 /// Messages in flight at most: what edge workers allow unless told otherwise.
 const CREDIT: usize = 4;
+/// What a full edge worker says of its queue: hints of 1 to 4 ms were measured.
+const RETRY: Duration = Duration::from_millis(2);
 /// Silence after which a client gives a connection up.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
@@ -116,6 +118,8 @@ struct Sent {
     message: Unanswered,
     /// None while there is no link: TCP sends it again when there is one.
     arrives: Option<Duration>,
+    /// Whether the edge worker has no capacity for it.
+    refused: bool,
 }
 
 impl Client<'_> {
@@ -173,6 +177,7 @@ impl Client<'_> {
             return;
         }
         self.count_switch(index, conditions);
+        self.selector.set_current(Some(index));
         let device = device_seconds(self.manifest, point, conditions);
         let measured = device * self.jitter();
         self.selector.record_device(index, Duration::from_secs_f64(measured));
@@ -202,7 +207,12 @@ impl Client<'_> {
             sent: now,
         };
         let arrives = self.arrival(now, message, conditions);
-        self.waiting.push(Sent { message, arrives });
+        let refused = point.is_some() && self.random.uniform() < conditions.refused;
+        self.waiting.push(Sent {
+            message,
+            arrives,
+            refused,
+        });
     }
 
     /// When the answer to what goes out now will be here.
@@ -220,12 +230,16 @@ impl Client<'_> {
     /// Takes the answers that are here by now, in their order. What follows an answer at once, a probe, may be answered by now too.
     fn receive(&mut self, now: Duration, conditions: &Conditions) {
         for index in 0..self.waiting.len() {
-            let Sent { message, arrives } = self.waiting[index];
+            let Sent { message, arrives, .. } = self.waiting[index];
             self.waiting[index].arrives = arrives.or_else(|| self.arrival(now, message, conditions));
         }
         while let Some((index, at)) = self.next_arrival().filter(|it| it.1 <= now) {
-            let Sent { message, .. } = self.waiting.swap_remove(index);
-            self.answer(at, message);
+            let Sent { message, refused, .. } = self.waiting.swap_remove(index);
+            if refused {
+                self.selector.record_busy(at, RETRY);
+            } else {
+                self.answer(at, message);
+            }
             self.probe(at, conditions);
         }
     }
@@ -277,25 +291,28 @@ impl Client<'_> {
         }
     }
 
-    /// What the frame takes under the true conditions; where there is no link, on the device.
+    /// What the frame takes under the true conditions, on average; where there is no link, or no capacity, on the device.
     fn latency(&self, point: &OperatingPoint, conditions: &Conditions) -> f64 {
         let device = device_seconds(self.manifest, point, conditions);
         match point.split {
             Split::Output => device,
             _ if conditions.rate > 0.0 => {
-                device + self.link_seconds(point.mean_message_bytes, conditions) + edge_seconds(self.manifest, point)
+                let there = self.link_seconds(point.mean_message_bytes, conditions);
+                let answered = (1.0 - conditions.refused) * edge_seconds(self.manifest, point);
+                let refused = conditions.refused * self.alone(conditions);
+                device + there + answered + if conditions.refused > 0.0 { refused } else { 0.0 }
             }
-            _ => {
-                let output = self
-                    .manifest
-                    .operating_points
-                    .iter()
-                    .filter(|it| it.split == Split::Output);
-                output
-                    .map(|it| device_seconds(self.manifest, it, conditions))
-                    .fold(f64::INFINITY, f64::min)
-            }
+            _ => self.alone(conditions),
         }
+    }
+
+    /// What the device takes for all of the fastest network.
+    fn alone(&self, conditions: &Conditions) -> f64 {
+        let points = self.manifest.operating_points.iter();
+        let output = points.filter(|it| it.split == Split::Output);
+        output
+            .map(|it| device_seconds(self.manifest, it, conditions))
+            .fold(f64::INFINITY, f64::min)
     }
 
     fn link_seconds(&self, bytes: f64, conditions: &Conditions) -> f64 {
@@ -398,5 +415,16 @@ mod tests {
         assert_eq!(outcome.frames, 1200);
         assert!((0.0..0.01).contains(&outcome.regret()), "{outcome:?}");
         assert_eq!(outcome.wrong_switches, 0, "{outcome:?}");
+    }
+
+    #[test]
+    fn what_a_full_edge_worker_refuses_is_soon_computed_here() {
+        // A device that takes 60 times as long: with an edge worker that has capacity, splitting pays by far.
+        let rows = "0,137500,20,60,0\n20,137500,20,60,1\n40,137500,20,60,0\n60,137500,20,60,0\n";
+        let trace = read_trace(&format!("{HEADING}{rows}")).unwrap();
+        let outcome = simulate(&Toy::vgg16(3, 12).unwrap().manifest, &trace, 0.0, 0.0, 1);
+        assert_eq!(outcome.frames, 1200);
+        assert!(outcome.switches >= 2, "{outcome:?}");
+        assert!(outcome.regret() < 0.1, "{outcome:?}");
     }
 }

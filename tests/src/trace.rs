@@ -13,6 +13,8 @@ pub struct Conditions {
     pub round_trip: f64,
     /// How many times slower than a desktop core the device is.
     pub slowness: f64,
+    /// The share of requests that the edge worker refuses for want of capacity, 0 to 1.
+    pub refused: f64,
 }
 
 /// Longest trace: a day.
@@ -24,8 +26,8 @@ const MAX_SLOWNESS: f64 = 1e4;
 /// Fastest link told apart.
 const MAX_RATE: f64 = 1e12;
 
-/// Reads a trace: comment lines start with `#`; then a heading, then `seconds,rate,round_trip_ms,slowness` in order of time. The last row
-/// only tells the end.
+/// Reads a trace: comment lines start with `#`; then a heading, then `seconds,rate,round_trip_ms,slowness` in order of time, and where there are
+/// any, the share of requests that are `refused`. The last row only tells the end.
 ///
 /// Refuses what cannot be simulated: a day and more, rates between 0 and 1 byte per second, a device without speed.
 pub fn read_trace(text: &str) -> Result<Vec<Conditions>> {
@@ -41,9 +43,12 @@ pub fn read_trace(text: &str) -> Result<Vec<Conditions>> {
 
 fn read_row(line: &str) -> Result<Conditions> {
     let numbers: Result<Vec<f64>, _> = line.split(',').map(|it| it.trim().parse()).collect();
-    let numbers = numbers.with_context(|| format!("'{line}' is not four numbers"))?;
-    let &[seconds, rate, round_trip_ms, slowness] = numbers.as_slice() else {
-        anyhow::bail!("'{line}' is not four numbers");
+    let mut numbers = numbers.with_context(|| format!("'{line}' is not four or five numbers"))?;
+    if numbers.len() == 4 {
+        numbers.push(0.0);
+    }
+    let &[seconds, rate, round_trip_ms, slowness, refused] = numbers.as_slice() else {
+        anyhow::bail!("'{line}' is not four or five numbers");
     };
     ensure!(
         (0.0..=MAX_SECONDS).contains(&seconds),
@@ -61,18 +66,28 @@ fn read_row(line: &str) -> Result<Conditions> {
         slowness > 0.0 && slowness <= MAX_SLOWNESS,
         "'{line}': slowness {slowness}, expected more than 0, at most {MAX_SLOWNESS}"
     );
+    ensure!(
+        (0.0..=1.0).contains(&refused),
+        "'{line}': share of refusals {refused}, expected 0 to 1"
+    );
     Ok(Conditions {
         seconds,
         rate,
         round_trip: round_trip_ms / 1e3,
         slowness,
+        refused,
     })
 }
 
 /// Whether nothing changes during a trace.
 pub fn is_steady(trace: &[Conditions]) -> bool {
-    let like =
-        |a: &Conditions, b: &Conditions| (a.rate, a.round_trip, a.slowness) == (b.rate, b.round_trip, b.slowness);
+    let like = |a: &Conditions, b: &Conditions| {
+        let later = Conditions {
+            seconds: b.seconds,
+            ..*a
+        };
+        later == *b
+    };
     trace.windows(2).all(|it| like(&it[0], &it[1]))
 }
 
@@ -103,13 +118,17 @@ mod tests {
         };
         check("", "at least two rows");
         check("0,1000,10,1\n", "at least two rows");
-        check("0,1000,10\n1,1000,10,1\n", "'0,1000,10' is not four numbers");
-        check("0,fast,10,1\n1,1000,10,1\n", "'0,fast,10,1' is not four numbers");
+        check("0,1000,10\n1,1000,10,1\n", "'0,1000,10' is not four or five numbers");
+        check(
+            "0,fast,10,1\n1,1000,10,1\n",
+            "'0,fast,10,1' is not four or five numbers",
+        );
         check("1,1000,10,1\n1,1000,10,1\n", "in order of time");
         check("0,NaN,10,1\n1,1000,10,1\n", "rate NaN");
         check("0,1e-300,10,1\n1,1000,10,1\n", "expected 0 or 1 to");
         check("0,1000,1e9,1\n1,1000,10,1\n", "round trip 1000000000");
         check("0,1000,10,0\n1,1000,10,1\n", "slowness 0");
+        check("0,1000,10,1,2\n1,1000,10,1\n", "share of refusals 2");
         check("0,1000,10,1\n1e9,1000,10,1\n", "1000000000 seconds");
     }
 }

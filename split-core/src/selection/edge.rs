@@ -4,6 +4,9 @@
 //! is followed within four. Until there are three, what was expected beforehand counts as one more, so the first answer, which may have found
 //! the edge worker cold, never decides alone. Between two values in the middle the lower one is taken: times are only ever disturbed upwards.
 //!
+//! A frame that is refused for want of capacity has lost time for nothing. What that costs counts in proportion to how many are refused for one that is
+//! answered, whatever the edge worker says of its queue: there, hints of 2 ms were measured while 200 requests waited.
+//!
 //! An edge worker that looks slow is used no more, and then nothing new is heard of it. What is known therefore fades towards what was expected,
 //! so that it is tried again.
 
@@ -20,6 +23,8 @@ const ENOUGH: usize = 3;
 const MEMORY: Duration = Duration::from_secs(5);
 /// Half-life of what queues and refusals say, once no answers come any more: they pass with whoever else uses the edge worker.
 const QUEUE_HALF_LIFE: f64 = 2.0;
+/// What a refusal costs at least, in seconds: the frame's way there and back, and some of another try.
+const LEAST_REFUSAL: f64 = 0.05;
 /// Half-life of what answers say of the edge worker's speed: that changes rarely, and every new try costs a few slow frames.
 const SPEED_HALF_LIFE: f64 = 20.0;
 /// What an answer is expected to take for its tail's work, until some came: one core of a small server…
@@ -32,8 +37,11 @@ const EXPECTED_OVERHEAD: f64 = 100e-6;
 pub struct EdgeEstimator {
     /// Waits, in seconds.
     queue: Latest,
-    /// Last refusal: when it came, and the wait it told, in seconds.
-    busy: Option<(Duration, f64)>,
+    /// Requests that were refused lately, and that were answered.
+    refused: Fading,
+    answered: Fading,
+    /// The wait that the last refusal told, in seconds.
+    retry: f64,
     /// Decode and tail of the operating points that ran, in seconds.
     seen: HashMap<u16, Latest>,
     /// Decode and tail of any point over what was expected beforehand.
@@ -44,23 +52,23 @@ impl EdgeEstimator {
     /// Takes the timings of one answer that arrived at `now`: the operating point, its tail's work, its wait, and decode and tail together.
     pub fn record(&mut self, now: Duration, point: u16, tail_work: u64, queue: Duration, decode_and_tail: Duration) {
         let work = decode_and_tail.as_secs_f64();
+        self.answered.add(now);
         self.queue.record(now, queue.as_secs_f64());
         self.seen.entry(point).or_default().record(now, work);
         self.slowness.record(now, work / expected(tail_work));
     }
 
-    /// Takes a refusal: the edge counts as one whose queue is as long as its hint says, fading once it has passed.
+    /// Takes a refusal, with the wait that it told.
     pub fn record_busy(&mut self, now: Duration, retry: Duration) {
-        self.busy = Some((now, retry.as_secs_f64()));
+        self.refused.add(now);
+        self.retry = retry.as_secs_f64();
     }
 
-    /// The wait that a request sent at `now` would meet.
+    /// The wait that a request sent at `now` would meet, refusals included.
     pub fn queue(&self, now: Duration) -> Duration {
-        let busy = self.busy.map_or(0.0, |(at, wait)| {
-            let past = now.saturating_sub(at).as_secs_f64() - wait;
-            wait.max(0.05) * fading(past, QUEUE_HALF_LIFE)
-        });
-        Duration::from_secs_f64(self.queue.typical(now, 0.0, QUEUE_HALF_LIFE).max(busy))
+        let refusals = self.refused.count(now) / (self.answered.count(now) + 1.0);
+        let queue = self.queue.typical(now, 0.0, QUEUE_HALF_LIFE);
+        Duration::from_secs_f64(queue + refusals * self.retry.max(LEAST_REFUSAL))
     }
 
     /// Decode and tail, at `now`, of an operating point with this tail's work: as measured, or in proportion to what was.
@@ -68,6 +76,24 @@ impl EdgeEstimator {
         let unseen = expected(tail_work) * self.slowness.typical(now, 1.0, SPEED_HALF_LIFE);
         let seen = self.seen.get(&point);
         Duration::from_secs_f64(seen.map_or(unseen, |it| it.typical(now, unseen, SPEED_HALF_LIFE)))
+    }
+}
+
+/// A count that fades like what queues say.
+#[derive(Clone, Copy, Debug, Default)]
+struct Fading {
+    count: f64,
+    at: Duration,
+}
+
+impl Fading {
+    fn add(&mut self, now: Duration) {
+        self.count = self.count(now) + 1.0;
+        self.at = self.at.max(now);
+    }
+
+    fn count(&self, now: Duration) -> f64 {
+        self.count * fading(now.saturating_sub(self.at).as_secs_f64(), QUEUE_HALF_LIFE)
     }
 }
 
@@ -197,6 +223,19 @@ mod tests {
         edge.record_busy(Duration::from_secs(1), Duration::from_millis(400));
         assert_eq!(edge.queue(Duration::from_secs(1)), Duration::from_millis(400));
         assert!(edge.queue(Duration::from_secs(12)) < Duration::from_millis(20));
+    }
+
+    #[test]
+    fn refusals_count_by_how_many_there_are_for_one_answer() {
+        let ms = Duration::from_millis;
+        let mut few = EdgeEstimator::default();
+        (0..20).for_each(|it| few.record(ms(50 * it), 0, 1, Duration::ZERO, Duration::ZERO));
+        few.record_busy(ms(1000), ms(2));
+        assert!(few.queue(ms(1000)) < ms(4));
+        let mut many = EdgeEstimator::default();
+        (0..20).for_each(|it| many.record_busy(ms(50 * it), ms(2)));
+        assert!(many.queue(ms(1000)) > ms(500));
+        assert!(many.queue(ms(21_000)) < ms(1));
     }
 
     #[test]
