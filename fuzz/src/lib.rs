@@ -23,13 +23,14 @@ mod schema;
 #[path = "../../trainer/src/import/weights.rs"]
 mod weights;
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use arbitrary::{Arbitrary, Unstructured};
 use split_core::{
     Digest, Manifest, Shape,
     codec::{CONTEXTS, DecodeError, FeatureCodec, FeatureCodecSpec, PREDICTOR_BYTES, REFERENCES, Tables},
     manifest::{ImageFormat, Input, Preparation},
+    selection::default_point,
     session::Session,
     wire::{ClientMessage, ServerMessage},
 };
@@ -184,7 +185,7 @@ pub fn wire(bytes: &[u8]) {
         back.encode(&mut third);
         assert_eq!(again, third);
     }
-    let _ = Session::new(Digest::of(b"")).receive(bytes);
+    let _ = Session::<()>::new(Digest::of(b""), Duration::ZERO).receive(Duration::ZERO, bytes);
     series(bytes);
 }
 
@@ -201,7 +202,7 @@ fn series(bytes: &[u8]) {
                     .all(|it| it.path().contains(&it.sha256.to_string()))
             );
         }
-        assert!(manifest.default_point(1.0).is_some());
+        assert!(default_point(&manifest, 1.0, |_| true).is_some());
         let json = manifest.to_json().expect("a checked manifest can be written");
         assert_eq!(Manifest::parse(&json), Ok(manifest));
     }

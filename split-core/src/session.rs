@@ -4,10 +4,12 @@
 //! WebSocket of web-sys, the native tests with one of tokio, so both speak the protocol through the same code.
 //!
 //! ```
+//! # use std::time::Duration;
 //! use split_core::{Digest, session::{Event, Session}, wire::{PROTOCOL_VERSION, ServerMessage, Welcome}};
 //!
 //! let digest = Digest::of(b"the bytes of the manifest");
-//! let mut session = Session::new(digest);
+//! # let now = Duration::ZERO;
+//! let mut session = Session::<&str>::new(digest, now);
 //! let hello = session.hello(None); // goes out as the first message
 //! # assert!(!hello.is_empty());
 //!
@@ -21,33 +23,62 @@
 //! };
 //! let mut answer = Vec::new();
 //! ServerMessage::Welcome(welcome).encode(&mut answer);
-//! assert!(matches!(session.receive(&answer)?, Event::Welcome(_)));
+//! assert!(matches!(session.receive(now, &answer)?, (Event::Welcome(_), None)));
 //!
-//! let mut message = Vec::new();
-//! let id = session.infer(7, b"payload", &mut message)?;
-//! assert_eq!(message, [1, id, 7, b'p', b'a', b'y', b'l', b'o', b'a', b'd']);
+//! let id = session.infer(now, 7, b"payload", "my frame")?;
+//! assert_eq!(session.message(id), [1, id, 7, b'p', b'a', b'y', b'l', b'o', b'a', b'd']);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+use std::{collections::BTreeMap, time::Duration};
+
 use crate::{
     Digest,
+    rates::Meter,
     wire::{ClientMessage, ErrorCode, Hello, InferResult, PROTOCOL_VERSION, ServerMessage, Welcome, WireError},
 };
 
+/// An answer that takes longer than this will not come: the connection counts as lost.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+
 /// One connection, from `Hello` to its end. A new connection needs a new session.
+///
+/// It keeps what is in flight, with a `Note` of the caller's beside each frame. Times are given by the caller: `now` is any clock that does
+/// not run backwards.
 #[derive(Clone, Debug)]
-pub struct Session {
+pub struct Session<Note = ()> {
     manifest: Digest,
     welcome: Option<Welcome>,
-    /// Whether an id waits for its answer.
-    waiting: [Option<Asked>; 256],
+    /// Counts against the rates of the `Welcome`.
+    meter: Option<Meter>,
+    /// When the `Welcome` is overdue.
+    deadline: Duration,
+    in_flight: BTreeMap<u8, Request<Note>>,
     next: u8,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Asked {
-    Infer,
-    Probe,
+/// A request whose answer has not come yet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request<Note> {
+    /// The frame that was sent; none for a probe.
+    pub frame: Option<Sent<Note>>,
+    /// The message, as it was sent.
+    pub message: Vec<u8>,
+    /// When it was sent.
+    pub sent: Duration,
+    /// How often it was sent, over this connection and those before it.
+    pub times_sent: u8,
+    /// When its answer is overdue.
+    pub deadline: Duration,
+}
+
+/// A frame that was sent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sent<Note> {
+    /// Its operating point.
+    pub point: u16,
+    /// What the caller wants to have with the answer.
+    pub note: Note,
 }
 
 /// What a message of the server means for the client.
@@ -80,13 +111,15 @@ pub enum Event {
     },
 }
 
-impl Session {
-    /// A session that works with the manifest of this digest.
-    pub fn new(manifest: Digest) -> Self {
+impl<Note> Session<Note> {
+    /// A session that works with the manifest of this digest, over a connection that is being opened.
+    pub fn new(manifest: Digest, now: Duration) -> Self {
         Self {
             manifest,
             welcome: None,
-            waiting: [None; 256],
+            meter: None,
+            deadline: now + ANSWER_LIMIT,
+            in_flight: BTreeMap::new(),
             next: 0,
         }
     }
@@ -110,37 +143,97 @@ impl Session {
 
     /// Requests that wait for their answer.
     pub fn in_flight(&self) -> usize {
-        self.waiting.iter().filter(|it| it.is_some()).count()
+        self.in_flight.len()
+    }
+
+    /// How many more requests may go out now.
+    pub fn credit(&self) -> usize {
+        let credit = self.welcome.as_ref().map_or(0, |it| usize::from(it.credit));
+        credit.saturating_sub(self.in_flight())
     }
 
     /// Whether another request may go out now.
     pub fn has_credit(&self) -> bool {
-        self.welcome
-            .as_ref()
-            .is_some_and(|it| self.in_flight() < usize::from(it.credit))
+        self.credit() > 0
     }
 
-    /// Writes the message that asks for the tail of one frame; returns the id under which the answer will come.
+    /// Whether a probe waits for its answer.
+    pub fn is_probing(&self) -> bool {
+        self.in_flight.values().any(|it| it.frame.is_none())
+    }
+
+    /// The request that has waited longest for its answer.
+    pub fn oldest(&self) -> Option<&Request<Note>> {
+        self.in_flight.values().min_by_key(|it| it.sent)
+    }
+
+    /// How long until the rates of the `Welcome` allow another request.
+    pub fn pause(&self, now: Duration) -> Duration {
+        self.meter.as_ref().map_or(Duration::ZERO, |it| it.wait(now))
+    }
+
+    /// Whether the edge worker has been silent for so long, five seconds, that the connection must be given up.
+    pub fn is_overdue(&self, now: Duration) -> bool {
+        let deadline = match self.welcome {
+            Some(_) => self.in_flight.values().map(|it| it.deadline).min(),
+            None => Some(self.deadline),
+        };
+        deadline.is_some_and(|it| now > it)
+    }
+
+    /// The message of a request in flight; empty if there is none of this id.
+    pub fn message(&self, id: u8) -> &[u8] {
+        self.in_flight.get(&id).map_or(&[], |it| &it.message)
+    }
+
+    /// Asks for the tail of one frame; returns the id under which the answer will come. Its [`message`](Self::message) is to be sent.
     ///
     /// An id is used again only after its answer arrived, even if nobody waits for that answer any more.
-    pub fn infer(&mut self, point: u16, payload: &[u8], message: &mut Vec<u8>) -> Result<u8, SendError> {
-        self.send(Asked::Infer, message, |id| ClientMessage::Infer { id, point, payload })
+    pub fn infer(&mut self, now: Duration, point: u16, payload: &[u8], note: Note) -> Result<u8, SendError> {
+        let (id, message) = self.encode(|id| ClientMessage::Infer { id, point, payload })?;
+        self.sent(now, id, message, Some(Sent { point, note }), 1);
+        Ok(id)
     }
 
-    /// Writes a probe with so many bytes of padding; returns its id.
-    pub fn probe(&mut self, padding: usize, message: &mut Vec<u8>) -> Result<u8, SendError> {
-        self.send(Asked::Probe, message, |id| ClientMessage::Probe { id, padding })
+    /// Sends a request again that another connection has not answered; returns its new id.
+    ///
+    /// # Errors
+    ///
+    /// Gives the request back with the reason.
+    pub fn resend(&mut self, now: Duration, request: Request<Note>) -> Result<u8, (Request<Note>, SendError)> {
+        let encoded = match ClientMessage::decode(&request.message) {
+            Ok(ClientMessage::Infer { point, payload, .. }) => {
+                self.encode(|id| ClientMessage::Infer { id, point, payload })
+            }
+            _ => self.encode(|id| ClientMessage::Probe { id, padding: 0 }),
+        };
+        match encoded {
+            Ok((id, message)) => {
+                self.sent(now, id, message, request.frame, request.times_sent.saturating_add(1));
+                Ok(id)
+            }
+            Err(error) => Err((request, error)),
+        }
     }
 
-    /// Makes sense of one message of the server. After an error the connection is of no use any more.
-    pub fn receive(&mut self, bytes: &[u8]) -> Result<Event, SessionError> {
-        match (ServerMessage::decode(bytes)?, &self.welcome) {
-            (ServerMessage::Error { id: None, code, text }, _) => Err(SessionError::Refused { code, text }),
-            (ServerMessage::Welcome(welcome), None) => self.accept(welcome),
-            (ServerMessage::Welcome(_), Some(_)) | (_, None) => Err(SessionError::OutOfTurn),
-            (ServerMessage::Result(result), _) => self.answer(result.id, Asked::Infer, Event::Result(result)),
-            (ServerMessage::ProbeAck { id }, _) => self.answer(id, Asked::Probe, Event::ProbeAck { id }),
-            (ServerMessage::Busy { id, retry_ms }, _) => self.answer(id, Asked::Infer, Event::Busy { id, retry_ms }),
+    /// Sends a probe with so many bytes of padding; returns its id. Its [`message`](Self::message) is to be sent.
+    pub fn probe(&mut self, now: Duration, padding: usize) -> Result<u8, SendError> {
+        let (id, message) = self.encode(|id| ClientMessage::Probe { id, padding })?;
+        self.sent(now, id, message, None, 1);
+        Ok(id)
+    }
+
+    /// Makes sense of one message of the server, which answers the request that comes with it, if it answers one.
+    ///
+    /// After an error the connection is of no use any more.
+    pub fn receive(&mut self, now: Duration, bytes: &[u8]) -> Result<(Event, Option<Request<Note>>), SessionError> {
+        let (id, event) = match (ServerMessage::decode(bytes)?, &self.welcome) {
+            (ServerMessage::Error { id: None, code, text }, _) => return Err(SessionError::Refused { code, text }),
+            (ServerMessage::Welcome(welcome), None) => return Ok((self.accept(now, welcome)?, None)),
+            (ServerMessage::Welcome(_), Some(_)) | (_, None) => return Err(SessionError::OutOfTurn),
+            (ServerMessage::Result(result), _) => (result.id, Event::Result(result)),
+            (ServerMessage::ProbeAck { id }, _) => (id, Event::ProbeAck { id }),
+            (ServerMessage::Busy { id, retry_ms }, _) => (id, Event::Busy { id, retry_ms }),
             (
                 ServerMessage::Error {
                     id: Some(id),
@@ -148,11 +241,23 @@ impl Session {
                     text,
                 },
                 _,
-            ) => self.answer(id, Asked::Infer, Event::Failed { id, code, text }),
+            ) => (id, Event::Failed { id, code, text }),
+        };
+        let is_probe = matches!(event, Event::ProbeAck { .. });
+        match self.in_flight.remove(&id) {
+            Some(request) if request.frame.is_none() == is_probe => Ok((event, Some(request))),
+            _ => Err(SessionError::NotAsked { id }),
         }
     }
 
-    fn accept(&mut self, welcome: Welcome) -> Result<Event, SessionError> {
+    /// Ends the session; returns what was in flight, in the order in which it was sent.
+    pub fn end(self) -> Vec<Request<Note>> {
+        let mut requests: Vec<_> = self.in_flight.into_values().collect();
+        requests.sort_by_key(|it| it.sent);
+        requests
+    }
+
+    fn accept(&mut self, now: Duration, welcome: Welcome) -> Result<Event, SessionError> {
         if welcome.version != PROTOCOL_VERSION {
             return Err(SessionError::Version { got: welcome.version });
         }
@@ -162,44 +267,55 @@ impl Session {
                 got: welcome.manifest,
             });
         }
+        let Welcome {
+            credit,
+            messages_per_second,
+            bytes_per_second,
+            ..
+        } = welcome;
+        if credit == 0 || messages_per_second == 0 || bytes_per_second == 0 {
+            return Err(SessionError::NothingGranted);
+        }
+        self.meter = Some(Meter::pacing(messages_per_second, bytes_per_second, now));
         self.welcome = Some(welcome.clone());
         Ok(Event::Welcome(welcome))
     }
 
-    fn answer(&mut self, id: u8, asked: Asked, event: Event) -> Result<Event, SessionError> {
-        match self.waiting[usize::from(id)].take_if(|it| *it == asked) {
-            Some(_) => Ok(event),
-            None => Err(SessionError::NotAsked { id }),
-        }
-    }
-
-    fn send<'a>(
-        &mut self,
-        asked: Asked,
-        message: &mut Vec<u8>,
-        make: impl FnOnce(u8) -> ClientMessage<'a>,
-    ) -> Result<u8, SendError> {
+    /// A message under a free id.
+    fn encode<'a>(&self, make: impl FnOnce(u8) -> ClientMessage<'a>) -> Result<(u8, Vec<u8>), SendError> {
         let limit = self.welcome.as_ref().ok_or(SendError::NotReady)?.max_message_bytes as usize;
+        let no_credit = SendError::NoCredit {
+            in_flight: self.in_flight(),
+        };
         if !self.has_credit() {
-            return Err(SendError::NoCredit {
-                in_flight: self.in_flight(),
-            });
+            return Err(no_credit);
         }
-        let free = (0..=255)
-            .map(|it: u8| self.next.wrapping_add(it))
-            .find(|&it| self.waiting[usize::from(it)].is_none());
-        let id = free.ok_or(SendError::NoCredit { in_flight: 256 })?;
-        message.clear();
-        make(id).encode(message);
+        let mut ids = (0..=255).map(|it: u8| self.next.wrapping_add(it));
+        let id = ids.find(|it| !self.in_flight.contains_key(it)).ok_or(no_credit)?;
+        let mut message = Vec::new();
+        make(id).encode(&mut message);
         if message.len() > limit {
             return Err(SendError::TooLong {
                 got: message.len(),
                 limit,
             });
         }
-        self.waiting[usize::from(id)] = Some(asked);
+        Ok((id, message))
+    }
+
+    fn sent(&mut self, now: Duration, id: u8, message: Vec<u8>, frame: Option<Sent<Note>>, times_sent: u8) {
+        if let Some(meter) = &mut self.meter {
+            meter.charge(1, message.len() as u64, now);
+        }
+        let request = Request {
+            frame,
+            message,
+            sent: now,
+            times_sent,
+            deadline: now + ANSWER_LIMIT,
+        };
+        self.in_flight.insert(id, request);
         self.next = id.wrapping_add(1);
-        Ok(id)
     }
 }
 
@@ -255,6 +371,9 @@ pub enum SessionError {
         /// The server's manifest.
         got: Digest,
     },
+    /// A server that takes nothing.
+    #[error("the edge worker grants no requests")]
+    NothingGranted,
     /// A message that cannot come now.
     #[error("the edge worker sent a message out of turn")]
     OutOfTurn,
@@ -285,14 +404,16 @@ mod tests {
         }
     }
 
-    fn receive(session: &mut Session, message: ServerMessage) -> Result<Event, SessionError> {
+    const NOW: Duration = Duration::ZERO;
+
+    fn receive(session: &mut Session<u32>, message: ServerMessage) -> Result<Event, SessionError> {
         let mut bytes = Vec::new();
         message.encode(&mut bytes);
-        session.receive(&bytes)
+        session.receive(NOW, &bytes).map(|it| it.0)
     }
 
-    fn ready() -> Session {
-        let mut session = Session::new(digest());
+    fn ready() -> Session<u32> {
+        let mut session = Session::new(digest(), NOW);
         receive(&mut session, ServerMessage::Welcome(welcome())).unwrap();
         session
     }
@@ -309,11 +430,11 @@ mod tests {
 
     #[test]
     fn credit_bounds_what_is_in_flight() {
-        let (mut session, mut message) = (ready(), Vec::new());
-        let first = session.infer(0, b"x", &mut message).unwrap();
-        session.infer(0, b"x", &mut message).unwrap();
+        let mut session = ready();
+        let first = session.infer(NOW, 0, b"x", 1).unwrap();
+        session.infer(NOW, 0, b"x", 1).unwrap();
         assert_eq!(
-            session.infer(0, b"x", &mut message),
+            session.infer(NOW, 0, b"x", 1),
             Err(SendError::NoCredit { in_flight: 2 })
         );
         receive(&mut session, result(first)).unwrap();
@@ -322,10 +443,10 @@ mod tests {
 
     #[test]
     fn an_id_is_not_used_again_before_its_answer() {
-        let (mut session, mut message) = (ready(), Vec::new());
-        let old = session.infer(0, b"x", &mut message).unwrap();
+        let mut session = ready();
+        let old = session.infer(NOW, 0, b"x", 1).unwrap();
         for _ in 0..600 {
-            let id = session.infer(0, b"x", &mut message).unwrap();
+            let id = session.infer(NOW, 0, b"x", 1).unwrap();
             assert_ne!(id, old);
             receive(&mut session, result(id)).unwrap();
         }
@@ -334,8 +455,8 @@ mod tests {
     #[test]
     fn answers_to_nothing_end_the_connection() {
         assert_eq!(receive(&mut ready(), result(3)), Err(SessionError::NotAsked { id: 3 }));
-        let (mut session, mut message) = (ready(), Vec::new());
-        let id = session.infer(0, b"x", &mut message).unwrap();
+        let mut session = ready();
+        let id = session.infer(NOW, 0, b"x", 1).unwrap();
         assert_eq!(
             receive(&mut session, ServerMessage::ProbeAck { id }),
             Err(SessionError::NotAsked { id })
@@ -344,18 +465,17 @@ mod tests {
 
     #[test]
     fn nothing_goes_out_before_the_welcome_or_beyond_the_limit() {
-        let mut message = Vec::new();
         assert_eq!(
-            Session::new(digest()).infer(0, b"x", &mut message),
+            Session::new(digest(), NOW).infer(NOW, 0, b"x", 1),
             Err(SendError::NotReady)
         );
-        let long = ready().infer(0, &[0; 98], &mut message);
+        let long = ready().infer(NOW, 0, &[0; 98], 1);
         assert_eq!(long, Err(SendError::TooLong { got: 101, limit: 100 }));
     }
 
     #[test]
     fn another_version_or_manifest_is_refused() {
-        let check = |welcome| receive(&mut Session::new(digest()), ServerMessage::Welcome(welcome));
+        let check = |welcome| receive(&mut Session::new(digest(), NOW), ServerMessage::Welcome(welcome));
         assert_eq!(
             check(Welcome {
                 version: PROTOCOL_VERSION + 1,
@@ -377,5 +497,49 @@ mod tests {
             }),
             Err(error)
         );
+    }
+
+    #[test]
+    fn an_edge_worker_that_grants_nothing_is_refused() {
+        let check = |welcome| receive(&mut Session::new(digest(), NOW), ServerMessage::Welcome(welcome));
+        let nothing = [
+            Welcome { credit: 0, ..welcome() },
+            Welcome {
+                messages_per_second: 0,
+                ..welcome()
+            },
+            Welcome {
+                bytes_per_second: 0,
+                ..welcome()
+            },
+        ];
+        for welcome in nothing {
+            assert_eq!(check(welcome), Err(SessionError::NothingGranted));
+        }
+    }
+
+    #[test]
+    fn what_is_in_flight_is_kept_until_its_answer_and_can_be_sent_again() {
+        let mut session = ready();
+        let at = Duration::from_secs;
+        let id = session.infer(at(1), 7, b"x", 41).unwrap();
+        session.probe(at(2), 3).unwrap();
+        assert_eq!(session.oldest().map(|it| it.sent), Some(at(1)));
+        assert!(session.is_probing() && !session.is_overdue(at(6)) && session.is_overdue(at(7)));
+        let frame = session.end().swap_remove(0);
+        assert_eq!(
+            (frame.frame.clone(), frame.times_sent),
+            (Some(Sent { point: 7, note: 41 }), 1)
+        );
+
+        let mut next = ready();
+        let again = next.resend(at(8), frame).unwrap();
+        assert_eq!(next.message(again), [1, id, 7, b'x']);
+        let mut bytes = Vec::new();
+        result(again).encode(&mut bytes);
+        let (_, request) = next.receive(at(9), &bytes).unwrap();
+        let request = request.unwrap();
+        assert_eq!((request.sent, request.times_sent), (at(8), 2));
+        assert_eq!((next.in_flight(), next.message(again).len()), (0, 0));
     }
 }

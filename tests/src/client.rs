@@ -1,5 +1,7 @@
 //! A client without a browser: the session that the browser runs too, over a WebSocket of tokio.
 
+use std::time::Duration;
+
 use futures_util::{SinkExt, StreamExt};
 use split_core::{
     Digest,
@@ -20,7 +22,6 @@ pub struct Client<S = TcpStream> {
     pub socket: WebSocketStream<S>,
     /// What was asked and not yet answered.
     pub session: Session,
-    message: Vec<u8>,
 }
 
 /// Why there is no connection, or no longer.
@@ -66,29 +67,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// Opens the WebSocket over a stream and says `Hello`; `host` is the name for which the stream was opened.
     pub async fn over(stream: S, host: &str, manifest: Digest, token: Option<&str>) -> Result<Self, ClientError> {
         let (socket, _) = tokio_tungstenite::client_async(format!("ws://{host}/v1/infer"), stream).await?;
-        let session = Session::new(manifest);
-        let message = session.hello(token.map(Into::into));
-        let mut client = Self {
-            socket,
-            session,
-            message,
-        };
-        client.send().await?;
+        let session = Session::new(manifest, Duration::ZERO);
+        let hello = session.hello(token.map(Into::into));
+        let mut client = Self { socket, session };
+        client.socket.send(Message::Binary(hello.into())).await?;
         client.next().await?;
         Ok(client)
     }
 
     /// Asks for the tail of one frame. Returns the id under which the answer comes.
     pub async fn infer(&mut self, point: u16, payload: &[u8]) -> Result<u8, ClientError> {
-        let id = self.session.infer(point, payload, &mut self.message)?;
-        self.send().await?;
+        let id = self.session.infer(Duration::ZERO, point, payload, ())?;
+        self.send(id).await?;
         Ok(id)
     }
 
     /// Sends a probe. Returns its id.
     pub async fn probe(&mut self, padding: usize) -> Result<u8, ClientError> {
-        let id = self.session.probe(padding, &mut self.message)?;
-        self.send().await?;
+        let id = self.session.probe(Duration::ZERO, padding)?;
+        self.send(id).await?;
         Ok(id)
     }
 
@@ -96,7 +93,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub async fn next(&mut self) -> Result<Event, ClientError> {
         loop {
             match self.socket.next().await.transpose()? {
-                Some(Message::Binary(bytes)) => return Ok(self.session.receive(&bytes)?),
+                Some(Message::Binary(bytes)) => return Ok(self.session.receive(Duration::ZERO, &bytes)?.0),
                 Some(Message::Close(frame)) => return Err(ClientError::Closed(frame)),
                 None => return Err(ClientError::Closed(None)),
                 Some(Message::Text(_)) => return Err(ClientError::Text),
@@ -111,8 +108,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.next().await
     }
 
-    async fn send(&mut self) -> Result<(), ClientError> {
-        let message = std::mem::take(&mut self.message);
+    async fn send(&mut self, id: u8) -> Result<(), ClientError> {
+        let message = self.session.message(id).to_vec();
         Ok(self.socket.send(Message::Binary(message.into())).await?)
     }
 }

@@ -1,12 +1,8 @@
 //! The class that JavaScript sees.
 
-use std::{
-    cell::{Cell, RefCell},
-    rc::Rc,
-    time::Duration,
-};
+use std::{cell::RefCell, rc::Rc, time::Duration};
 
-use js_sys::{Function, Object, Reflect};
+use js_sys::{Function, Object, Reflect, Uint8ClampedArray};
 use serde::Serialize;
 use split_core::{
     Digest,
@@ -16,14 +12,13 @@ use split_core::{
 use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 
 use crate::{
-    device::cut,
-    engine::{Engine, Notice},
+    connection::Notice,
+    engine::{Engine, Step},
     error::{ClientError, may_retry},
     pictures::Pictures,
-    scope,
-    socket::{LinkSetting, MessageSocket, Socket, SocketEvent},
-    throttle::Throttle,
-    view::{FileView, ResultView, SelectionView, SeriesView},
+    socket::{MessageSocket, Socket, SocketEvent},
+    timing::Clock,
+    view::{SelectionView, SeriesView, StepView},
 };
 
 /// Code of the error that follows when a connection ends without a reason that the protocol gives.
@@ -31,58 +26,52 @@ const CONNECTION_LOST: &str = "connection-lost";
 
 /// One client of one edge worker, to be used in a web worker.
 ///
-/// Errors are thrown as objects `{ code, message }`; what arrives on its own is told to the listener as objects `{ type, … }`: `open`, `result`,
-/// `busy`, `failed`, `probed`, `moved` and `closed`.
+/// Frames go step by step: `next`, `infer` and `inferImage` say what is to be done then, as an object `{ type, … }`: `load`, `capture`, `encode`,
+/// `sent`, `answer`, `dropped`, `free` and `wait`. Errors are thrown as objects `{ code, message }`. What arrives on its own is told to the listener as
+/// objects, too: `answer` and `dropped`, and `open`, `answered`, `moved` and `closed` of the connection.
 #[wasm_bindgen]
 pub struct Client {
     shared: Rc<Shared>,
 }
 
-struct Shared {
-    engine: RefCell<Engine>,
+pub(crate) struct Shared {
+    pub(crate) engine: RefCell<Engine>,
     socket: RefCell<Option<Socket>>,
-    link: LinkSetting,
+    /// Whether answers come with what the network saw.
+    pixels: bool,
     listener: Function,
 }
 
 #[derive(Serialize)]
-#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
-enum EventView {
-    Open {
-        credit: u8,
-    },
-    Result(ResultView),
-    Busy {
-        frame: u32,
-        retry_ms: u32,
-    },
-    Failed {
-        frame: u32,
-        code: &'static str,
-        message: String,
-    },
-    Probed,
+#[serde(tag = "type", rename_all = "camelCase")]
+enum ConnectionView {
+    Open,
+    /// The edge worker has answered a request without ending a frame.
+    Answered,
     /// The edge worker asks to connect again at once; frames in flight go over the next connection.
     Moved,
     Closed {
         code: &'static str,
         message: String,
         retry: bool,
-        frames: Vec<u32>,
     },
 }
 
 #[wasm_bindgen]
 impl Client {
-    /// A client for the series of this manifest, given as the bytes of its file. `listener` is called with every event.
+    /// A client for the series of this manifest, given as the bytes of its file. `pixels` says whether answers come with what the network
+    /// saw; `now` tells the time in milliseconds and never runs backwards; `listener` is called with every event.
     #[wasm_bindgen(constructor)]
-    pub fn new(manifest: &[u8], listener: Function) -> Result<Client, JsValue> {
+    pub fn new(manifest: &[u8], pixels: bool, now: Function, listener: Function) -> Result<Client, JsValue> {
         std::panic::set_hook(Box::new(|panic| web_sys::console::error_1(&panic.to_string().into())));
-        let engine = Engine::new(manifest, scope::now).map_err(thrown)?;
+        let clock = Clock::new(move || {
+            let now = now.call0(&JsValue::NULL).ok().and_then(|it| it.as_f64());
+            milliseconds(now.unwrap_or_default())
+        });
         let shared = Shared {
-            engine: RefCell::new(engine),
+            engine: RefCell::new(Engine::new(manifest, clock).map_err(thrown)?),
             socket: RefCell::new(None),
-            link: Rc::new(Cell::new(None)),
+            pixels,
             listener,
         };
         Ok(Self {
@@ -95,20 +84,11 @@ impl Client {
         object(&SeriesView::of(&self.shared.engine.borrow()))
     }
 
-    /// What brings pictures to the pixels that an operating point's network takes.
-    pub fn pictures(&self, point: usize) -> Result<Pictures, JsValue> {
-        let engine = self.shared.engine.borrow();
-        let manifest = engine.manifest();
-        let cut = cut(manifest, point).map_err(thrown)?;
-        let shape = cut.input.shape;
-        Ok(Pictures::new(cut.input.preparation, [shape.height(), shape.width()]))
-    }
-
-    /// Files that must be downloaded before an operating point is ready: `{ path, sha256, bytes }`, the path relative to the manifest.
-    pub fn missing(&self, point: usize) -> Result<JsValue, JsValue> {
-        let engine = self.shared.engine.borrow();
-        let missing = engine.missing(point).map_err(thrown)?;
-        object(&missing.iter().map(FileView::of).collect::<Vec<_>>())
+    /// What brings pictures to the pixels that networks take, from `capture` to `infer`.
+    pub fn pictures(&self) -> Pictures {
+        Pictures {
+            shared: Rc::clone(&self.shared),
+        }
     }
 
     /// Takes a downloaded file; refuses it if its SHA-256 is another.
@@ -122,20 +102,19 @@ impl Client {
             .map_err(thrown)
     }
 
-    /// Whether frames can run through an operating point at once.
-    #[wasm_bindgen(js_name = isReady)]
-    pub fn is_ready(&self, point: usize) -> bool {
-        self.shared.engine.borrow().is_ready(point)
-    }
-
     /// Makes an operating point's codec and head of their files, and warms the head up. Takes a moment.
     pub fn prepare(&self, point: usize) -> Result<(), JsValue> {
         self.shared.engine.borrow_mut().prepare(point).map_err(thrown)
     }
 
-    /// Changes how operating points are chosen. Returns the frames that wait to be sent again and, by this goal, are not to leave the device.
+    /// Leaves an operating point alone for a while whose head could not be had.
+    pub fn fail(&self, point: usize, code: &str, message: &str) {
+        self.shared.engine.borrow_mut().fail(point, code, message);
+    }
+
+    /// Changes how operating points are chosen.
     #[wasm_bindgen(js_name = setGoal)]
-    pub fn set_goal(&self, goal: JsValue) -> Result<Vec<u32>, JsValue> {
+    pub fn set_goal(&self, goal: JsValue) -> Result<(), JsValue> {
         let goal = serde_wasm_bindgen::from_value(goal)
             .map_err(|it| error("goal-invalid", &format!("the goal is not one: {it}")))?;
         self.shared.engine.borrow_mut().set_goal(goal).map_err(thrown)
@@ -151,31 +130,6 @@ impl Client {
         self.shared.engine.borrow_mut().exclude_format(format);
     }
 
-    /// Excludes an operating point that can never be used here.
-    pub fn exclude(&self, point: usize) {
-        self.shared.engine.borrow_mut().exclude(point);
-    }
-
-    /// Leaves an operating point alone for a while whose head could not be had.
-    pub fn fail(&self, point: usize) {
-        self.shared.engine.borrow_mut().fail(point);
-    }
-
-    /// Whether the head of an operating point may be asked for now.
-    #[wasm_bindgen(js_name = mayLoad)]
-    pub fn may_load(&self, point: usize) -> bool {
-        self.shared.engine.borrow().may_load(point)
-    }
-
-    /// Chooses the operating point for the next frame, with its reason; undefined if none is usable.
-    pub fn choose(&self) -> Result<JsValue, JsValue> {
-        let mut engine = self.shared.engine.borrow_mut();
-        match engine.choose() {
-            Some(point) => object(&SelectionView::of(&engine, point)),
-            None => Ok(JsValue::UNDEFINED),
-        }
-    }
-
     /// What was learnt of this device's speed, as an opaque object to be kept for the next visit.
     pub fn profile(&self) -> Result<JsValue, JsValue> {
         Ok(serde_wasm_bindgen::to_value(self.shared.engine.borrow().profile())?)
@@ -189,82 +143,44 @@ impl Client {
         }
     }
 
-    /// Makes link and device slower than they are: `{ link?: { bytesPerSecond, roundTripMs }, device?: factor }`, for demonstration.
-    ///
-    /// Messages wait, and so does whatever runs on the device, so that both are measured as if they were so slow.
-    #[wasm_bindgen(js_name = setThrottle)]
-    pub fn set_throttle(&self, throttle: JsValue) -> Result<(), JsValue> {
-        let Throttle { link, device } = serde_wasm_bindgen::from_value(throttle)?;
-        self.shared.link.set(link);
-        self.shared.engine.borrow_mut().set_slowdown(device.unwrap_or(1.0));
-        Ok(())
+    /// What is to be done now. `waiting` is the number of the frame whose picture waits, if one does.
+    pub fn next(&self, waiting: Option<u32>) -> Result<JsValue, JsValue> {
+        let step = self.shared.engine.borrow_mut().next(waiting);
+        self.shared.step(step)
     }
 
-    /// How many times as long everything takes on the device as it would without a throttle.
-    #[wasm_bindgen(getter)]
-    pub fn slowdown(&self) -> f64 {
-        self.shared.engine.borrow().slowdown()
+    /// Runs the frame whose picture was taken after a `capture`. It came at `arrived`; `delivery` is what the latest frame took that only the
+    /// page knows: its picture's way here, and its answer's way back. Both in milliseconds.
+    pub fn infer(&self, frame: u32, arrived: f64, delivery: Option<f64>) -> Result<JsValue, JsValue> {
+        let (arrived, delivery) = (milliseconds(arrived), delivery.map(milliseconds));
+        let step = self.shared.engine.borrow_mut().infer(frame, arrived, delivery);
+        self.shared.step(step)
+    }
+
+    /// Sends the frame that was coded after an `encode`, as this image file.
+    #[wasm_bindgen(js_name = inferImage)]
+    pub fn infer_image(&self, image: &[u8]) -> Result<JsValue, JsValue> {
+        let step = self.shared.engine.borrow_mut().infer_image(image);
+        self.shared.step(step)
+    }
+
+    /// Gives up the frame of the latest `capture` or `encode`.
+    #[wasm_bindgen(js_name = putDown)]
+    pub fn put_down(&self) {
+        self.shared.engine.borrow_mut().put_down();
     }
 
     /// Connects over a socket that is being opened; what becomes of it is told to the listener. A connection in use is dropped.
     pub fn connect(&self, socket: MessageSocket, token: Option<String>) {
         self.shared.leave();
         let hello = self.shared.engine.borrow_mut().connect(token);
-        let (link, shared) = (Rc::clone(&self.shared.link), Rc::downgrade(&self.shared));
-        let socket = Socket::new(socket, link, move |event| {
+        let shared = Rc::downgrade(&self.shared);
+        let socket = Socket::new(socket, move |event| {
             if let Some(shared) = shared.upgrade() {
                 shared.happened(event, &hello);
             }
         });
         *self.shared.socket.borrow_mut() = Some(socket);
-    }
-
-    /// Whether the edge worker has welcomed this client.
-    #[wasm_bindgen(getter)]
-    pub fn connected(&self) -> bool {
-        self.shared.engine.borrow().is_connected()
-    }
-
-    /// Whether another frame may be sent now, or after the pause.
-    #[wasm_bindgen(getter, js_name = hasCredit)]
-    pub fn has_credit(&self) -> bool {
-        self.shared.engine.borrow().has_credit()
-    }
-
-    /// Keeps a request for the frame that is being prepared, or gives it back.
-    pub fn reserve(&self, reserved: bool) {
-        self.shared.engine.borrow_mut().reserve(reserved);
-    }
-
-    /// For how many milliseconds the edge worker wants no frame.
-    #[wasm_bindgen(getter, js_name = pauseMs)]
-    pub fn pause_ms(&self) -> f64 {
-        self.shared.engine.borrow().pause().as_secs_f64() * 1e3
-    }
-
-    /// Runs one frame, RGBA bytes of the network's size, through an operating point.
-    ///
-    /// Returns the result if everything ran here, otherwise undefined: the result comes as an event with the same frame number.
-    pub fn infer(&self, frame: u32, point: usize, rgba: &[u8]) -> Result<JsValue, JsValue> {
-        let mut engine = self.shared.engine.borrow_mut();
-        match engine.infer(frame, point, rgba).map_err(thrown)? {
-            Some(result) => object(&ResultView::of(engine.manifest(), &result)),
-            None => {
-                self.shared.send(engine.message());
-                Ok(JsValue::UNDEFINED)
-            }
-        }
-    }
-
-    /// Sends one frame as an image file that took `encode_ms` to write, for operating points at `input`. The result comes as an event.
-    #[wasm_bindgen(js_name = inferImage)]
-    pub fn infer_image(&self, frame: u32, point: usize, image: &[u8], encode_ms: f64) -> Result<(), JsValue> {
-        let mut engine = self.shared.engine.borrow_mut();
-        // No number, or a negative one, is a time that says nothing.
-        let encode = Duration::try_from_secs_f64(encode_ms / 1e3).unwrap_or_default();
-        engine.infer_image(frame, point, image, encode).map_err(thrown)?;
-        self.shared.send(engine.message());
-        Ok(())
     }
 
     /// To be called several times a second: gives up a silent connection, and probes the link when what passes says too little of it.
@@ -274,7 +190,7 @@ impl Client {
                 .ended(CONNECTION_LOST, "the edge worker stopped answering".into());
             return Ok(());
         }
-        self.shared.resend().map_err(thrown)?;
+        self.shared.resend();
         let mut engine = self.shared.engine.borrow_mut();
         if engine.probe().map_err(thrown)? {
             self.shared.send(engine.message());
@@ -285,7 +201,7 @@ impl Client {
     /// Ends the connection. Frames in flight are forgotten and no event follows.
     pub fn close(&self) {
         self.shared.leave();
-        self.shared.engine.borrow_mut().disconnect();
+        self.shared.engine.borrow_mut().disconnect("the client was closed");
     }
 }
 
@@ -316,49 +232,26 @@ impl Shared {
     }
 
     fn receive(&self, bytes: Option<Vec<u8>>, at: Duration) {
-        let notice = match bytes {
-            Some(bytes) => self.engine.borrow_mut().receive(&bytes, at),
-            None => {
-                return self.ended(
-                    "protocol",
-                    "the edge worker sent text instead of a binary message".into(),
-                );
-            }
+        let Some(bytes) = bytes else {
+            let why = "the edge worker sent text instead of a binary message";
+            return self.ended("protocol", why.into());
         };
+        let notice = self.engine.borrow_mut().receive(&bytes, at);
+        self.resend();
         match notice {
-            Ok(notice) => {
-                let view = self.view(notice);
-                let resent = self.resend();
-                self.tell(&view);
-                if let Err(error) = resent {
-                    self.ended(error.code(), error.to_string());
-                }
-            }
+            Ok(Notice::Open) => self.tell(object(&ConnectionView::Open)),
+            Ok(Notice::Answered(Some(step))) => self.tell(self.step(step)),
+            Ok(Notice::Answered(None)) => self.tell(object(&ConnectionView::Answered)),
             Err(error) => self.ended(error.code(), error.to_string()),
         }
     }
 
-    fn view(&self, notice: Notice) -> EventView {
-        match notice {
-            Notice::Open(welcome) => EventView::Open { credit: welcome.credit },
-            Notice::Result(result) => EventView::Result(ResultView::of(self.engine.borrow().manifest(), &result)),
-            Notice::Busy { frame, retry_ms } => EventView::Busy { frame, retry_ms },
-            Notice::Failed { frame, code, text } => EventView::Failed {
-                frame,
-                code,
-                message: text,
-            },
-            Notice::Probed => EventView::Probed,
-        }
-    }
-
     /// Sends again what a connection that was moved left unanswered, as far as there is credit.
-    fn resend(&self) -> Result<(), ClientError> {
+    fn resend(&self) {
         let mut engine = self.engine.borrow_mut();
-        while engine.resend()? {
+        while engine.resend() {
             self.send(engine.message());
         }
-        Ok(())
     }
 
     fn moved(&self) {
@@ -366,7 +259,7 @@ impl Shared {
             socket.close();
         }
         self.engine.borrow_mut().moved();
-        self.tell(&EventView::Moved);
+        self.tell(object(&ConnectionView::Moved));
     }
 
     /// The socket is closed but not dropped: this may run inside one of its handlers.
@@ -374,18 +267,39 @@ impl Shared {
         if let Some(socket) = self.socket.borrow().as_ref() {
             socket.close();
         }
-        let frames = self.engine.borrow_mut().disconnect();
-        self.tell(&EventView::Closed {
+        self.engine.borrow_mut().disconnect(&message);
+        self.tell(object(&ConnectionView::Closed {
             code,
             message,
             retry: may_retry(code),
-            frames,
-        });
+        }));
     }
 
-    fn tell(&self, event: &EventView) {
+    /// A step as JavaScript sees it, after what it takes on this side.
+    fn step(&self, step: Step) -> Result<JsValue, JsValue> {
+        let mut engine = self.engine.borrow_mut();
+        if step == Step::Sent {
+            self.send(engine.message());
+        }
+        let told = object(&StepView::of(engine.manifest(), &step))?;
+        let rgba = match &step {
+            Step::Encode { rgba, .. } => Some(rgba),
+            Step::Answer(result) if self.pixels => Some(&result.rgba),
+            _ => None,
+        };
+        if let Some(rgba) = rgba {
+            Reflect::set(&told, &"rgba".into(), &Uint8ClampedArray::from(rgba.as_slice()))?;
+        }
+        if let Some(choice) = engine.take_news() {
+            let selection = object(&SelectionView::of(&engine, &choice))?;
+            Reflect::set(&told, &"selection".into(), &selection)?;
+        }
+        Ok(told)
+    }
+
+    fn tell(&self, event: Result<JsValue, JsValue>) {
         // The listener's own errors are its own business; they must not stop the socket.
-        if let Ok(event) = object(event) {
+        if let Ok(event) = event {
             let _ = self.listener.call1(&JsValue::NULL, &event);
         }
     }
@@ -397,6 +311,10 @@ fn close_text(code: u16, reason: &str) -> String {
         (code, "") => format!("the edge worker closed the connection (code {code})"),
         (_, reason) => format!("the edge worker closed the connection: {reason}"),
     }
+}
+
+fn milliseconds(milliseconds: f64) -> Duration {
+    Duration::try_from_secs_f64(milliseconds / 1e3).unwrap_or_default()
 }
 
 /// By way of JSON: browsers read that several times faster than a program builds the same object, property by property.

@@ -11,10 +11,7 @@ use split_core::{
 };
 use split_runtime::Network;
 
-use crate::error::ClientError;
-
-/// Tells the time since some fixed moment; never runs backwards.
-pub type Clock = fn() -> Duration;
+use crate::{error::ClientError, timing::Clock};
 
 /// Runs before a head is called warm: the first touches fresh memory, the second lets the JavaScript engine's optimising compiler in.
 const WARM_UP_RUNS: usize = 2;
@@ -32,8 +29,6 @@ pub struct Device {
     /// By operating point.
     codecs: HashMap<usize, FeatureCodec>,
     scratch: Scratch,
-    /// Invariant: at least 1.
-    slowdown: f64,
 }
 
 /// Buffers kept from frame to frame, so that a steady stream allocates nothing here.
@@ -81,20 +76,7 @@ impl Device {
             heads: HashMap::new(),
             codecs: HashMap::new(),
             scratch: Scratch::default(),
-            slowdown: 1.0,
         }
-    }
-
-    /// Lets every stage take so many times as long, for demonstration: it waits, so that it is measured like a device that is so slow.
-    ///
-    /// Anything but a number above 1 means no slowdown.
-    pub fn set_slowdown(&mut self, slowdown: f64) {
-        self.slowdown = slowdown.max(1.0);
-    }
-
-    /// How many times as long every stage takes.
-    pub fn slowdown(&self) -> f64 {
-        self.slowdown
     }
 
     /// Files that the operating point needs here and that have not been downloaded.
@@ -178,12 +160,11 @@ impl Device {
             codes,
             payload,
         } = &mut self.scratch;
-        let finished = |since| stretched(self.clock, self.slowdown, since);
-        let start = (self.clock)();
+        let start = self.clock.now();
         cut.input.normalize_rgba(rgba, values)?;
-        let normalized = finished(start);
+        let normalized = self.clock.now();
         head.run(1, values, features)?;
-        let ran = finished(normalized);
+        let ran = self.clock.now();
         let product = match &manifest.operating_points[point].codec {
             Codec::Features(_) => {
                 let codec = self
@@ -199,7 +180,7 @@ impl Device {
         let stages = DeviceStages {
             normalize: normalized.saturating_sub(start),
             head: ran.saturating_sub(normalized),
-            encode: finished(ran).saturating_sub(ran),
+            encode: self.clock.now().saturating_sub(ran),
         };
         Ok((stages, product))
     }
@@ -237,19 +218,6 @@ pub(crate) fn is_local(manifest: &Manifest, point: usize) -> bool {
         .is_some_and(|it| it.split == Split::Output)
 }
 
-/// The time when what began at `since` has taken `slowdown` times as long as it did.
-fn stretched(clock: Clock, slowdown: f64, since: Duration) -> Duration {
-    let mut now = clock();
-    if slowdown > 1.0 {
-        let elapsed = now.saturating_sub(since).as_secs_f64();
-        let until = since + Duration::try_from_secs_f64(elapsed * slowdown).unwrap_or_default();
-        while now < until {
-            now = clock();
-        }
-    }
-    now
-}
-
 fn name(cut: &Cut<'_>) -> Vec<Digest> {
     cut.head.iter().map(|it| it.sha256).collect()
 }
@@ -262,7 +230,7 @@ mod tests {
     use crate::fixture::{self, INPUT, OUTPUT, POOL1, Series};
 
     fn ready(series: &Series, point: usize) -> Device {
-        let mut device = Device::new(fixture::clock);
+        let mut device = Device::new(fixture::clock());
         series.give_files(&mut device, point);
         device.prepare(&series.manifest, point, Duration::ZERO).unwrap();
         device
@@ -301,26 +269,9 @@ mod tests {
     }
 
     #[test]
-    fn a_slowdown_stretches_every_stage() {
-        let series = fixture::series();
-        let mut device = ready(&series, POOL1);
-        for (slowdown, ticks) in [(5.0, 5), (1.0, 1), (f64::NAN, 1), (f64::INFINITY, 1)] {
-            device.set_slowdown(slowdown);
-            let (stages, _) = device.run(&series.manifest, POOL1, &fixture::frame(0)).unwrap();
-            let tick = Duration::from_millis(ticks);
-            let expected = DeviceStages {
-                normalize: tick,
-                head: tick,
-                encode: tick,
-            };
-            assert_eq!(stages, expected, "{slowdown}");
-        }
-    }
-
-    #[test]
     fn a_damaged_segment_or_codec_is_refused() {
         let series = fixture::series();
-        let mut device = Device::new(fixture::clock);
+        let mut device = Device::new(fixture::clock());
         let needed = device.missing(&series.manifest, POOL1).unwrap();
         assert_eq!(
             needed.iter().map(|it| it.kind).collect::<Vec<_>>(),
@@ -338,7 +289,7 @@ mod tests {
     #[test]
     fn a_point_waits_for_its_codec() {
         let series = fixture::series();
-        let mut device = Device::new(fixture::clock);
+        let mut device = Device::new(fixture::clock());
         series.give_files(&mut device, OUTPUT);
         let missing = device.missing(&series.manifest, POOL1).unwrap();
         assert_eq!(missing.iter().map(|it| it.kind).collect::<Vec<_>>(), [FileKind::Codec]);
@@ -355,7 +306,7 @@ mod tests {
         let series = fixture::series();
         let code =
             |device: &mut Device, point, rgba: &[u8]| device.run(&series.manifest, point, rgba).unwrap_err().code();
-        let mut empty = Device::new(fixture::clock);
+        let mut empty = Device::new(fixture::clock());
         assert_eq!(code(&mut empty, POOL1, &fixture::frame(0)), "not-ready");
         assert_eq!(code(&mut empty, 99, &fixture::frame(0)), "no-such-point");
         let unprepared = empty.prepare(&series.manifest, POOL1, Duration::ZERO);

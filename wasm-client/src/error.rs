@@ -1,7 +1,7 @@
 //! Everything that can fail between a frame and its label, with a code that pages can rely on.
 
 use split_core::{
-    Digest,
+    Digest, PrepareError,
     codec::{EncodeError, SpecError},
     manifest::{FrameSizeError, ManifestError},
     session::{SendError, SessionError},
@@ -55,6 +55,9 @@ pub enum ClientError {
     /// The frame is not of the network's size.
     #[error(transparent)]
     FrameSize(#[from] FrameSizeError),
+    /// The picture cannot be brought to the network's size.
+    #[error(transparent)]
+    Prepare(#[from] PrepareError),
     /// Pixels at a point that takes an image file, or the other way round.
     #[error("operating point {point} does not take {got}")]
     WrongInput {
@@ -66,9 +69,6 @@ pub enum ClientError {
     /// The goal does not let frames leave the device.
     #[error("by the goal, no frame is to leave this device")]
     KeptHere,
-    /// An edge worker that takes nothing.
-    #[error("the edge worker grants no requests")]
-    NothingGranted,
     /// There is no connection.
     #[error("there is no connection to the edge worker")]
     Offline,
@@ -91,10 +91,9 @@ impl ClientError {
             Self::NotReady { .. } => "not-ready",
             Self::Load(_) | Self::Codec(_) => "segment-invalid",
             Self::Run(_) | Self::Encode(_) => "head-failed",
-            Self::FrameSize(_) => "frame-size",
+            Self::FrameSize(_) | Self::Prepare(_) => "frame-size",
             Self::WrongInput { .. } => "wrong-input",
             Self::KeptHere => "no-usable-point",
-            Self::NothingGranted => "protocol",
             Self::Offline | Self::Send(SendError::NotReady) => "offline",
             Self::Send(SendError::NoCredit { .. }) => "no-credit",
             Self::Send(_) => "message-too-long",

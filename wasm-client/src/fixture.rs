@@ -13,7 +13,7 @@ use split_core::{
 use split_graph::{Activation, Convolution, Linear, Op, Window, sample};
 use split_runtime::{Network, SegmentFile, write_segment};
 
-use crate::device::Device;
+use crate::{device::Device, timing::Clock};
 
 /// Place of the point that sends the frame.
 pub const INPUT: usize = 0;
@@ -124,20 +124,26 @@ fn manifest(shape: Shape, files: &[SegmentFile], features: CodecFile) -> Manifes
     }
 }
 
-/// RGBA bytes from 0 to 7, so that every feature is a small whole number.
+/// Opaque RGBA pixels with colours from 0 to 7, so that every feature is a small whole number.
 pub fn frame(seed: usize) -> Vec<u8> {
-    (0..64).map(|it| ((it * 5 + seed) % 8) as u8).collect()
+    let byte = |it: usize| if it % 4 == 3 { 255 } else { ((it * 5 + seed) % 8) as u8 };
+    (0..64).map(byte).collect()
 }
 
-/// One millisecond later at every call.
-pub fn clock() -> Duration {
+/// A clock that is one millisecond later at every look.
+pub fn clock() -> Clock {
+    Clock::new(now)
+}
+
+/// What that clock tells.
+pub fn now() -> Duration {
     thread_local! { static NOW: Cell<u64> = const { Cell::new(0) }; }
     Duration::from_millis(NOW.with(|it| it.replace(it.get() + 1)))
 }
 
-/// Ticks once a millisecond, ten calls.
-pub fn coarse_clock() -> Duration {
-    Duration::from_millis(clock().as_millis() as u64 / 10)
+/// One that ticks once a millisecond, at every tenth look.
+pub fn coarse_clock() -> Clock {
+    Clock::new(|| Duration::from_millis(now().as_millis() as u64 / 10))
 }
 
 impl Series {

@@ -6,6 +6,8 @@ use split_core::{
     selection::Requirement,
 };
 
+use crate::device::is_local;
+
 /// The most that the default goal gives away against the most accurate operating point, in percentage points.
 pub(crate) const DEFAULT_LOSS: f64 = 1.5;
 
@@ -61,6 +63,15 @@ impl Among {
             Self::Split => matches!(point.split, Split::At(_)),
         }
     }
+
+    /// The kind of an operating point.
+    fn of(point: &OperatingPoint) -> Self {
+        match point.split {
+            Split::Output => Self::Device,
+            Split::Input => Self::Edge,
+            Split::At(_) => Self::Split,
+        }
+    }
 }
 
 impl Goal {
@@ -73,12 +84,43 @@ impl Goal {
         }
     }
 
-    /// The requirement and the points it chooses among; none if the point is fixed.
-    pub(crate) fn requirement(&self) -> Option<(Requirement, Among)> {
+    /// Whether the point is chosen by measurement, not by hand.
+    pub(crate) fn is_automatic(&self) -> bool {
+        !matches!(self, Self::Fixed { .. })
+    }
+
+    /// What is asked of a point; of one that stands in for a fixed one, what the default goal asks.
+    pub(crate) fn requirement(&self, manifest: &Manifest) -> Requirement {
         match *self {
-            Self::LowestLatency { at_least, among } => Some((Requirement::LowestLatency { at_least }, among)),
-            Self::HighestAccuracy { at_most, among } => Some((Requirement::HighestAccuracy { at_most }, among)),
-            Self::Fixed { .. } => None,
+            Self::LowestLatency { at_least, .. } => Requirement::LowestLatency { at_least },
+            Self::HighestAccuracy { at_most, .. } => Requirement::HighestAccuracy { at_most },
+            Self::Fixed { .. } => Self::default_for(manifest).requirement(manifest),
         }
+    }
+
+    /// Whether this operating point is among those asked for.
+    pub(crate) fn wants(&self, manifest: &Manifest, point: usize) -> bool {
+        match *self {
+            Self::Fixed { point: fixed } => fixed == point,
+            Self::LowestLatency { among, .. } | Self::HighestAccuracy { among, .. } => {
+                among.has(&manifest.operating_points[point])
+            }
+        }
+    }
+
+    /// Whether this operating point may stand in for those asked for while they cannot be used: what the device computes alone is
+    /// given to nobody, and of the rest, those of the same kind give no more away.
+    pub(crate) fn permits(&self, manifest: &Manifest, point: usize) -> bool {
+        let points = &manifest.operating_points;
+        let kind = match *self {
+            Self::Fixed { point } => Among::of(&points[point]),
+            Self::LowestLatency { among, .. } | Self::HighestAccuracy { among, .. } => among,
+        };
+        kind.has(&points[point]) || Among::Device.has(&points[point])
+    }
+
+    /// Whether frames may leave the device.
+    pub(crate) fn may_send(&self, manifest: &Manifest) -> bool {
+        (0..manifest.operating_points.len()).any(|it| self.wants(manifest, it) && !is_local(manifest, it))
     }
 }

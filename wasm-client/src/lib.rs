@@ -3,33 +3,42 @@
 //! ```text
 //!  web worker (TypeScript)          this crate, in WebAssembly
 //!  ───────────────────────          ───────────────────────────────────────────────────────────────
-//!  manifest, segments ──────►  Client ──► Engine ──► Device    heads: frame → features → payload
-//!  RGBA frames        ──────►    │          ├──────► Session   messages, split_core::session
-//!  events             ◄──────    │          └──────► select    operating point, split_core::selection
+//!  manifest, segments ──────►  Client ──► Engine ──► Picture   planes or pixels → the network's pixels
+//!  pictures           ──────►    │          ├──────► Device    heads: the network's pixels → features → payload
+//!  steps, events      ◄──────    │          ├──────► Selector  operating point, split_core::selection
+//!                                │          └──────► Session   messages, and what is in flight, split_core::session
 //!                                └──► Socket ◄──► edge worker
 //! ```
 //!
-//! [`Engine`] and [`Device`] know neither browser nor clock and are tested natively. [`Client`] is the thin class that JavaScript
-//! sees: it uses the WebSocket that it is given, hands bytes over, and turns what comes back into JavaScript objects.
+//! All decisions are the [`Engine`]'s: which head to load, which operating point a frame goes through, whether it waits, and where it goes when
+//! its answer does not come. It takes one [`Step`] after the other, knows neither browser nor clock, and is tested natively. [`Client`] is the thin class
+//! that JavaScript sees: it uses the WebSocket and the clock that it is given, hands bytes over, and turns what comes back into JavaScript objects.
 
+mod choice;
 mod client;
+mod connection;
 mod device;
 mod engine;
 mod error;
 #[cfg(test)]
 mod fixture;
 mod goal;
+mod heads;
+mod news;
+mod picture;
 mod pictures;
-mod scope;
 mod socket;
-mod throttle;
 mod timing;
 mod view;
 
+pub use choice::Choice;
 pub use client::Client;
-pub use device::{Clock, Device, DeviceStages, Product};
-pub use engine::{Engine, FrameResult, Notice, Stages};
+pub use connection::Notice;
+pub use device::{Device, DeviceStages, Product};
+pub use engine::{Engine, Frame, FrameResult, Stages, Step};
 pub use error::ClientError;
 pub use goal::{Among, Goal};
+pub use picture::Picture;
 pub use pictures::Pictures;
+pub use timing::Clock;
 pub use view::{PointView, SelectionView, SeriesView};

@@ -1,31 +1,21 @@
 //! Pictures for JavaScript.
 
-use split_core::{ColorMatrix, PlanarFrame, Preparation, Preparer};
-use wasm_bindgen::{Clamped, JsError, prelude::wasm_bindgen};
+use std::rc::Rc;
 
-/// Brings pictures of any size to the pixels that the network takes, by the rule of [`split_core::prepare`].
+use split_core::{ColorMatrix, PlanarFrame};
+use wasm_bindgen::{JsError, prelude::wasm_bindgen};
+
+use crate::{client::Shared, picture::Picture};
+
+/// Brings the picture that is being taken to the pixels that the network takes, by the rule of [`split_core::prepare`]; the pixels stay here.
 #[wasm_bindgen]
 pub struct Pictures {
-    preparation: Preparation,
-    /// Rows and columns of the network's input.
-    to: [usize; 2],
-    begun: Option<Preparer>,
-}
-
-impl Pictures {
-    /// Prepares as a series says.
-    pub fn new(preparation: Preparation, to: [usize; 2]) -> Self {
-        Self {
-            preparation,
-            to,
-            begun: None,
-        }
-    }
+    pub(crate) shared: Rc<Shared>,
 }
 
 #[wasm_bindgen]
 impl Pictures {
-    /// RGBA pixels of a camera's frame, whose planes are given as `VideoFrame.copyTo` writes them.
+    /// Takes a camera's frame, whose planes are given as `VideoFrame.copyTo` writes them.
     ///
     /// `format` is `I420` or `NV12`; `matrix` that of the frame's `colorSpace`, of which `bt709` is one and everything else taken for BT.601.
     pub fn planes(
@@ -36,7 +26,7 @@ impl Pictures {
         format: &str,
         matrix: &str,
         full_range: bool,
-    ) -> Result<Clamped<Vec<u8>>, JsError> {
+    ) -> Result<(), JsError> {
         let frame = PlanarFrame {
             bytes,
             width,
@@ -48,35 +38,34 @@ impl Pictures {
             },
             full_range,
         };
-        Ok(Clamped(frame.prepare(self.preparation, self.to)?))
+        self.with(|it| it.planes(&frame))
     }
 
     /// Rows or columns (whichever are more than the network sees) that may be left out on each side of a picture; an even number.
     ///
     /// `[rows, columns]`; cut alike on both sides, the picture's middle stays where it is.
     pub fn margins(&self, width: usize, height: usize) -> Result<Vec<usize>, JsError> {
-        let margins = self.preparation.margins([height, width], self.to)?;
-        Ok(margins.map(|it| it & !1).to_vec())
+        self.with(|it| it.margins([height, width])).map(Vec::from)
     }
 
     /// Begins a picture that is given as RGBA pixels.
-    pub fn begin(&mut self, width: usize, height: usize) -> Result<(), JsError> {
-        self.begun = Some(Preparer::new(self.preparation, [height, width], self.to)?);
-        Ok(())
+    pub fn begin(&self, width: usize, height: usize) -> Result<(), JsError> {
+        self.with(|it| it.begin([height, width]))
     }
 
     /// Takes the next rows of the picture that was begun.
-    pub fn push(&mut self, rgba: &[u8]) -> Result<(), JsError> {
-        Ok(self.begun.as_mut().ok_or_else(not_begun)?.push(rgba)?)
+    pub fn push(&self, rgba: &[u8]) -> Result<(), JsError> {
+        self.with(|it| it.push(rgba))
     }
 
-    /// RGBA pixels of the picture that was begun, of which all rows were given.
-    pub fn finish(&mut self) -> Result<Clamped<Vec<u8>>, JsError> {
-        let begun = self.begun.take().ok_or_else(not_begun)?;
-        Ok(Clamped(begun.finish()?))
+    fn with<Done, E: std::error::Error>(
+        &self,
+        work: impl FnOnce(&mut Picture) -> Result<Done, E>,
+    ) -> Result<Done, JsError> {
+        let mut engine = self.shared.engine.borrow_mut();
+        let picture = engine
+            .picture()
+            .ok_or_else(|| JsError::new("no picture is being taken"))?;
+        work(picture).map_err(JsError::from)
     }
-}
-
-fn not_begun() -> JsError {
-    JsError::new("no picture was begun")
 }

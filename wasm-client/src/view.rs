@@ -5,14 +5,18 @@ use std::time::Duration;
 use serde::Serialize;
 use split_core::{
     manifest::{Codec, File, ImageFormat, Manifest, Segment},
-    selection::{LinkEstimate, Prediction},
+    selection::{LinkEstimate, Prediction, default_point},
 };
 
 use crate::{
+    choice::Choice,
     device::cut,
-    engine::{Engine, FrameResult},
+    engine::{Engine, FrameResult, Step},
     goal::{DEFAULT_LOSS, Goal},
 };
+
+/// The most classes in a result.
+const TOP: usize = 10;
 
 /// A series, for display and for choosing by hand.
 #[derive(Debug, Serialize)]
@@ -67,7 +71,7 @@ pub struct ImageView {
     quality: f64,
 }
 
-/// The latest choice, with its reason.
+/// A choice, with its reason.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SelectionView {
@@ -77,6 +81,7 @@ pub struct SelectionView {
     kept: bool,
     predicted: Option<PredictionView>,
     runner_up: Option<RunnerUpView>,
+    awaited: Option<usize>,
     link: Option<LinkView>,
 }
 
@@ -90,6 +95,7 @@ struct RunnerUpView {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct PredictionView {
+    capture: f64,
     device: f64,
     transmission: f64,
     round_trip: f64,
@@ -101,8 +107,22 @@ struct PredictionView {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct LinkView {
-    rate_bytes_per_second: f64,
+    rate_bytes_per_second: Option<f64>,
     round_trip_ms: f64,
+}
+
+/// What is to be done, or what became of a frame. Pixels are added to it: JSON would be a detour.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "camelCase")]
+pub(crate) enum StepView {
+    Load { point: usize, files: Vec<FileView> },
+    Capture,
+    Encode { frame: u32, point: usize },
+    Sent,
+    Answer { result: ResultView },
+    Dropped { frame: u32, code: String, message: String },
+    Free,
+    Wait { milliseconds: f64 },
 }
 
 /// A file to be downloaded.
@@ -118,10 +138,14 @@ pub(crate) struct FileView {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ResultView {
     frame: u32,
-    point: usize,
+    label: String,
+    probability: f32,
     top: Vec<ClassView>,
+    point: usize,
     message_bytes: usize,
     timings: TimingsView,
+    since_arrival: f64,
+    since_capture: f64,
 }
 
 #[derive(Debug, Serialize)]
@@ -163,7 +187,7 @@ impl SeriesView {
             points: (0..manifest.operating_points.len())
                 .filter_map(|it| PointView::of(manifest, it))
                 .collect(),
-            default_point: manifest.default_point(DEFAULT_LOSS).unwrap_or_default(),
+            default_point: default_point(manifest, DEFAULT_LOSS, |_| true).unwrap_or_default(),
             default_goal: Goal::default_for(manifest),
         }
     }
@@ -202,20 +226,49 @@ impl PointView {
 }
 
 impl SelectionView {
-    /// The engine's latest choice of `point`.
-    pub fn of(engine: &Engine, point: usize) -> Self {
-        let selection = engine.selection().filter(|it| it.point == point);
+    /// A choice of the engine's.
+    pub fn of(engine: &Engine, choice: &Choice) -> Self {
         Self {
-            point,
-            automatic: engine.goal().requirement().is_some(),
-            meets: selection.is_none_or(|it| it.meets),
-            kept: selection.is_some_and(|it| it.kept),
-            predicted: selection.map(|it| PredictionView::of(&it.prediction)),
-            runner_up: selection.and_then(|it| it.runner_up).map(|it| RunnerUpView {
+            point: choice.point,
+            automatic: choice.automatic,
+            meets: choice.meets,
+            kept: choice.kept,
+            predicted: choice.prediction.as_ref().map(PredictionView::of),
+            runner_up: choice.runner_up.map(|it| RunnerUpView {
                 point: it.0,
                 predicted: PredictionView::of(&it.1),
             }),
+            awaited: choice.awaited,
             link: engine.link().map(LinkView::of),
+        }
+    }
+}
+
+impl StepView {
+    pub(crate) fn of(manifest: &Manifest, step: &Step) -> Self {
+        match step {
+            Step::Load { point, files } => Self::Load {
+                point: *point,
+                files: files.iter().map(FileView::of).collect(),
+            },
+            Step::Capture => Self::Capture,
+            Step::Encode { frame, point, .. } => Self::Encode {
+                frame: *frame,
+                point: *point,
+            },
+            Step::Sent => Self::Sent,
+            Step::Answer(result) => Self::Answer {
+                result: ResultView::of(manifest, result),
+            },
+            Step::Drop { frame, code, why } => Self::Dropped {
+                frame: *frame,
+                code: code.to_string(),
+                message: why.clone(),
+            },
+            Step::Free => Self::Free,
+            Step::Wait(time) => Self::Wait {
+                milliseconds: milliseconds(*time),
+            },
         }
     }
 }
@@ -223,7 +276,7 @@ impl SelectionView {
 impl LinkView {
     fn of(link: LinkEstimate) -> Self {
         Self {
-            rate_bytes_per_second: link.rate_bytes_per_second,
+            rate_bytes_per_second: link.is_rate_known.then_some(link.rate_bytes_per_second),
             round_trip_ms: milliseconds(link.round_trip),
         }
     }
@@ -232,6 +285,7 @@ impl LinkView {
 impl PredictionView {
     fn of(prediction: &Prediction) -> Self {
         Self {
+            capture: milliseconds(prediction.capture),
             device: milliseconds(prediction.device),
             transmission: milliseconds(prediction.transmission),
             round_trip: milliseconds(prediction.round_trip),
@@ -253,21 +307,25 @@ impl FileView {
 }
 
 impl ResultView {
-    pub(crate) fn of(manifest: &Manifest, result: &FrameResult) -> Self {
+    fn of(manifest: &Manifest, result: &FrameResult) -> Self {
         let stages = &result.stages;
         let label = |class: u16| manifest.classes.get(usize::from(class)).cloned().unwrap_or_default();
+        let best = result.top.first();
         Self {
             frame: result.frame,
-            point: result.point,
+            label: best.map(|it| label(it.class)).unwrap_or_default(),
+            probability: best.map_or(0.0, |it| it.probability),
             top: result
                 .top
                 .iter()
+                .take(TOP)
                 .map(|it| ClassView {
                     class: it.class,
                     label: label(it.class),
                     probability: it.probability,
                 })
                 .collect(),
+            point: result.point,
             message_bytes: result.message_bytes,
             timings: TimingsView {
                 normalize: milliseconds(stages.device.normalize),
@@ -278,6 +336,8 @@ impl ResultView {
                 decode: milliseconds(stages.decode),
                 tail: milliseconds(stages.tail),
             },
+            since_arrival: milliseconds(result.since_arrival),
+            since_capture: milliseconds(result.since_capture),
         }
     }
 }
@@ -301,8 +361,10 @@ mod tests {
 
     #[test]
     fn the_parts_of_a_prediction_add_up_to_its_total() {
-        let [device, transmission, round_trip, edge, download] = [1, 2, 4, 8, 16].map(Duration::from_millis);
+        let times = [1, 2, 4, 8, 16, 32].map(Duration::from_millis);
+        let [capture, device, transmission, round_trip, edge, download] = times;
         let prediction = Prediction {
+            capture,
             device,
             transmission,
             round_trip,
@@ -312,14 +374,14 @@ mod tests {
         let view = serde_json::to_value(PredictionView::of(&prediction)).unwrap();
         let sum = |it: &serde_json::Map<String, _>| it.values().filter_map(serde_json::Value::as_f64).sum::<f64>();
         // The total is one of the values.
-        assert_eq!(view.as_object().map(sum), Some(62.0));
-        assert_eq!(view["total"], 31.0);
+        assert_eq!(view.as_object().map(sum), Some(126.0));
+        assert_eq!(view["total"], 63.0);
     }
 
     #[test]
     fn a_series_as_javascript_sees_it() {
         let series = fixture::series();
-        let engine = Engine::new(&series.manifest.to_json().unwrap(), fixture::clock).unwrap();
+        let engine = Engine::new(&series.manifest.to_json().unwrap(), fixture::clock()).unwrap();
         let view = serde_json::to_value(SeriesView::of(&engine)).unwrap();
         assert_eq!(view["defaultPoint"], fixture::POOL1);
         assert_eq!(view["defaultGoal"]["kind"], "lowestLatency");

@@ -105,8 +105,7 @@ export class Page {
   #showReason(shown: number): void {
     const { series, state, selection } = this.#client ?? {};
     if (!series || !state || !selection) return;
-    const capture = this.#history.median('capture');
-    setText(element('reason', HTMLElement), reason(selection, { series, state, shown, capture }));
+    setText(element('reason', HTMLElement), reason(selection, { series, state, shown }));
   }
 
   #drawTable(): void {

@@ -72,36 +72,38 @@ export interface Circumstances {
   state: ConnectionState;
   /** The operating point of the result that is shown. */
   shown: number;
-  /** What taking a picture lately took, in milliseconds: predictions begin after that. */
-  capture: number;
 }
 
 /** Why an operating point is in use. */
-export function reason(selection: Selection, { series, state, shown, capture }: Circumstances): string {
+export function reason(selection: Selection, { series, state, shown }: Circumstances): string {
   const next = series.points[selection.point];
   const change = next && selection.point !== shown ? `Changing to: ${nameOf(next)}.` : '';
   return [
     change,
-    why(selection, state),
-    expectation(selection, capture),
-    rival(selection, series, capture),
+    why(selection, series, state),
+    expectation(selection),
+    rival(selection, series),
     link(selection, state),
   ]
     .filter((it) => it !== '')
     .join(' ');
 }
 
-function why({ automatic, meets, kept, predicted }: Selection, state: ConnectionState): string {
-  if (!automatic) return 'Chosen by hand.';
+function why(selection: Selection, series: Series, state: ConnectionState): string {
+  const { automatic, meets, kept, predicted, awaited } = selection;
+  const next = awaited === null ? undefined : series.points[awaited];
+  if (next) return `In use until this device has its part of the network for: ${nameOf(next)}.`;
+  if (!automatic && meets) return 'Chosen by hand.';
   if (state !== 'connected') return 'Without a connection everything runs on this device.';
+  if (!automatic) return 'In use while the one chosen by hand cannot be.';
   if (!predicted) return 'In use until the link is measured and the parts of the network are here.';
   if (!meets) return 'No operating point meets the goal: this one comes nearest to it.';
   return kept ? 'Kept: the best one now is better by too little to change for.' : 'Meets the goal best.';
 }
 
-function expectation({ predicted }: Selection, capture: number): string {
+function expectation({ predicted }: Selection): string {
   if (!predicted) return '';
-  const { device, transmission, roundTrip, edge, download } = predicted;
+  const { capture, device, transmission, roundTrip, edge, download } = predicted;
   const parts: [string, number][] = [
     ['picture', capture],
     ['device', device],
@@ -111,20 +113,21 @@ function expectation({ predicted }: Selection, capture: number): string {
     ['download', download],
   ];
   const terms = parts.filter((it) => it[1] > 0).map(([name, value]) => `${name} ${milliseconds(value)}`);
-  const total = time(capture + predicted.total);
+  const total = time(predicted.total);
   return terms.length > 1 ? `Expected: ${total} (${terms.join(' + ')}).` : `Expected: ${total}.`;
 }
 
-function rival({ runnerUp }: Selection, series: Series, capture: number): string {
+function rival({ runnerUp }: Selection, series: Series): string {
   const point = runnerUp && series.points[runnerUp.point];
   if (!point) return '';
-  return `Next best: ${nameOf(point)}, ${time(capture + runnerUp.predicted.total)} at ${percent(point.accuracy)}.`;
+  return `Next best: ${nameOf(point)}, ${time(runnerUp.predicted.total)} at ${percent(point.accuracy)}.`;
 }
 
 function link(selection: Selection, state: ConnectionState): string {
   if (!selection.link || state !== 'connected') return '';
   const { rateBytesPerSecond, roundTripMs } = selection.link;
-  return `Link: ${bytes(rateBytesPerSecond)} per second, round trip ${time(roundTripMs)}.`;
+  const rate = rateBytesPerSecond === null ? '' : `${bytes(rateBytesPerSecond)} per second, `;
+  return `Link: ${rate}round trip ${time(roundTripMs)}.`;
 }
 
 /** A time with its unit. */

@@ -157,7 +157,7 @@ async fn an_oversized_message_is_refused() {
 #[tokio::test]
 async fn before_the_welcome_a_message_is_as_long_as_a_hello_at_most() {
     let edge = edge(|_| {}).await;
-    let hello = Session::new(edge.toy.digest()).hello(Some("x".repeat(1024)));
+    let hello = Session::<()>::new(edge.toy.digest(), Duration::ZERO).hello(Some("x".repeat(1024)));
     let mut socket = edge.socket().await;
     socket.send(Message::Binary(hello.into())).await.unwrap();
     assert!(
@@ -210,8 +210,9 @@ async fn messages_beyond_the_byte_budget_are_read_later_and_none_is_lost() {
 async fn a_message_in_fragments_is_one_message_with_one_limit() {
     let edge = edge(|_| {}).await;
     let mut client = edge.client().await;
-    let (mut message, payload) = (Vec::new(), edge.toy.payload(POOL1, 1).unwrap());
-    client.session.infer(POOL1, &payload, &mut message).unwrap();
+    let payload = edge.toy.payload(POOL1, 1).unwrap();
+    let id = client.session.infer(Duration::ZERO, POOL1, &payload, ()).unwrap();
+    let message = client.session.message(id).to_vec();
     let fragment = |part: Vec<u8>, kind, last| Message::Frame(Frame::message(part, OpCode::Data(kind), last));
     let (first, rest) = message.split_at(2);
     client

@@ -480,30 +480,6 @@ impl Manifest {
         })
     }
 
-    /// Where a connection should start before anything is measured: the point of least work plus bytes among those
-    /// that split between two layers and lose at most `loss` points against the most accurate one; failing that, the most accurate point.
-    pub fn default_point(&self, loss: f64) -> Option<usize> {
-        let best = self
-            .operating_points
-            .iter()
-            .map(|it| it.accuracy)
-            .fold(f64::NEG_INFINITY, f64::max);
-        let split = |it: &OperatingPoint| matches!(it.split, Split::At(_)) && it.accuracy >= best - loss;
-        let head_macs = |it: &OperatingPoint| {
-            self.cut(it)
-                .map_or(u64::MAX, |cut| cut.head.iter().map(|it| it.macs).sum())
-        };
-        // A phone does about 1 GMAC/s in wasm and a 4G uplink carries about 0.7 MB/s: 1 byte weighs as much as 1400 MACs.
-        let cost = |it: &OperatingPoint| head_macs(it) as f64 + 1400.0 * it.mean_message_bytes;
-        let points = || self.operating_points.iter().enumerate();
-        let splitting = points()
-            .filter(|it| split(it.1))
-            .min_by(|a, b| cost(a.1).total_cmp(&cost(b.1)));
-        splitting
-            .or_else(|| points().max_by(|a, b| a.1.accuracy.total_cmp(&b.1.accuracy)))
-            .map(|it| it.0)
-    }
-
     fn check(&self) -> Result<(), ManifestError> {
         let fail = |what: String| Err(ManifestError::Inconsistent(what));
         check_series_name(&self.series)?;

@@ -369,12 +369,3 @@ fn frames_are_normalised_channel_by_channel() {
     let error = input.normalize_rgba(&[0; 12], &mut values).unwrap_err();
     assert_eq!(error.to_string(), "frame of 12 bytes, expected 8: RGBA of 2×1 pixels");
 }
-
-#[test]
-fn the_default_point_splits_where_accuracy_allows() {
-    let mut manifest = manifest();
-    assert_eq!(manifest.default_point(3.0), Some(1));
-    assert_eq!(manifest.default_point(1.0), Some(2));
-    manifest.operating_points[2].accuracy = 80.0;
-    assert_eq!(manifest.default_point(0.5), Some(0));
-}

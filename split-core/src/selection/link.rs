@@ -9,6 +9,9 @@
 //! Both are medians over the last two seconds, so a link that has changed is followed one second later, when new samples are the majority; at
 //! once where the change is so large that two samples in a row leave no doubt.
 //!
+//! On a fast link the difference between a small message and a large one is lost in the noise. The estimate then says that the rate is not
+//! [known](LinkEstimate::is_rate_known): what the slope gives is anything from a modem's rate to a fast network's, and in the end does not matter.
+//!
 //! Frames' answers tell the round trip, but messages of one operating point hardly differ in size, and where all runs on the device there are
 //! none. When the samples at hand say too little, [`probe_bytes`](LinkEstimator::probe_bytes) asks for a probe: an empty one for the round trip,
 //! and for the rate whichever end the sizes lack, an empty one, a padded one or both, within a budget of 4 kB/s or 1 % of the bytes in use,
@@ -28,6 +31,10 @@ const MAX_SAMPLES: usize = 24;
 const MIN_SPREAD_BYTES: f64 = 1024.0;
 /// Pairs needed before their median is believed.
 const MIN_PAIRS: usize = 3;
+/// Pairs needed before the rate counts as known: those of three samples at either end…
+const KNOWN_PAIRS: usize = 9;
+/// …and what the largest sample must take longer than the smallest by their median: less is noise, and changes no choice.
+const TELLING_SECONDS: f64 = 1e-3;
 /// Samples at either end of the sizes that frames between them do not push out: enough for [`MIN_PAIRS`].
 const MIN_END: usize = 2;
 /// Probing budget without other traffic, in bytes per second.
@@ -60,8 +67,10 @@ pub struct LinkSample {
 /// What is known of the link.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LinkEstimate {
-    /// Uplink rate, positive.
+    /// Uplink rate, positive: the best guess.
     pub rate_bytes_per_second: f64,
+    /// Whether that is more than a guess: the messages' sizes made a clear difference.
+    pub is_rate_known: bool,
     /// Time of an answer to an empty message.
     pub round_trip: Duration,
 }
@@ -71,6 +80,7 @@ pub struct LinkEstimate {
 pub struct LinkEstimator {
     samples: VecDeque<(Duration, LinkSample)>,
     rate: Option<f64>,
+    is_rate_known: bool,
     round_trip: Duration,
     allowance: Allowance,
 }
@@ -96,8 +106,10 @@ impl LinkEstimator {
             self.samples.remove(self.expendable());
         }
         self.samples.push_back((now, sample));
-        if let Some(slope) = self.slope() {
+        let mut slopes = self.slopes();
+        if let Some(slope) = median(&mut slopes).filter(|_| slopes.len() >= MIN_PAIRS) {
             self.rate = Some(if slope * MAX_RATE > 1.0 { 1.0 / slope } else { MAX_RATE });
+            self.is_rate_known = self.is_telling(slope, &mut slopes);
         }
         let per_byte = self.rate.map_or(0.0, |it| 1.0 / it);
         let rest = |it: &LinkSample| it.elapsed.as_secs_f64() - it.message_bytes as f64 * per_byte;
@@ -109,6 +121,7 @@ impl LinkEstimator {
     pub fn estimate(&self) -> Option<LinkEstimate> {
         self.rate.map(|rate| LinkEstimate {
             rate_bytes_per_second: rate,
+            is_rate_known: self.is_rate_known,
             round_trip: self.round_trip,
         })
     }
@@ -190,13 +203,13 @@ impl LinkEstimator {
         sizes().position(|it| !needed(it)).unwrap_or_default()
     }
 
-    fn slope(&self) -> Option<f64> {
-        let mut slopes = self.slopes();
-        if slopes.len() < MIN_PAIRS {
-            None
-        } else {
-            median(&mut slopes)
-        }
+    /// Whether these slopes, whose median this is, are many, steep and alike.
+    fn is_telling(&self, slope: f64, slopes: &mut [f64]) -> bool {
+        let sizes = || self.samples.iter().map(|it| it.1.message_bytes as f64);
+        let spread = sizes().fold(0.0, f64::max) - sizes().fold(f64::INFINITY, f64::min);
+        let quarter = slopes.len() / 4;
+        let (_, &mut lower, _) = slopes.select_nth_unstable_by(quarter, f64::total_cmp);
+        slopes.len() >= KNOWN_PAIRS && slope * spread >= TELLING_SECONDS && lower >= slope / 2.0
     }
 
     /// Seconds per byte of all pairs of samples that differ enough in size.
@@ -303,6 +316,31 @@ mod tests {
             run(&mut estimator, link, 0..5, |_| 0.0);
             assert!(error(&estimator, rate) < 1e-3);
             assert!((estimator.estimate().unwrap().round_trip.as_secs_f64() - 0.05).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn a_rate_is_known_only_where_messages_tell_it() {
+        let noise = |tick: u64| (tick * 7919 % 100) as f64 * 5e-6;
+        for (rate, is_known) in [(25e3, true), (137.5e3, true), (731e3, true), (1e8, false)] {
+            let (mut estimator, round_trip) = (LinkEstimator::default(), 3e-4);
+            let link = Link {
+                rate,
+                round_trip,
+                ..Link::default()
+            };
+            // The first answers wait while the page is being loaded, which is no modem.
+            run(
+                &mut estimator,
+                link,
+                0..1,
+                |tick| if tick < 4 { 0.025 } else { noise(tick) },
+            );
+            for second in 1..9 {
+                run(&mut estimator, link, second..second + 1, noise);
+                let got = estimator.estimate().unwrap().is_rate_known;
+                assert!(got == is_known || second < 4 && !got, "{rate} after {second} s");
+            }
         }
     }
 

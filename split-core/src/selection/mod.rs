@@ -19,7 +19,7 @@ mod traffic;
 pub use edge::EdgeEstimator;
 pub use link::{LinkEstimate, LinkEstimator, LinkSample};
 pub use profile::LatencyProfile;
-pub use select::{Candidate, Conditions, FRAMING_BYTES, Prediction, Requirement, Selection, select};
+pub use select::{Candidate, Conditions, FRAMING_BYTES, Prediction, Requirement, Selection, default_point, select};
 pub use selector::{Answer, Selector, Unanswered};
 
 /// Median of the values; none of none. Reorders them.

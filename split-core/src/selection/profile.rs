@@ -20,8 +20,10 @@ const RUNS: usize = 15;
 /// Runs after which a head is known well enough to tell the device's speed. Before, the noise of its first run would be taken for a change of the
 /// device, and go into the times of all heads that run next.
 const KNOWN: usize = 3;
-/// Coding a frame as an image, until it was measured: what a browser's encoder takes for a small one.
-const UNKNOWN_IMAGE_SECONDS: f64 = 0.003;
+/// Coding a frame as an image, until it was measured: what Chromium's WebP encoder takes at 32×32 pixels beyond…
+const UNKNOWN_IMAGE_SECONDS: f64 = 1.5e-3;
+/// …what it takes for every pixel, by its 10 ms at 224×224.
+const UNKNOWN_SECONDS_PER_PIXEL: f64 = 1.7e-7;
 /// No head takes longer.
 const LONGEST: Duration = Duration::from_secs(3600);
 /// No device is faster or slower than its usual by more.
@@ -29,7 +31,7 @@ const MOST_FACTOR: f64 = 1e3;
 /// Until anything ran: 10⁹ a second, a slow phone in WebAssembly.
 const UNKNOWN_SECONDS_PER_WORK: f64 = 1e-9;
 
-/// Measured and predicted times of heads, each known by its work. Work 0 is the empty head of `input`: coding the frame as an image.
+/// Measured and predicted times of heads, each known by its work, and of coding frames as images, known by their pixels.
 ///
 /// Serialisable, so that the browser can keep it per device and manifest and start right on the next visit.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -37,30 +39,56 @@ pub struct LatencyProfile {
     /// By work: the latest runs in seconds, each divided by the device's factor at its time. Invariant: finite, positive, one at least.
     #[serde(deserialize_with = "possible_runs")]
     runs: HashMap<u64, VecDeque<f64>>,
+    /// The same for images, by their pixels.
+    #[serde(deserialize_with = "possible_runs")]
+    images: HashMap<u64, VecDeque<f64>>,
     /// Latest runs of any head over what was expected of them.
     #[serde(skip)]
     recent: VecDeque<f64>,
 }
 
 impl LatencyProfile {
-    /// Takes the time of one warm run of a head of this work (frame to payload). Zero, which is a clock that did not move, says nothing.
+    /// Takes the time of one warm run of a head of this work (pixels to payload). Zero means that the clock did not advance; it is ignored.
     pub fn record(&mut self, work: u64, elapsed: Duration) {
-        if elapsed.is_zero() {
-            return;
+        let (usual, runs) = (self.usual(work), self.runs(work));
+        if let Some(run) = self.steady(elapsed, usual, runs) {
+            push(self.runs.entry(work).or_default(), run, RUNS);
         }
-        let elapsed = elapsed.min(LONGEST).as_secs_f64();
-        let usual = self.usual(work);
-        if self.runs(work) >= KNOWN {
-            push(&mut self.recent, elapsed / usual, RECENT);
+    }
+
+    /// Takes the time of coding a frame of so many pixels as an image. Zero is ignored.
+    pub fn record_image(&mut self, pixels: usize, elapsed: Duration) {
+        let key = pixels as u64;
+        let (usual, runs) = (self.usual_image(pixels), self.images.get(&key).map_or(0, VecDeque::len));
+        if let Some(run) = self.steady(elapsed, usual, runs) {
+            push(self.images.entry(key).or_default(), run, RUNS);
         }
-        let factor = self.factor();
-        push(self.runs.entry(work).or_default(), elapsed / factor, RUNS);
     }
 
     /// How long a head of this work takes now.
     pub fn predict(&self, work: u64) -> Duration {
-        let seconds = self.usual(work) * self.factor();
-        Duration::try_from_secs_f64(seconds).map_or(LONGEST, |it| it.min(LONGEST))
+        self.now(self.usual(work))
+    }
+
+    /// How long coding a frame of so many pixels as an image takes now.
+    pub fn predict_image(&self, pixels: usize) -> Duration {
+        self.now(self.usual_image(pixels))
+    }
+
+    /// What one time would be at the device's usual speed, in seconds; tells that speed where enough `runs` came before.
+    fn steady(&mut self, elapsed: Duration, usual: f64, runs: usize) -> Option<f64> {
+        if elapsed.is_zero() {
+            return None;
+        }
+        let elapsed = elapsed.min(LONGEST).as_secs_f64();
+        if runs >= KNOWN {
+            push(&mut self.recent, elapsed / usual, RECENT);
+        }
+        Some(elapsed / self.factor())
+    }
+
+    fn now(&self, usual: f64) -> Duration {
+        Duration::try_from_secs_f64(usual * self.factor()).map_or(LONGEST, |it| it.min(LONGEST))
     }
 
     /// How many runs of this head were recorded, at most 15.
@@ -76,19 +104,20 @@ impl LatencyProfile {
     }
 
     fn usual(&self, work: u64) -> f64 {
-        match self.runs.get(&work) {
-            Some(runs) => median(&mut runs.iter().copied().collect::<Vec<_>>()).unwrap_or_default(),
-            None => self.line(work as f64),
-        }
+        self.runs.get(&work).map_or_else(|| self.line(work as f64), typical)
+    }
+
+    /// As measured, or in proportion to the image next in size.
+    fn usual_image(&self, pixels: usize) -> f64 {
+        let expected = |pixels: f64| UNKNOWN_IMAGE_SECONDS + pixels * UNKNOWN_SECONDS_PER_PIXEL;
+        let measured = self.images.iter().min_by_key(|it| it.0.abs_diff(pixels as u64));
+        let slowness = measured.map_or(1.0, |(&pixels, runs)| typical(runs) / expected(pixels as f64));
+        slowness * expected(pixels as f64)
     }
 
     /// Least squares through the medians of the heads that ran, never decreasing with work and never below zero.
     fn line(&self, work: f64) -> f64 {
-        if work == 0.0 {
-            return UNKNOWN_IMAGE_SECONDS;
-        }
-        let networks = self.runs.keys().filter(|&&it| it > 0);
-        let points: Vec<(f64, f64)> = networks.map(|&it| (it as f64, self.usual(it))).collect();
+        let points: Vec<(f64, f64)> = self.runs.iter().map(|it| (*it.0 as f64, typical(it.1))).collect();
         let count = points.len() as f64;
         let Some(mean) = (!points.is_empty()).then(|| {
             points
@@ -122,7 +151,11 @@ fn possible_runs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HashMap<u
     Ok(runs)
 }
 
-fn push(values: &mut VecDeque<f64>, value: f64, limit: usize) {
+fn typical(runs: &VecDeque<f64>) -> f64 {
+    median(&mut runs.iter().copied().collect::<Vec<_>>()).unwrap_or_default()
+}
+
+pub(super) fn push(values: &mut VecDeque<f64>, value: f64, limit: usize) {
     if values.len() == limit {
         values.pop_front();
     }
@@ -231,5 +264,18 @@ mod tests {
         profile.record(2_000_000, Duration::from_millis(1));
         profile.record(1_000_000, Duration::from_millis(2));
         assert!(profile.predict(3_000_000) < profile.predict(4_000_000));
+    }
+
+    #[test]
+    fn images_are_known_by_their_pixels() {
+        let mut profile = profile();
+        let (small, large) = (32 * 32, 224 * 224);
+        let unknown = profile.predict_image(large);
+        assert!(profile.predict_image(small) < unknown / 4);
+        (0..5).for_each(|_| profile.record_image(large, 2 * unknown));
+        assert_eq!(profile.predict_image(large), 2 * unknown);
+        let small = profile.predict_image(small).as_secs_f64() * 1e6;
+        assert!((3200.0..3500.0).contains(&small), "{small}");
+        assert!(close(profile.predict(3_000_000), 3100.0), "heads are another matter");
     }
 }

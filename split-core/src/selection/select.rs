@@ -5,7 +5,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::LinkEstimate;
-use crate::{Manifest, manifest::Split};
+use crate::{
+    Manifest,
+    manifest::{OperatingPoint, Split},
+};
 
 /// A point replaces the one in use only if it is faster by this share of the latter's latency…
 const SWITCH_SHARE: f64 = 0.1;
@@ -48,6 +51,8 @@ pub struct Candidate {
 pub struct Conditions {
     /// For each operating point of the manifest, in its order.
     pub candidates: Vec<Candidate>,
+    /// From a picture to the network's pixels, and the answer's way back to who asked; the same for every point.
+    pub capture: Duration,
     /// The link; none without a connection.
     pub link: Option<LinkEstimate>,
     /// Wait before the tail.
@@ -57,6 +62,8 @@ pub struct Conditions {
 /// Expected latency of one operating point, by its parts.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Prediction {
+    /// From a picture to the network's pixels, and the answer's way back to who asked.
+    pub capture: Duration,
     /// Head and encoding.
     pub device: Duration,
     /// Message bytes over the rate.
@@ -73,7 +80,7 @@ pub struct Prediction {
 impl Prediction {
     /// The sum of the parts.
     pub fn total(&self) -> Duration {
-        self.device + self.transmission + self.round_trip + self.edge + self.download
+        self.capture + self.device + self.transmission + self.round_trip + self.edge + self.download
     }
 }
 
@@ -125,6 +132,28 @@ pub fn select(
         runner_up,
         kept: keep.is_some(),
     })
+}
+
+/// Where to start before anything is measured: the point of least work plus bytes among those that split between two layers and
+/// lose at most `loss` percentage points against the most accurate one; failing that, the most accurate point. Points that are not `usable` do
+/// not count; none if none is.
+pub fn default_point(manifest: &Manifest, loss: f64, usable: impl Fn(usize) -> bool) -> Option<usize> {
+    let points = || manifest.operating_points.iter().enumerate().filter(|it| usable(it.0));
+    let accuracies = manifest.operating_points.iter().map(|it| it.accuracy);
+    let floor = accuracies.fold(f64::NEG_INFINITY, f64::max) - loss;
+    let head_macs = |it: &OperatingPoint| {
+        manifest
+            .cut(it)
+            .map_or(u64::MAX, |cut| cut.head.iter().map(|it| it.macs).sum())
+    };
+    // A phone does about 1 GMAC/s in wasm and a 4G uplink carries about 0.7 MB/s: 1 byte weighs as much as 1400 MACs.
+    let cost = |it: &OperatingPoint| head_macs(it) as f64 + 1400.0 * it.mean_message_bytes;
+    let splitting = points()
+        .filter(|it| matches!(it.1.split, Split::At(_)) && it.1.accuracy >= floor)
+        .min_by(|a, b| cost(a.1).total_cmp(&cost(b.1)));
+    splitting
+        .or_else(|| points().max_by(|a, b| a.1.accuracy.total_cmp(&b.1.accuracy)))
+        .map(|it| it.0)
 }
 
 #[derive(Clone, Copy)]
@@ -188,12 +217,14 @@ fn predictions<'a>(manifest: &'a Manifest, conditions: &'a Conditions) -> impl I
         .filter_map(|(index, (point, candidate))| {
             let prediction = match (&point.split, conditions.link) {
                 (Split::Output, link) => Prediction {
+                    capture: conditions.capture,
                     device: candidate.device,
                     download: download(candidate, link),
                     ..Prediction::default()
                 },
                 (_, None) => return None,
                 (_, Some(link)) => Prediction {
+                    capture: conditions.capture,
                     device: candidate.device,
                     transmission: seconds((point.mean_message_bytes + FRAMING_BYTES) / link.rate_bytes_per_second),
                     round_trip: link.round_trip,
@@ -322,10 +353,12 @@ mod tests {
         };
         let link = LinkEstimate {
             rate_bytes_per_second: rate,
+            is_rate_known: true,
             round_trip: micros(10_000),
         };
         Conditions {
             candidates: times.iter().map(candidate).collect(),
+            capture: Duration::ZERO,
             link: Some(link),
             queue: Duration::ZERO,
         }
@@ -459,5 +492,28 @@ mod tests {
         let mut conditions = conditions(&TIMES, 1e5);
         conditions.candidates[2].missing_bytes = 1_000_000;
         assert_eq!(pick(&manifest, &conditions, FASTEST, None).point, 0);
+    }
+
+    #[test]
+    fn what_a_picture_takes_counts_against_a_ceiling() {
+        let (manifest, mut conditions) = (manifest(&POINTS), conditions(&TIMES, 1e5));
+        let within = Requirement::HighestAccuracy { at_most: 17.5 };
+        assert!(pick(&manifest, &conditions, within, None).meets);
+        conditions.capture = Duration::from_millis(4);
+        let picked = pick(&manifest, &conditions, within, None);
+        assert!(!picked.meets);
+        assert_eq!(picked.prediction.capture, conditions.capture);
+    }
+
+    #[test]
+    fn the_default_point_splits_where_accuracy_allows() {
+        let mut manifest = manifest(&POINTS);
+        let default = |manifest: &Manifest, loss| default_point(manifest, loss, |_| true);
+        assert_eq!(default(&manifest, 3.0), Some(3));
+        manifest.operating_points[3].accuracy = 80.0;
+        assert_eq!(default(&manifest, 3.0), Some(2));
+        assert_eq!(default(&manifest, 0.5), Some(1));
+        assert_eq!(default_point(&manifest, 0.5, |it| it != 1), Some(0));
+        assert_eq!(default_point(&manifest, 0.5, |_| false), None);
     }
 }

@@ -1,15 +1,21 @@
 //! Everything that one client knows, and what it makes of it.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use super::{
     Candidate, Conditions, EdgeEstimator, LatencyProfile, LinkEstimate, LinkEstimator, LinkSample, Requirement,
-    Selection, select, traffic::Traffic,
+    Selection, median, profile::push, select, traffic::Traffic,
 };
-use crate::{Manifest, manifest::Segment, wire::InferResult};
+use crate::{
+    Manifest,
+    manifest::{Segment, Split},
+    wire::InferResult,
+};
 
 /// An answer that is later than expected by more than this says that the link has become slower, before it is there.
 const LATE: Duration = Duration::from_millis(300);
+/// Latest captures, whose median counts: it follows another source within four frames.
+const CAPTURES: usize = 7;
 
 /// One answered request, as the client saw it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,27 +44,44 @@ pub struct Unanswered {
 /// Times are given by the caller: `now` is any clock that does not run backwards.
 #[derive(Clone, Debug)]
 pub struct Selector {
-    /// Head and tail of each operating point; see [`Segment::work`].
-    work: Vec<(u64, u64)>,
+    tasks: Vec<Task>,
+    /// In seconds.
+    captures: VecDeque<f64>,
     profile: LatencyProfile,
     link: Option<LinkEstimator>,
     edge: EdgeEstimator,
-    requirement: Option<Requirement>,
     current: Option<usize>,
     traffic: Traffic,
+}
+
+/// What there is to do at an operating point; see [`Segment::work`].
+#[derive(Clone, Copy, Debug)]
+struct Task {
+    head: u64,
+    tail: u64,
+    /// Of the image to be coded, where one is sent.
+    image_pixels: Option<usize>,
 }
 
 impl Selector {
     /// A selector that knows nothing yet but the manifest.
     pub fn new(manifest: &Manifest) -> Self {
         let sum = |segments: &[Segment]| segments.iter().map(Segment::work).sum();
-        let work = |point| manifest.cut(point).map_or((0, 0), |cut| (sum(cut.head), sum(cut.tail)));
+        let tasks = manifest.operating_points.iter().map(|point| {
+            let cut = manifest.cut(point);
+            let sends_image = point.split == Split::Input;
+            Task {
+                head: cut.as_ref().map_or(0, |it| sum(it.head)),
+                tail: cut.as_ref().map_or(0, |it| sum(it.tail)),
+                image_pixels: cut.filter(|_| sends_image).map(|it| it.input.shape.positions()),
+            }
+        });
         Self {
-            work: manifest.operating_points.iter().map(work).collect(),
+            tasks: tasks.collect(),
+            captures: VecDeque::new(),
             profile: LatencyProfile::default(),
             link: None,
             edge: EdgeEstimator::default(),
-            requirement: None,
             current: None,
             traffic: Traffic::default(),
         }
@@ -69,12 +92,12 @@ impl Selector {
         self.profile = profile;
     }
 
-    /// The point in use: the latest selected or set.
+    /// The point that the latest frame went through.
     pub fn current(&self) -> Option<usize> {
         self.current
     }
 
-    /// Says that a point is in use that was not selected here.
+    /// Says which point a frame went through: it is not left for another that is hardly better. None: there is none to keep.
     pub fn set_current(&mut self, point: Option<usize>) {
         self.current = point;
     }
@@ -90,10 +113,20 @@ impl Selector {
         self.link = None;
     }
 
-    /// Takes the time from frame to payload (at `output`: to the probabilities).
+    /// Takes the time from a picture to the network's pixels, and that of an answer's way back to who asked.
+    pub fn record_capture(&mut self, elapsed: Duration) {
+        push(&mut self.captures, elapsed.as_secs_f64(), CAPTURES);
+    }
+
+    /// Takes the time from the network's pixels to payload (at `output`: to the probabilities).
     pub fn record_device(&mut self, point: usize, elapsed: Duration) {
-        if let Some(&(head, _)) = self.work.get(point) {
-            self.profile.record(head, elapsed);
+        match self.tasks.get(point) {
+            Some(&Task {
+                image_pixels: Some(pixels),
+                ..
+            }) => self.profile.record_image(pixels, elapsed),
+            Some(task) => self.profile.record(task.head, elapsed),
+            None => {}
         }
     }
 
@@ -104,8 +137,8 @@ impl Selector {
             micros(result.queue_us),
             micros(result.decode_us) + micros(result.tail_us),
         );
-        if let Some(&(_, tail)) = self.work.get(answer.point) {
-            self.edge.record(now, answer.point as u16, tail, queue, work);
+        if let Some(task) = self.tasks.get(answer.point) {
+            self.edge.record(now, answer.point as u16, task.tail, queue, work);
         }
         self.traffic.record(now, answer.message_bytes);
         let sample = LinkSample {
@@ -144,45 +177,49 @@ impl Selector {
         &self.profile
     }
 
-    /// Chooses the operating point for the next frame.
+    /// Chooses the operating point for the next frame; [`set_current`](Self::set_current) is to be told which one it went through.
     ///
     /// `oldest` is the oldest request without answer: a link that has gone silent counts as one whose round trip is as long as the silence.
-    /// `missing_bytes` says what has still to be downloaded for a point's head; none, that the point may not be chosen. A changed requirement
-    /// is followed without hysteresis. None if no point can be used at all: without a connection and without an `output` point.
+    /// `missing_bytes` says what has still to be downloaded for a point's head; none, that the point may not be chosen. None if no point can be used
+    /// at all: without a connection and without an `output` point.
     pub fn select(
-        &mut self,
+        &self,
         manifest: &Manifest,
         now: Duration,
         requirement: Requirement,
         oldest: Option<Unanswered>,
         missing_bytes: impl Fn(usize) -> Option<u64>,
     ) -> Option<Selection> {
-        let candidate = |(index, &(head, tail)): (usize, &(u64, u64))| {
+        let candidate = |(index, task): (usize, &Task)| {
             let missing = missing_bytes(index);
             Candidate {
-                device: self.profile.predict(head),
-                edge: self.edge.decode_and_tail(now, index as u16, tail),
+                device: self.device(task),
+                edge: self.edge.decode_and_tail(now, index as u16, task.tail),
                 missing_bytes: missing.unwrap_or_default(),
                 usable: missing.is_some(),
             }
         };
+        let mut captures: Vec<f64> = self.captures.iter().copied().collect();
         let conditions = Conditions {
-            candidates: self.work.iter().enumerate().map(candidate).collect(),
+            candidates: self.tasks.iter().enumerate().map(candidate).collect(),
+            capture: Duration::from_secs_f64(median(&mut captures).unwrap_or_default()),
             link: self.link().map(|it| self.at_least(it, now, oldest)),
             queue: self.edge.queue(now),
         };
-        if self.requirement.replace(requirement) != Some(requirement) {
-            self.current = None;
+        select(manifest, &conditions, requirement, self.current)
+    }
+
+    fn device(&self, task: &Task) -> Duration {
+        match task.image_pixels {
+            Some(pixels) => self.profile.predict_image(pixels),
+            None => self.profile.predict(task.head),
         }
-        let selection = select(manifest, &conditions, requirement, self.current);
-        self.current = selection.as_ref().map(|it| it.point);
-        selection
     }
 
     /// The link, with a round trip no shorter than an answer has already been on its way.
     fn at_least(&self, link: LinkEstimate, now: Duration, oldest: Option<Unanswered>) -> LinkEstimate {
         let late = oldest.map_or(Duration::ZERO, |it| {
-            let point = it.point.and_then(|point| Some((point, self.work.get(point)?.1)));
+            let point = it.point.and_then(|point| Some((point, self.tasks.get(point)?.tail)));
             let edge = point.map_or(Duration::ZERO, |(point, tail)| {
                 self.edge.queue(now) + self.edge.decode_and_tail(now, point as u16, tail)
             });

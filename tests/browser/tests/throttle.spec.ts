@@ -77,6 +77,50 @@ test('measurements say what was slower on purpose', async ({ page, edge, results
   expect(throttles.at(-1)).toEqual(['4G', 5]);
 });
 
+test('no message on a slow link overtakes another', async () => {
+  const { Lane } = await import(`${PACKAGE}/dist/slower.js`);
+  const slow = { bytesPerSecond: 1e6, roundTripMs: 40 };
+  /** Messages of so many bytes, handed over at so many milliseconds over a link, and when they arrive. */
+  const check = (...messages: [typeof slow | undefined, number, number, number][]) => {
+    const lane = new Lane();
+    for (const [link, at, bytes, arrival] of messages) expect(lane.arrival(link, at, bytes)).toBe(arrival);
+  };
+  check([slow, 100, 1000, 121], [slow, 100, 2000, 123], [slow, 110, 1000, 131]);
+  // Those that were sent while the link was slow are still on their way when it is not any more.
+  check([undefined, 100, 1e9, 100], [slow, 100, 1000, 121], [undefined, 101, 1000, 121], [undefined, 130, 1000, 130]);
+});
+
+test('messages on a slow link are handed on in their order, also when timers are late', async () => {
+  const { Clock, SlowerSocket } = await import(`${PACKAGE}/dist/slower.js`);
+  const sent: number[] = [];
+  const real = { send: ([first]: Uint8Array) => sent.push(first ?? 0), close: () => {} };
+  const link: { throttle?: object } = { throttle: { bytesPerSecond: 1e6, roundTripMs: 20 } };
+  const socket = new SlowerSocket(real, new Clock(), link);
+  socket.send(new Uint8Array([1]));
+  socket.send(new Uint8Array([2]));
+  for (const began = performance.now(); performance.now() < began + 30; );
+  delete link.throttle;
+  socket.send(new Uint8Array([3]));
+  expect(sent).toEqual([]);
+  await expect.poll(() => sent).toEqual([1, 2, 3]);
+});
+
+test('the clock of a slower device runs ahead while something is computed, and then waits', async () => {
+  const { Clock } = await import(`${PACKAGE}/dist/slower.js`);
+  const clock = new Clock();
+  clock.slowdown = 10;
+  const began = clock.now();
+  const computed = clock.run(() => {
+    for (const since = performance.now(); performance.now() < since + 5; );
+    return clock.now() - began;
+  });
+  expect(computed).toBeGreaterThanOrEqual(50);
+  const ended = clock.now();
+  expect(ended).toBe(clock.now());
+  await clock.caughtUp();
+  expect(performance.now()).toBeGreaterThan(ended - 1);
+});
+
 test('a throttle that makes no sense is refused', async () => {
   const { checkedThrottle } = await import(`${PACKAGE}/dist/throttle.js`);
   const link = { bytesPerSecond: 25_000, roundTripMs: 0 };

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use split_core::{Digest, Manifest, manifest::File};
+use split_core::{Digest, Manifest, manifest::File, selection::default_point};
 
 use super::{FRAME, is_local};
 use crate::trace::Conditions;
@@ -23,7 +23,10 @@ pub(super) struct Heads<'a> {
 impl<'a> Heads<'a> {
     /// At the start of a visit, the point to start with and the refuge are there.
     pub fn new(manifest: &'a Manifest) -> Self {
-        let (points, default) = (&manifest.operating_points, manifest.default_point(DEFAULT_LOSS));
+        let (points, default) = (
+            &manifest.operating_points,
+            default_point(manifest, DEFAULT_LOSS, |_| true),
+        );
         let local = || (0..points.len()).filter(|&it| is_local(manifest, it));
         let like_default =
             local().find(|&it| default.is_some_and(|default| points[it].variant == points[default].variant));

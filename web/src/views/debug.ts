@@ -54,12 +54,20 @@ export class DebugView {
   #link(): string {
     const last = this.#links.at(-1);
     if (!last) return 'not measured';
-    const rates = this.#links.map((it) => it.rateBytesPerSecond).sort((a, b) => a - b);
-    const trips = this.#links.map((it) => it.roundTripMs).sort((a, b) => a - b);
-    const [low, high] = [Math.floor(rates.length / 10), Math.floor((9 * rates.length) / 10)];
-    const rate = `${bytes(last.rateBytesPerSecond)} per second (${bytes(rates[low] ?? 0)} to ${bytes(rates[high] ?? 0)})`;
-    return `${rate}, round trip ${time(last.roundTripMs)} (${time(trips[low] ?? 0)} to ${time(trips[high] ?? 0)})`;
+    const rates = spread(this.#links.map((it) => it.rateBytesPerSecond).filter((it) => it !== null));
+    const trips = spread(this.#links.map((it) => it.roundTripMs));
+    const { rateBytesPerSecond, roundTripMs } = last;
+    const range = rates && `(${bytes(rates.low)} to ${bytes(rates.high)})`;
+    const rate = rateBytesPerSecond === null ? 'too fast to tell the rate' : `${bytes(rateBytesPerSecond)} per second`;
+    return `${rate} ${range ?? ''}, round trip ${time(roundTripMs)} (${time(trips?.low ?? 0)} to ${time(trips?.high ?? 0)})`;
   }
+}
+
+/** Between what four fifths of the numbers are; undefined for none. */
+function spread(numbers: number[]): { low: number; high: number } | undefined {
+  const sorted = numbers.sort((a, b) => a - b);
+  const [low, high] = [sorted[Math.floor(sorted.length / 10)], sorted[Math.floor((9 * sorted.length) / 10)]];
+  return low === undefined || high === undefined ? undefined : { low, high };
 }
 
 function time(value: number): string {

@@ -13,45 +13,43 @@ const BLOCKED =
 export class FrameCanvas {
   readonly #pictures: Pictures;
   readonly #planes: PlaneScaler;
-  /** Of the network's size. */
-  readonly #canvas: OffscreenCanvas;
-  readonly #context: OffscreenCanvasRenderingContext2D;
+  /** For pixels of the network's size. */
+  readonly #pixels: OffscreenCanvasRenderingContext2D;
   /** For a strip of a picture. */
   readonly #strip: OffscreenCanvasRenderingContext2D;
 
-  constructor(width: number, height: number, pictures: Pictures) {
+  constructor(pictures: Pictures) {
     this.#pictures = pictures;
     this.#planes = new PlaneScaler(pictures);
-    this.#canvas = new OffscreenCanvas(width, height);
-    this.#context = context(this.#canvas, false);
+    this.#pixels = context(new OffscreenCanvas(1, 1), false);
     this.#strip = context(new OffscreenCanvas(1, 1), true);
   }
 
-  /** The pixels that the network sees of the picture. The picture is closed. */
-  async read(source: Picture): Promise<ImageData> {
-    const { width, height } = this.#canvas;
+  /** Reads the picture into the pixels that the network sees. The picture is closed. */
+  async read(source: Picture): Promise<void> {
     try {
-      const pixels = await this.#read(source);
-      return new ImageData(pixels as Uint8ClampedArray<ArrayBuffer>, width, height);
+      await this.#read(source);
     } finally {
       discard(source);
     }
   }
 
-  /** Pixels of the network's size, as an image file. */
-  async encode(pixels: ImageData, type: string, quality: number): Promise<Uint8Array> {
-    this.#context.putImageData(pixels, 0, 0);
-    const blob = await this.#canvas.convertToBlob({ type, quality });
+  /** Pixels as an image file. */
+  async encode(pixels: ImageData, type?: string, quality?: number): Promise<Uint8Array> {
+    const { canvas } = this.#pixels;
+    resize(canvas, pixels.width, pixels.height);
+    this.#pixels.putImageData(pixels, 0, 0);
+    const blob = await canvas.convertToBlob({ ...(type && { type }), ...(quality !== undefined && { quality }) });
     return new Uint8Array(await blob.arrayBuffer());
   }
 
-  async #read(source: Picture): Promise<Uint8ClampedArray> {
+  async #read(source: Picture): Promise<void> {
     if ('data' in source) return this.#readData(source);
     if (!('displayWidth' in source)) return this.#draw(source, source.width, source.height);
-    return (await this.#planes.scale(source)) ?? (await this.#drawFrame(source));
+    if (!(await this.#planes.scale(source))) await this.#drawFrame(source);
   }
 
-  async #drawFrame(source: VideoFrame): Promise<Uint8ClampedArray> {
+  async #drawFrame(source: VideoFrame): Promise<void> {
     // Bitmaps keep what is transparent, but of frames that are to be turned, some browsers make them in the wrong shape.
     if (isTurned(source)) return this.#draw(source, source.displayWidth, source.displayHeight);
     const bitmap = await createImageBitmap(source);
@@ -62,7 +60,7 @@ export class FrameCanvas {
     }
   }
 
-  async #readData(source: ImageData): Promise<Uint8ClampedArray> {
+  async #readData(source: ImageData): Promise<void> {
     const { data, width, height, colorSpace } = source;
     // Browsers without this property know no other colours.
     if ((colorSpace ?? 'srgb') !== 'srgb' || data.BYTES_PER_ELEMENT !== 1) {
@@ -71,11 +69,10 @@ export class FrameCanvas {
     }
     this.#pictures.begin(width, height);
     this.#pictures.push(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
-    return this.#pictures.finish();
   }
 
   /** Pixels without a canvas, for browsers that give none of those; not for frames that are to be turned. */
-  async #copy(source: ImageBitmap | VideoFrame): Promise<Uint8ClampedArray> {
+  async #copy(source: ImageBitmap | VideoFrame): Promise<void> {
     if (typeof VideoFrame !== 'function') throw new SplitError('canvas-blocked', BLOCKED);
     const frame = new VideoFrame(source, { timestamp: 0 });
     try {
@@ -86,22 +83,20 @@ export class FrameCanvas {
       await frame.copyTo(rgba, format);
       this.#pictures.begin(width, height);
       this.#pictures.push(rgba);
-      return this.#pictures.finish();
     } finally {
       frame.close();
     }
   }
 
   /** Draws what the network sees of the picture, pixel by pixel, strip by strip. */
-  async #draw(source: ImageBitmap | VideoFrame, wide: number, high: number): Promise<Uint8ClampedArray> {
+  async #draw(source: ImageBitmap | VideoFrame, wide: number, high: number): Promise<void> {
     if (wide === 0 || high === 0) throw new SplitError('source-not-ready', 'the picture is empty');
     if (!canReadCanvases()) return this.#copy(source);
     const [rows = 0, columns = 0] = this.#pictures.margins(wide, high);
     const [width, height] = [wide - 2 * columns, high - 2 * rows];
     const step = Math.min(height, Math.max(1, Math.floor(STRIP_PIXELS / width)));
     const { canvas } = this.#strip;
-    // Setting a size clears the canvas, even if it stays the same.
-    if (canvas.width !== width || canvas.height !== step) [canvas.width, canvas.height] = [width, step];
+    resize(canvas, width, step);
     this.#strip.globalCompositeOperation = 'copy';
     this.#pictures.begin(width, height);
     for (let row = 0; row < height; row += step) {
@@ -110,7 +105,6 @@ export class FrameCanvas {
       const { data } = this.#strip.getImageData(0, 0, width, count);
       this.#pictures.push(new Uint8Array(data.buffer));
     }
-    return this.#pictures.finish();
   }
 }
 
@@ -132,6 +126,11 @@ function givesWhatWasDrawn(): boolean {
   }
   const { data } = pattern.getImageData(0, 0, side, side);
   return expected.flat().every((it, at) => it === data[at]);
+}
+
+/** Setting a size clears the canvas, even if it stays the same. */
+function resize(canvas: OffscreenCanvas, width: number, height: number): void {
+  if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
 }
 
 /** Read back every time: kept in memory, so that no picture waits for the graphics processor. */

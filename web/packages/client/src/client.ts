@@ -71,6 +71,8 @@ export class SplitClient {
   #free = true;
   readonly #queue: (() => void)[] = [];
   #nextFrame = 0;
+  /** What the latest answered frame took beside what the web worker knows, in milliseconds. */
+  #delivery: number | undefined;
 
   private constructor(url: string, worker: Worker) {
     this.#url = url;
@@ -295,7 +297,11 @@ export class SplitClient {
       this.#frames.set(frame, { began, resolve, reject });
       signal?.addEventListener('abort', giveUp);
       try {
-        this.#post({ type: 'frame', frame, source }, transferables(source));
+        const delivery = this.#delivery;
+        this.#post(
+          { type: 'frame', frame, source, ...(delivery !== undefined && { delivery }) },
+          transferables(source),
+        );
       } catch (cause) {
         this.#setFree();
         this.#settle(frame)?.reject(notTransferable(source, cause));
@@ -356,11 +362,12 @@ export class SplitClient {
     }
   }
 
-  #answer({ sinceCapture, ...answered }: Answered): void {
+  #answer({ sinceCapture, sinceArrival, ...answered }: Answered): void {
     const asked = this.#settle(answered.frame);
     if (!asked) return;
     const total = performance.now() - asked.began;
     const capture = Math.max(0, total - sinceCapture);
+    this.#delivery = Math.max(0, total - sinceArrival);
     const result: Result = { ...answered, timings: { capture, ...answered.timings, total } };
     asked.resolve(result);
     this.#events.emit('stats', result);

@@ -1,6 +1,5 @@
-import type { Client } from '../wasm/simd/split_client.js';
-import type { Closed } from './events.js';
-import type { Sockets } from './sockets.js';
+import type { Client, MessageSocket } from '../wasm/simd/split_client.js';
+import type { Closed } from './steps.js';
 import type { Problem, StateChange } from './types.js';
 
 /** The first pause before connecting again; every failure doubles it. */
@@ -9,11 +8,17 @@ const LONGEST_PAUSE_MS = 30_000;
 /** How long frames wait for the first connection before they do without. */
 const FIRST_WAIT_MS = 2000;
 
+/** Where sockets come from. */
+interface Line {
+  open(): MessageSocket;
+  /** Settles once what was sent last before a socket was closed is on its way. */
+  closed(): Promise<void>;
+}
+
 /** Keeps the client connected, pausing longer and longer while that fails. */
 export class Connection {
   readonly #client: Client;
-  readonly #sockets: Sockets;
-  readonly #url: string;
+  readonly #line: Line;
   readonly #token: string | undefined;
   readonly #onChange: (change: StateChange) => void;
   #failures = 0;
@@ -22,16 +27,9 @@ export class Connection {
   /** Settles once it is known whether there is a connection to begin with. */
   readonly settled: Promise<void>;
 
-  constructor(
-    client: Client,
-    sockets: Sockets,
-    url: URL,
-    token: string | undefined,
-    onChange: (change: StateChange) => void,
-  ) {
+  constructor(client: Client, line: Line, token: string | undefined, onChange: (change: StateChange) => void) {
     this.#client = client;
-    this.#sockets = sockets;
-    this.#url = url.href;
+    this.#line = line;
     this.#token = token;
     this.#onChange = onChange;
     this.settled = new Promise((resolve) => {
@@ -44,7 +42,7 @@ export class Connection {
   open(): void {
     this.#cancel();
     this.#onChange({ state: 'connecting' });
-    this.#client.connect(this.#sockets.open(this.#url), this.#token);
+    this.#client.connect(this.#line.open(), this.#token);
   }
 
   /** Connects now if the next attempt is due only later: the network has changed. */
@@ -70,7 +68,7 @@ export class Connection {
   }
 
   /** To be told that the connection has ended, or did not come about. */
-  closed({ code, message, retry }: Omit<Closed, 'frames'>): void {
+  closed({ code, message, retry }: Closed): void {
     const problem: Problem = { code, message };
     if (retry) {
       const retryMs = pause(this.#failures++);
@@ -87,7 +85,7 @@ export class Connection {
   async close(): Promise<void> {
     this.#cancel();
     this.#client.close();
-    await this.#sockets.closed();
+    await this.#line.closed();
   }
 
   #cancel(): void {

@@ -1,61 +1,48 @@
 import type { Client } from '../wasm/simd/split_client.js';
+import type { Announcer } from './announcer.js';
 import { download } from './download.js';
-import { asSplitError, type SplitError } from './errors.js';
+import { asSplitError } from './errors.js';
+import type { Clock } from './slower.js';
+import type { File } from './steps.js';
 import type { Progress } from './types.js';
 
-/** A segment of a head, or a codec. */
-interface File {
-  path: string;
-  sha256: string;
-  bytes: number;
-}
-
-/** Downloads and prepares heads, each once. */
+/** Downloads and prepares heads. */
 export class Heads {
   readonly #client: Client;
+  readonly #clock: Clock;
   readonly #manifest: URL;
+  readonly #announcer: Announcer;
   readonly #onProgress: (progress: Progress) => void;
-  readonly #loading = new Map<number, Promise<void>>();
-  readonly #failures = new Map<number, SplitError>();
 
-  constructor(client: Client, manifest: URL, onProgress: (progress: Progress) => void) {
+  constructor(
+    client: Client,
+    clock: Clock,
+    manifest: URL,
+    announcer: Announcer,
+    onProgress: (progress: Progress) => void,
+  ) {
     this.#client = client;
+    this.#clock = clock;
     this.#manifest = manifest;
+    this.#announcer = announcer;
     this.#onProgress = onProgress;
   }
 
-  /** Makes an operating point's head ready. Calls that come while it is being loaded wait for the same download. */
-  load(point: number): Promise<void> {
-    const loading = this.#loading.get(point) ?? this.#start(point);
-    this.#loading.set(point, loading);
-    return loading;
-  }
-
-  /** Why an operating point's head was not loaded the last time, if it was not. */
-  failure(point: number): SplitError | undefined {
-    return this.#failures.get(point);
-  }
-
-  async #start(point: number): Promise<void> {
+  /** Makes an operating point's head ready, or tells the client and the page why not. */
+  async load(point: number, files: File[]): Promise<void> {
     try {
-      await this.#download(point);
-      this.#client.prepare(point);
-      this.#failures.delete(point);
+      await this.#download(files);
+      this.#clock.run(() => this.#client.prepare(point));
+      await this.#clock.caughtUp();
     } catch (thrown) {
       const error = asSplitError(thrown);
-      this.#failures.set(point, error);
-      // What is whole but no network stays so; everything else may be mended where it comes from, or on the way.
-      if (error.code === 'segment-invalid') this.#client.exclude(point);
-      else this.#client.fail(point);
-      throw error;
-    } finally {
-      this.#loading.delete(point);
+      this.#client.fail(point, error.code, error.message);
+      this.#announcer.problem(error);
     }
   }
 
-  async #download(point: number): Promise<void> {
-    const missing = this.#client.missing(point) as File[];
-    const totalBytes = missing.reduce((sum, it) => sum + it.bytes, 0);
+  async #download(files: File[]): Promise<void> {
+    const totalBytes = files.reduce((sum, it) => sum + it.bytes, 0);
     if (totalBytes === 0) return;
     let loadedBytes = 0;
     const onBytes = (bytes: number) => {
@@ -63,7 +50,7 @@ export class Heads {
       this.#onProgress({ stage: 'network', loadedBytes: Math.min(loadedBytes, totalBytes), totalBytes });
     };
     onBytes(0);
-    await Promise.all(missing.map((it) => this.#file(it, onBytes)));
+    await Promise.all(files.map((it) => this.#file(it, onBytes)));
     this.#onProgress({ stage: 'network', loadedBytes: totalBytes, totalBytes });
   }
 

@@ -18,18 +18,19 @@ export class PlaneScaler {
     this.#pictures = pictures;
   }
 
-  /** The network's pixels of a frame; none for frames that have other planes, or are to be turned or stretched. */
-  async scale(frame: VideoFrame): Promise<Uint8ClampedArray | undefined> {
+  /** Makes the network's pixels of a frame; false for frames that have other planes, or are to be turned or stretched. */
+  async scale(frame: VideoFrame): Promise<boolean> {
     const { format } = frame;
     const { matrix, fullRange } = frame.colorSpace;
     const rect = this.#seen(frame);
     if ((format !== 'I420' && format !== 'NV12') || !isKnown(frame.colorSpace) || isTurned(frame) || !rect) {
-      return undefined;
+      return false;
     }
     const planes = await this.#copy(frame, rect);
-    if (!planes) return undefined;
+    if (!planes) return false;
     const { width, height } = rect;
-    return this.#pictures.planes(planes, width, height, format, matrix ?? '', fullRange ?? false);
+    this.#pictures.planes(planes, width, height, format, matrix ?? '', fullRange ?? false);
+    return true;
   }
 
   /** The part that the network sees, and as much beside it as makes whole samples of colour; none where they lie askew. */

@@ -15,7 +15,7 @@ import type {
 /** What the page says to the web worker. */
 export type Request =
   | { type: 'start'; url: string; series?: string; goal?: Goal; token?: string; pixels: boolean }
-  | { type: 'frame'; frame: number; source: VideoFrame | ImageBitmap | ImageData }
+  | { type: 'frame'; frame: number; source: VideoFrame | ImageBitmap | ImageData; delivery?: number }
   | { type: 'goal'; goal: Goal }
   | { type: 'throttle'; throttle: Throttle }
   | { type: 'reconnect' }
@@ -45,4 +45,6 @@ export interface Answered extends Omit<Result, 'timings'> {
   timings: Omit<Timings, 'capture' | 'total'>;
   /** From pixels of the network's size to this message, in milliseconds. */
   sinceCapture: number;
+  /** From the picture's arrival in the web worker. What the page measures beyond that is the delivery: the picture's way there and the result's way back. */
+  sinceArrival: number;
 }

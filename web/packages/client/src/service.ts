@@ -3,17 +3,17 @@ import { Announcer } from './announcer.js';
 import { canReadCanvases, FrameCanvas, writes } from './canvas.js';
 import { Connection } from './connection.js';
 import { asSplitError, type ErrorCode } from './errors.js';
-import type { ClientEvent } from './events.js';
 import { type Frame, Frames } from './frames.js';
 import { Heads } from './heads.js';
-import { Points } from './points.js';
 import { restoreProfile, saveProfile } from './profile.js';
 import { binaryName, loadProgram, type Program } from './program.js';
 import type { Request, Response } from './protocol.js';
 import { downloadManifest } from './series.js';
 import { SIZES } from './sizes.js';
+import { Clock, type Link, SlowerSocket } from './slower.js';
 import { Sockets } from './sockets.js';
-import type { Diagnosis, Goal, OperatingPoint, Progress, Series, StateChange, Throttle } from './types.js';
+import type { ClientEvent } from './steps.js';
+import type { Diagnosis, Goal, Progress, Series, StateChange, Throttle } from './types.js';
 import { inferUrl, manifestUrl } from './urls.js';
 
 type Post = (response: Response) => void;
@@ -41,10 +41,12 @@ const LOSSES: ReadonlySet<ErrorCode> = new Set(['connection-lost', 'offline', 'e
 /** Everything that the web worker does for one page. */
 export class Service {
   readonly #client: Client;
+  readonly #clock = new Clock();
+  /** What the link is made like. */
+  readonly #link: Link = { throttle: undefined };
   readonly #post: Post;
   readonly #announcer: Announcer;
   readonly #series: Series;
-  readonly #points: Points;
   readonly #frames: Frames;
   readonly #connection: Connection;
   /** When each part was there. */
@@ -83,22 +85,25 @@ export class Service {
   }
 
   private constructor({ program, manifest, sockets, announcer, startMs }: Parts, start: Start, post: Post) {
-    const client = new program.Client(manifest, (event: ClientEvent) => this.#receive(event));
+    const client = new program.Client(manifest, start.pixels, this.#clock.now, (it: ClientEvent) => this.#receive(it));
+    if (start.goal) client.setGoal(start.goal);
     const series = client.series() as Series;
     const onProgress = (progress: Progress) => post({ type: 'progress', progress });
-    const heads = new Heads(client, manifestUrl(start.url, start.series), onProgress);
-    const points = new Points(client, series, heads, announcer, () => this.#frames.wake());
-    if (start.goal) points.setGoal(start.goal);
-    const canvasOf = canvases(({ index, width, height }) => new FrameCanvas(width, height, client.pictures(index)));
+    const heads = new Heads(client, this.#clock, manifestUrl(start.url, start.series), announcer, onProgress);
+    const canvas = new FrameCanvas(client.pictures());
     this.#startMs = { ...startMs, ready: 0 };
     this.#client = client;
     this.#post = post;
     this.#announcer = announcer;
     this.#series = series;
-    this.#points = points;
-    this.#frames = new Frames({ client, points, canvasOf, post, pixels: start.pixels });
-    const onChange = (change: StateChange) => this.#changed(change);
-    this.#connection = new Connection(client, sockets, inferUrl(start.url, start.series), start.token, onChange);
+    const { points } = series;
+    this.#frames = new Frames({ client, clock: this.#clock, canvas, points, heads, announcer, post });
+    const url = inferUrl(start.url, start.series).href;
+    const line = {
+      open: () => new SlowerSocket(sockets.open(url), this.#clock, this.#link),
+      closed: () => sockets.closed(),
+    };
+    this.#connection = new Connection(client, line, start.token, (change) => this.#changed(change));
   }
 
   /** Takes a frame. */
@@ -109,16 +114,17 @@ export class Service {
   /** Changes how the operating point is chosen. */
   setGoal(goal: Goal): void {
     try {
-      for (const frame of this.#points.setGoal(goal))
-        this.#frames.lose(frame, 'by the goal, no frame leaves this device');
+      this.#client.setGoal(goal);
+      this.#frames.wake();
     } catch (thrown) {
       this.#announcer.problem(asSplitError(thrown));
     }
   }
 
   /** Makes link and device slower than they are. */
-  setThrottle(throttle: Throttle): void {
-    this.#client.setThrottle(throttle);
+  setThrottle({ link, device = 1 }: Throttle): void {
+    this.#clock.slowdown = device;
+    this.#link.throttle = link;
   }
 
   /** Connects now where the next attempt is due only later. */
@@ -155,13 +161,13 @@ export class Service {
     this.#announcer.begin();
     // Again, for listeners that came with the client: why there is no connection.
     if (this.#change?.problem) this.#changed(this.#change);
-    this.#every(TICK_MS, () => this.#points.prefetch());
+    this.#frames.begin();
     this.#every(SAVE_MS, () => this.#save());
   }
 
   #tick(): void {
     this.#client.tick();
-    this.#frames.reconsider();
+    this.#frames.wake();
   }
 
   #every(milliseconds: number, work: () => void | Promise<void>): void {
@@ -198,29 +204,23 @@ export class Service {
         this.#connection.opened();
         this.#client.tick();
         break;
-      case 'result':
+      case 'answered':
         this.#connection.answered();
-        this.#frames.finish(event);
+        // The first probes follow each other at once.
+        this.#client.tick();
         break;
-      case 'busy':
+      case 'answer':
+      case 'dropped':
         this.#connection.answered();
-        this.#frames.drop(event.frame, 'busy', 'the edge worker has no capacity for this frame');
-        break;
-      case 'failed':
-        this.#frames.drop(event.frame, event.code, event.message);
+        if (event.selection) this.#post({ type: 'selection', selection: event.selection });
+        this.#frames.end(event);
         break;
       case 'closed':
-        for (const frame of event.frames) this.#frames.lose(frame, event.message);
         this.#connection.closed(event);
         if (!LOSSES.has(event.code)) this.#announcer.problem(event);
         break;
       case 'moved':
         this.#connection.moved();
-        break;
-      case 'probed':
-        this.#connection.answered();
-        // The first probes follow each other at once.
-        this.#client.tick();
         break;
     }
     this.#frames.wake();
@@ -239,15 +239,5 @@ function counted(onProgress: (progress: Progress) => void): (bytes: number) => v
   return (bytes) => {
     loadedBytes = Math.min(loadedBytes + bytes, totalBytes);
     onProgress({ stage: 'program', loadedBytes, totalBytes });
-  };
-}
-
-/** One canvas for each network of the series: each may take pictures in its own way. */
-function canvases(make: (point: OperatingPoint) => FrameCanvas): (point: OperatingPoint) => FrameCanvas {
-  const made = new Map<string, FrameCanvas>();
-  return (point) => {
-    const canvas = made.get(point.variant) ?? make(point);
-    made.set(point.variant, canvas);
-    return canvas;
   };
 }

@@ -116,10 +116,9 @@ class RemoteSocket implements MessageSocket {
     this.#port.onmessage = ({ data }: MessageEvent<SocketEvent>) => this.#receive(data);
   }
 
+  /** Takes the message over. */
   send(message: Uint8Array): void {
-    // A copy: what is given may lie in WebAssembly's memory, which cannot be handed over.
-    const bytes = message.slice();
-    this.#port.postMessage(bytes, [bytes.buffer]);
+    this.#port.postMessage(message, [message.buffer as ArrayBuffer]);
   }
 
   close(): void {

@@ -231,6 +231,8 @@ export interface SeriesSummary {
 
 /** Expected latency of an operating point, in milliseconds. */
 export interface Prediction {
+  /** From `infer` to pixels of the network's size in the web worker, and the result's way back; 0 until a frame was answered. */
+  capture: number;
   /** Head and coding, in this browser. */
   device: number;
   /** Time in which the link takes the message. */
@@ -259,8 +261,10 @@ export interface Selection {
   predicted: Prediction | null;
   /** The next best. */
   runnerUp: { point: number; predicted: Prediction } | null;
-  /** The link, as measured; null before that and without a connection. */
-  link: { rateBytesPerSecond: number; roundTripMs: number } | null;
+  /** The operating point that takes over once its part of the network is here; null if none is waited for. */
+  awaited: number | null;
+  /** The link, as measured; null before that and without a connection. The rate is null while it cannot be told: on a fast link, all messages take alike. */
+  link: { rateBytesPerSecond: number | null; roundTripMs: number } | null;
 }
 
 /** The connection to the edge worker. Without one, everything runs on the device. */

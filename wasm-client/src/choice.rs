@@ -1,0 +1,183 @@
+//! The operating point for the next frame.
+
+use std::time::Duration;
+
+use split_core::selection::{LinkEstimate, Prediction, Unanswered, default_point};
+
+use crate::{
+    device::is_local,
+    engine::Engine,
+    goal::{DEFAULT_LOSS, Goal},
+};
+
+/// An answer that is later than expected by this much makes frames run on the device until something is heard again.
+const SILENCE: Duration = Duration::from_secs(1);
+/// Frames in flight before anything is known of the link: one on its way while the next is computed.
+const FIRST_DEPTH: usize = 2;
+
+/// The operating point for the next frame, and why.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Choice {
+    /// Its place in the manifest.
+    pub point: usize,
+    /// Whether it was chosen by measurement, not by hand.
+    pub automatic: bool,
+    /// Whether it is what the goal asks for; otherwise it is the nearest to it.
+    pub meets: bool,
+    /// Whether it stays only because the best one is better by too little.
+    pub kept: bool,
+    /// What it is expected to take; none before the link was measured.
+    pub prediction: Option<Prediction>,
+    /// The next best.
+    pub runner_up: Option<(usize, Prediction)>,
+    /// The one that would be chosen if its head were there.
+    pub awaited: Option<usize>,
+}
+
+impl Choice {
+    /// Whether frames can go through it at once.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.awaited != Some(self.point)
+    }
+
+    /// Frames that are worth having in flight: as many as keep the slowest stage busy. More would only queue before it and grow stale.
+    pub(crate) fn depth(&self) -> usize {
+        let Some(prediction) = &self.prediction else {
+            return FIRST_DEPTH;
+        };
+        let here = prediction.capture + prediction.device;
+        let slowest = here.max(prediction.transmission).max(prediction.edge);
+        if slowest.is_zero() {
+            return FIRST_DEPTH;
+        }
+        (prediction.total().as_secs_f64() / slowest.as_secs_f64()).ceil() as usize
+    }
+}
+
+impl Engine {
+    /// The operating point for the next frame; none if none is usable.
+    ///
+    /// Until the link has been measured the one in use stays, at first [`default_point`]. Without a connection, while it is silent,
+    /// and while a new one is being measured, only `output` can be chosen, whatever the goal: nothing waits for a dead link. The same
+    /// holds while the head of a fixed point cannot be had. While a head is loaded, the best of those that are there stands in.
+    pub fn choose(&self, now: Duration) -> Option<Choice> {
+        let linked = self.is_linked(now);
+        let wants = |it| self.goal.wants(&self.manifest, it);
+        let permits = |it| self.goal.permits(&self.manifest, it);
+        let is_missed = || !linked || self.points().any(|it| wants(it) && self.heads.is_failing(now, it));
+        let choice = self.best(now, linked, wants).or_else(|| {
+            let instead = is_missed().then(|| self.best(now, linked, permits)).flatten()?;
+            Some(Choice {
+                meets: false,
+                ..instead
+            })
+        })?;
+        if self.is_ready(choice.point) {
+            return Some(choice);
+        }
+        let awaited = Some(choice.point);
+        let stand_in = self.best(now, linked, |it| permits(it) && self.is_ready(it));
+        // What a frame would take is not guessed for the sake of a moment.
+        let stand_in = stand_in.filter(|it| it.prediction.is_some()).map(|it| Choice {
+            meets: it.meets && wants(it.point),
+            awaited,
+            ..it
+        });
+        Some(stand_in.unwrap_or(Choice { awaited, ..choice }))
+    }
+
+    fn best(&self, now: Duration, linked: bool, allowed: impl Fn(usize) -> bool) -> Option<Choice> {
+        let is_local = |it| is_local(&self.manifest, it);
+        let usable = |it: usize| allowed(it) && self.heads.may_use(now, it) && (linked || is_local(it));
+        let (automatic, is_fixed) = (self.goal.is_automatic(), |it| self.goal == Goal::Fixed { point: it });
+        if linked && self.link().is_none() && self.points().any(|it| usable(it) && !is_local(it)) {
+            let used = self.selector.current().filter(|&it| usable(it) && !is_local(it));
+            return Some(Choice {
+                point: used.or_else(|| default_point(&self.manifest, DEFAULT_LOSS, usable))?,
+                automatic,
+                meets: true,
+                kept: false,
+                prediction: None,
+                runner_up: None,
+                awaited: None,
+            });
+        }
+        let missing = |it| {
+            let files = usable(it)
+                .then(|| self.device.missing(&self.manifest, it).ok())
+                .flatten()?;
+            Some(files.iter().map(|it| it.bytes).sum())
+        };
+        let requirement = self.goal.requirement(&self.manifest);
+        let selection = self
+            .selector
+            .select(&self.manifest, now, requirement, self.oldest(), missing)?;
+        Some(Choice {
+            point: selection.point,
+            automatic,
+            meets: selection.meets || is_fixed(selection.point),
+            kept: selection.kept,
+            prediction: Some(selection.prediction),
+            runner_up: selection.runner_up,
+            awaited: None,
+        })
+    }
+
+    /// Heads to be loaded for this choice and those that may follow it, the most urgent first.
+    pub(crate) fn wanted(&self, now: Duration, choice: Option<&Choice>) -> Option<usize> {
+        let may_load = |it: &usize| self.heads.may_use(now, *it) && !self.heads.is_loading(Some(*it));
+        let urgent = choice.and_then(|it| it.awaited).filter(may_load);
+        urgent.or_else(|| {
+            let later = [self.refuge(), choice.and_then(|it| it.runner_up).map(|it| it.0)];
+            let mut missing = later.into_iter().flatten().filter(|&it| !self.is_ready(it));
+            // What cannot be had now must not keep the refuge away.
+            missing.find(|it| may_load(it)).filter(|_| !self.heads.is_loading(None))
+        })
+    }
+
+    /// Where everything runs on the device: frames go there at once when the connection is lost.
+    fn refuge(&self) -> Option<usize> {
+        let variant = |it: usize| &self.manifest.operating_points[it].variant;
+        let start = default_point(&self.manifest, DEFAULT_LOSS, |_| true);
+        let local = || self.points().filter(|&it| is_local(&self.manifest, it));
+        let like_start = local().find(|&it| start.is_some_and(|start| variant(start) == variant(it)));
+        like_start.or_else(|| local().next())
+    }
+
+    /// Whether the device could do everything itself at once.
+    pub(crate) fn has_refuge(&self, now: Duration) -> bool {
+        let mut local = self.points().filter(|&it| is_local(&self.manifest, it));
+        local.any(|it| self.heads.may_use(now, it) && self.is_ready(it))
+    }
+
+    /// Whether frames may go over the link: it answers, and either it was measured or nothing else is ready.
+    fn is_linked(&self, now: Duration) -> bool {
+        let is_known = self.link().is_some() || !self.has_refuge(now);
+        self.is_connected() && is_known && !self.is_silent(now)
+    }
+
+    /// Whether an answer is so late that it may never come.
+    fn is_silent(&self, now: Duration) -> bool {
+        let expected = |bytes: usize| self.link().map_or(Duration::ZERO, |it| delay(it, bytes));
+        let is_late = |it: Unanswered| now.saturating_sub(it.sent) > SILENCE + expected(it.message_bytes);
+        self.oldest().is_some_and(is_late)
+    }
+
+    fn oldest(&self) -> Option<Unanswered> {
+        let oldest = self.connection.as_ref()?.oldest()?;
+        Some(Unanswered {
+            point: oldest.frame.as_ref().map(|it| usize::from(it.point)),
+            message_bytes: oldest.message.len(),
+            sent: oldest.sent,
+        })
+    }
+
+    pub(crate) fn points(&self) -> impl Iterator<Item = usize> + use<> {
+        0..self.manifest.operating_points.len()
+    }
+}
+
+/// How long an answer to a message of so many bytes takes over this link.
+fn delay(link: LinkEstimate, bytes: usize) -> Duration {
+    link.round_trip + Duration::from_secs_f64(bytes as f64 / link.rate_bytes_per_second)
+}
