@@ -48,3 +48,50 @@ test('a browser that gives noise for pictures is told, and pixels are still take
     );
   });
 });
+
+test('where canvases give noise, pictures are read without them and none is sent as an image', async ({
+  page,
+  series,
+}) => {
+  await page.route('**/dist/worker.js', async (route) => {
+    const response = await route.fetch();
+    await route.fulfill({ response, body: `${await response.text()}\n;(${addNoise})();` });
+  });
+  await withExample(series, async ({ url }) => {
+    await page.goto(url);
+    const { bitmap, data, dropped } = await page.evaluate(async () => {
+      const { SplitClient } = await import('/split-inference/dist/index.js' as string);
+      const client = await SplitClient.connect({ pixels: true });
+      const canvas = document.createElement('canvas');
+      [canvas.width, canvas.height] = [300, 200];
+      const context = canvas.getContext('2d', { alpha: false }) as CanvasRenderingContext2D;
+      for (let x = 0; x < 300; x += 10) {
+        context.fillStyle = `hsl(${x}, 80%, ${20 + x / 6}%)`;
+        context.fillRect(x, x / 3, 10, 200);
+      }
+      const pixels = async (source: unknown) => [...(await client.infer(source)).pixels.data];
+      const seen = {
+        bitmap: await pixels(await createImageBitmap(canvas)),
+        data: await pixels(context.getImageData(0, 0, 300, 200)),
+      };
+      client.setGoal({ kind: 'lowestLatency', atLeast: 0, among: 'edge' });
+      const dropped = await client.infer(canvas).catch(({ code }: { code: string }) => code);
+      client.close();
+      return { ...seen, dropped };
+    });
+    expect(new Set(data).size).toBeGreaterThan(10);
+    expect(bitmap).toEqual(data);
+    expect(dropped).toBe('no-usable-point');
+  });
+});
+
+/** What browsers do against fingerprinting: every pixel that is read from a canvas is a little off. */
+function addNoise() {
+  const { prototype } = OffscreenCanvasRenderingContext2D;
+  const read = prototype.getImageData;
+  prototype.getImageData = function (...box: Parameters<typeof read>) {
+    const image = read.apply(this, box);
+    for (let at = 0; at < image.data.length; at += 1) image.data[at] = (image.data[at] ?? 0) ^ 1;
+    return image;
+  };
+}
