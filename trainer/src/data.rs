@@ -969,7 +969,7 @@ fn read(path: &Path) -> Result<Vec<u8>, DataError> {
 impl Dataset {
     /// 16×16 pictures of three classes, each of its own colour under noise.
     pub fn toy(count: usize) -> Self {
-        let noise = |at: usize| (crate::augment::mix(at as u64) >> 57) as u8;
+        let noise = |at: usize| (augment::mix(at as u64) >> 57) as u8;
         let colour = |at: usize| if at / (3 * 256) % 3 == at % 3 { 64 } else { 0 };
         let pixels: Vec<u8> = (0..count * 3 * 256).map(|it| noise(it) + colour(it)).collect();
         let store = Store {

@@ -57,9 +57,9 @@ export class DebugView {
     const rates = spread(this.#links.map((it) => it.rateBytesPerSecond).filter((it) => it !== null));
     const trips = spread(this.#links.map((it) => it.roundTripMs));
     const { rateBytesPerSecond, roundTripMs } = last;
-    const range = rates && `(${bytes(rates.low)} to ${bytes(rates.high)})`;
+    const range = rates ? ` (${bytes(rates.low)} to ${bytes(rates.high)})` : '';
     const rate = rateBytesPerSecond === null ? 'too fast to tell the rate' : `${bytes(rateBytesPerSecond)} per second`;
-    return `${rate} ${range ?? ''}, round trip ${time(roundTripMs)} (${time(trips?.low ?? 0)} to ${time(trips?.high ?? 0)})`;
+    return `${rate}${range}, round trip ${time(roundTripMs)} (${time(trips?.low ?? 0)} to ${time(trips?.high ?? 0)})`;
   }
 }
 
