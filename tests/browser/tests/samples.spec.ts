@@ -123,7 +123,7 @@ for (const [screen, viewport] of Object.entries({
   });
 }
 
-test('most sample pictures are recognised', async ({ page, results }) => {
+test('most sample pictures are recognised', async ({ page }) => {
   test.skip(!existsSync(`${GROCERY}/manifest.json`), 'models/ has no series of the data set');
   const edge = await startEdge(GROCERY);
   try {
@@ -131,12 +131,15 @@ test('most sample pictures are recognised', async ({ page, results }) => {
     await page.locator('#samples').waitFor();
     const right: string[] = [];
     for (const label of LABELS.split(', ')) {
-      const after = await results.count();
       await page.locator('#samples').getByRole('button', { name: label, exact: true }).click();
       await expect(page.locator('#picture')).toHaveAccessibleName(`${label}, from the Grocery Store Dataset`);
-      // One of the picture before may be on its way.
-      const [, result] = await results.take({ count: 2, after });
-      if (result?.label === label) right.push(label);
+      // Results of the picture before may be on their way.
+      try {
+        await expect(page.locator('#label')).toContainText(label, { timeout: 3000 });
+        right.push(label);
+      } catch {
+        // Not recognised.
+      }
     }
     expect(right.length).toBeGreaterThanOrEqual(9);
   } finally {
