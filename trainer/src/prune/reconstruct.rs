@@ -354,7 +354,7 @@ impl Loss {
         })
     }
 
-    /// What is lost by removing a unit, and the way to do it: its rows of the inverse, divided by their own block.
+    /// What is lost by removing a unit, when all others have made up for it.
     fn price(&self, unit: usize) -> f64 {
         let columns = &self.columns[unit];
         let weight = self.weight.select_columns(columns);
