@@ -3,7 +3,7 @@
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use js_sys::{Function, Object, Reflect, Uint8ClampedArray};
-use serde::Serialize;
+use serde_json::{Value, json};
 use split_core::{
     Digest,
     manifest::ImageFormat,
@@ -18,7 +18,7 @@ use crate::{
     pictures::Pictures,
     socket::{MessageSocket, Socket, SocketEvent},
     timing::Clock,
-    view::{SelectionView, SeriesView, StepView},
+    view,
 };
 
 /// Code of the error that follows when a connection ends without a reason that the protocol gives.
@@ -40,21 +40,6 @@ pub(crate) struct Shared {
     /// Whether answers come with what the network saw.
     pixels: bool,
     listener: Function,
-}
-
-#[derive(Serialize)]
-#[serde(tag = "type", rename_all = "camelCase")]
-enum ConnectionView {
-    Open,
-    /// The edge worker has answered a request without ending a frame.
-    Answered,
-    /// The edge worker asks to connect again at once; frames in flight go over the next connection.
-    Moved,
-    Closed {
-        code: &'static str,
-        message: String,
-        retry: bool,
-    },
 }
 
 #[wasm_bindgen]
@@ -81,7 +66,7 @@ impl Client {
 
     /// The series: classes, frame size, operating points.
     pub fn series(&self) -> Result<JsValue, JsValue> {
-        object(&SeriesView::of(&self.shared.engine.borrow()))
+        object(&view::series(&self.shared.engine.borrow()))
     }
 
     /// What brings pictures to the pixels that networks take, from `capture` to `infer`.
@@ -239,9 +224,9 @@ impl Shared {
         let notice = self.engine.borrow_mut().receive(&bytes, at);
         self.resend();
         match notice {
-            Ok(Notice::Open) => self.tell(object(&ConnectionView::Open)),
+            Ok(Notice::Open) => self.tell(object(&json!({ "type": "open" }))),
             Ok(Notice::Answered(Some(step))) => self.tell(self.step(step)),
-            Ok(Notice::Answered(None)) => self.tell(object(&ConnectionView::Answered)),
+            Ok(Notice::Answered(None)) => self.tell(object(&json!({ "type": "answered" }))),
             Err(error) => self.ended(error.code(), error.to_string()),
         }
     }
@@ -259,7 +244,7 @@ impl Shared {
             socket.close();
         }
         self.engine.borrow_mut().moved();
-        self.tell(object(&ConnectionView::Moved));
+        self.tell(object(&json!({ "type": "moved" })));
     }
 
     /// The socket is closed but not dropped: this may run inside one of its handlers.
@@ -268,11 +253,8 @@ impl Shared {
             socket.close();
         }
         self.engine.borrow_mut().disconnect(&message);
-        self.tell(object(&ConnectionView::Closed {
-            code,
-            message,
-            retry: may_retry(code),
-        }));
+        let closed = json!({ "type": "closed", "code": code, "message": message, "retry": may_retry(code) });
+        self.tell(object(&closed));
     }
 
     /// A step as JavaScript sees it, after what it takes on this side.
@@ -281,7 +263,7 @@ impl Shared {
         if step == Step::Sent {
             self.send(engine.message());
         }
-        let told = object(&StepView::of(engine.manifest(), &step))?;
+        let told = object(&view::step(engine.manifest(), &step))?;
         let rgba = match &step {
             Step::Encode { rgba, .. } => Some(rgba),
             Step::Answer(result) if self.pixels => Some(&result.rgba),
@@ -291,7 +273,7 @@ impl Shared {
             Reflect::set(&told, &"rgba".into(), &Uint8ClampedArray::from(rgba.as_slice()))?;
         }
         if let Some(choice) = engine.take_news() {
-            let selection = object(&SelectionView::of(&engine, &choice))?;
+            let selection = object(&view::selection(&engine, &choice))?;
             Reflect::set(&told, &"selection".into(), &selection)?;
         }
         Ok(told)
@@ -318,9 +300,8 @@ fn milliseconds(milliseconds: f64) -> Duration {
 }
 
 /// By way of JSON: browsers read that several times faster than a program builds the same object, property by property.
-fn object(value: &impl Serialize) -> Result<JsValue, JsValue> {
-    let json = serde_json::to_string(value).map_err(|it| JsValue::from(js_sys::Error::new(&it.to_string())))?;
-    js_sys::JSON::parse(&json)
+fn object(value: &Value) -> Result<JsValue, JsValue> {
+    js_sys::JSON::parse(&value.to_string())
 }
 
 fn thrown(source: ClientError) -> JsValue {

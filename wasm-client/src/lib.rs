@@ -41,4 +41,3 @@ pub use goal::{Among, Goal};
 pub use picture::Picture;
 pub use pictures::Pictures;
 pub use timing::Clock;
-pub use view::{PointView, SelectionView, SeriesView};
