@@ -8,15 +8,39 @@ use split_core::{
 use super::*;
 use crate::{
     connection::Notice,
-    fixture::{self, INPUT, OUTPUT, POOL1, Series},
+    fixture::{self, INPUT, OUTPUT, POOL1},
     goal::Among,
 };
 
-fn engine(series: &Series) -> Engine {
-    Engine::new(&series.manifest.to_json().unwrap(), fixture::clock()).unwrap()
+fn engine(clock: Clock) -> Engine {
+    Engine::new(&fixture::series().manifest.to_json().unwrap(), clock).unwrap()
 }
 
-fn give(engine: &mut Engine, series: &Series, point: usize) {
+/// An engine with the heads of these operating points.
+fn ready(points: &[usize]) -> Engine {
+    let mut engine = engine(fixture::clock());
+    for &point in points {
+        give(&mut engine, point);
+    }
+    engine
+}
+
+/// The same with a connection, over which nothing has been measured.
+fn connected(points: &[usize], credit: u8) -> Engine {
+    let mut engine = ready(points);
+    welcome(&mut engine, credit);
+    engine
+}
+
+/// The same with a connection that has been measured.
+fn measured(points: &[usize]) -> Engine {
+    let mut engine = ready(points);
+    connect_measured(&mut engine);
+    engine
+}
+
+fn give(engine: &mut Engine, point: usize) {
+    let series = fixture::series();
     for file in engine.device.missing(&engine.manifest, point).unwrap() {
         engine.add_file(file.sha256, series.file(file.sha256)).unwrap();
     }
@@ -75,6 +99,20 @@ fn answered(engine: &mut Engine, message: ServerMessage) -> FrameResult {
         Notice::Answered(Some(Step::Answer(result))) => *result,
         other => panic!("an answer is expected, not {other:?}"),
     }
+}
+
+/// The answer that a frame got at once.
+fn local(step: Step) -> FrameResult {
+    match step {
+        Step::Answer(result) => *result,
+        other => panic!("an answer is expected, not {other:?}"),
+    }
+}
+
+/// Lets the edge worker answer the frame that was sent last.
+fn answer_latest(engine: &mut Engine) -> FrameResult {
+    let id = id(engine);
+    answered(engine, result(id))
 }
 
 fn welcome(engine: &mut Engine, credit: u8) {
@@ -140,17 +178,14 @@ fn answer_probes(engine: &mut Engine) -> usize {
     count
 }
 
-const FASTEST: Goal = Goal::LowestLatency {
-    at_least: 0.0,
-    among: Among::All,
-};
+/// The lowest latency, whatever the accuracy.
+fn fastest(among: Among) -> Goal {
+    Goal::LowestLatency { at_least: 0.0, among }
+}
 
 #[test]
 fn an_answer_finds_its_frame_and_splits_its_time() {
-    let series = fixture::series();
-    let mut engine = engine(&series);
-    give(&mut engine, &series, POOL1);
-    welcome(&mut engine, 2);
+    let mut engine = connected(&[POOL1], 2);
     assert_eq!(infer(&mut engine, 41, POOL1), Step::Sent);
     let (id, bytes) = (id(&engine), engine.message().len());
     let got = answered(&mut engine, result(id));
@@ -162,10 +197,7 @@ fn an_answer_finds_its_frame_and_splits_its_time() {
 
 #[test]
 fn the_link_is_not_charged_for_what_an_answer_waits_here() {
-    let series = fixture::series();
-    let mut engine = engine(&series);
-    give(&mut engine, &series, POOL1);
-    welcome(&mut engine, 2);
+    let mut engine = connected(&[POOL1], 2);
     infer(&mut engine, 41, POOL1);
     let mut bytes = Vec::new();
     result(id(&engine)).encode(&mut bytes);
@@ -181,9 +213,7 @@ fn the_link_is_not_charged_for_what_an_answer_waits_here() {
 
 #[test]
 fn the_link_is_probed_by_one_message_at_a_time() {
-    let series = fixture::series();
-    let mut engine = engine(&series);
-    welcome(&mut engine, 4);
+    let mut engine = connected(&[], 4);
     for _ in 0..4 {
         assert!(engine.link().is_none());
         assert!(engine.probe().unwrap());
@@ -197,14 +227,9 @@ fn the_link_is_probed_by_one_message_at_a_time() {
 
 #[test]
 fn no_frame_queues_behind_an_answer_that_does_not_come() {
-    let series = fixture::series();
-    let mut engine = engine(&series);
-    for point in [POOL1, OUTPUT] {
-        give(&mut engine, &series, point);
-    }
-    welcome(&mut engine, 4);
+    let mut engine = connected(&[POOL1, OUTPUT], 4);
     answer_probes(&mut engine);
-    engine.set_goal(FASTEST).unwrap();
+    engine.set_goal(fastest(Among::All)).unwrap();
     let slow = Duration::from_millis(100);
     (0..9).for_each(|_| engine.selector.record_device(OUTPUT, slow));
     infer(&mut engine, 1, POOL1);
@@ -218,11 +243,7 @@ fn no_frame_queues_behind_an_answer_that_does_not_come() {
 
 #[test]
 fn nothing_waits_for_a_dead_link() {
-    let series = fixture::series();
-    let mut engine = engine(&series);
-    give(&mut engine, &series, POOL1);
-    give(&mut engine, &series, OUTPUT);
-    connect_measured(&mut engine);
+    let mut engine = measured(&[POOL1, OUTPUT]);
     engine.set_goal(Goal::Fixed { point: POOL1 }).unwrap();
     assert_eq!(next(&mut engine, Some(7)), Step::Capture);
     assert_eq!(shoot(&mut engine, 7), Step::Sent);
@@ -233,9 +254,7 @@ fn nothing_waits_for_a_dead_link() {
         if step == Step::Capture {
             step = shoot(&mut engine, 8);
         }
-        let Step::Answer(local) = step else {
-            panic!("an answer is expected, not {step:?}")
-        };
+        let local = local(step);
         assert_eq!((local.frame, local.point, local.message_bytes), (number, OUTPUT, 0));
         assert_eq!(local.top.len(), 3);
     }
@@ -245,10 +264,7 @@ fn nothing_waits_for_a_dead_link() {
 
 #[test]
 fn a_frame_whose_connection_ends_while_it_is_prepared_goes_elsewhere() {
-    let series = fixture::series();
-    let mut engine = engine(&series);
-    give(&mut engine, &series, OUTPUT);
-    connect_measured(&mut engine);
+    let mut engine = measured(&[OUTPUT]);
     engine.set_goal(Goal::Fixed { point: INPUT }).unwrap();
     assert_eq!(next(&mut engine, Some(1)), Step::Capture);
     let Step::Encode {
@@ -259,18 +275,13 @@ fn a_frame_whose_connection_ends_while_it_is_prepared_goes_elsewhere() {
     };
     engine.disconnect("gone");
     assert_eq!(engine.infer_image(b"RIFF"), Step::Wait(Duration::ZERO));
-    let step = next(&mut engine, None);
-    let Step::Answer(local) = step else {
-        panic!("an answer is expected, not {step:?}")
-    };
+    let local = local(next(&mut engine, None));
     assert_eq!((local.frame, local.point), (1, OUTPUT));
 }
 
 #[test]
 fn what_can_go_nowhere_is_dropped_with_its_reason() {
-    let series = fixture::series();
-    let mut engine = engine(&series);
-    connect_measured(&mut engine);
+    let mut engine = measured(&[]);
     infer(&mut engine, 1, INPUT);
     engine.disconnect("the cable is cut");
     engine.exclude_format(ImageFormat::Webp);
@@ -292,17 +303,8 @@ fn what_can_go_nowhere_is_dropped_with_its_reason() {
 
 #[test]
 fn frames_stay_on_the_device_until_a_new_link_is_measured_and_while_it_is_silent() {
-    let series = fixture::series();
-    for goal in [
-        Goal::Fixed { point: POOL1 },
-        Goal::LowestLatency {
-            at_least: 0.0,
-            among: Among::Split,
-        },
-    ] {
-        let mut engine = engine(&series);
-        give(&mut engine, &series, POOL1);
-        give(&mut engine, &series, OUTPUT);
+    for goal in [Goal::Fixed { point: POOL1 }, fastest(Among::Split)] {
+        let mut engine = ready(&[POOL1, OUTPUT]);
         engine.set_goal(goal).unwrap();
         welcome(&mut engine, 4);
         assert_eq!(chosen(&engine), Some(OUTPUT), "{goal:?}");
@@ -321,45 +323,33 @@ fn frames_stay_on_the_device_until_a_new_link_is_measured_and_while_it_is_silent
 
 #[test]
 fn a_probe_leaves_the_last_request_to_the_frame_that_is_being_prepared() {
-    let series = fixture::series();
-    let mut engine = engine(&series);
-    welcome(&mut engine, 1);
+    let mut engine = connected(&[], 1);
     engine.set_goal(Goal::Fixed { point: INPUT }).unwrap();
     assert_eq!(next(&mut engine, Some(1)), Step::Capture);
     assert!(!engine.probe().unwrap());
     shoot(&mut engine, 1);
     assert!(!engine.probe().unwrap());
     assert_eq!(engine.infer_image(b"RIFF"), Step::Sent);
-    let id = id(&engine);
-    answered(&mut engine, result(id));
+    answer_latest(&mut engine);
     assert!(engine.probe().unwrap());
 }
 
 #[test]
 fn a_client_without_frames_measures_nothing() {
-    let series = fixture::series();
-    let mut engine = engine(&series);
-    connect_measured(&mut engine);
+    let mut engine = measured(&[]);
     pass(1000);
     assert!(!engine.probe().unwrap());
     infer(&mut engine, 1, INPUT);
-    let id = id(&engine);
-    answered(&mut engine, result(id));
+    answer_latest(&mut engine);
     pass(1000);
     assert!(engine.probe().unwrap());
 }
 
 #[test]
 fn nothing_leaves_a_device_that_is_to_compute_everything() {
-    let series = fixture::series();
-    let only_here = Goal::LowestLatency {
-        at_least: 0.0,
-        among: Among::Device,
-    };
+    let only_here = fastest(Among::Device);
     for goal in [only_here, Goal::Fixed { point: OUTPUT }] {
-        let mut engine = engine(&series);
-        give(&mut engine, &series, POOL1);
-        welcome(&mut engine, 4);
+        let mut engine = connected(&[POOL1], 4);
         infer(&mut engine, 1, POOL1);
         engine.moved();
         // While one is being prepared, of which nothing is to leave either.
@@ -371,12 +361,9 @@ fn nothing_leaves_a_device_that_is_to_compute_everything() {
         for point in [POOL1, INPUT] {
             assert_eq!(infer(&mut engine, 2, point), Step::Wait(Duration::ZERO));
         }
-        give(&mut engine, &series, OUTPUT);
+        give(&mut engine, OUTPUT);
         for number in [1, 2, 2] {
-            let step = next(&mut engine, None);
-            let Step::Answer(local) = step else {
-                panic!("an answer is expected, not {step:?}")
-            };
+            let local = local(next(&mut engine, None));
             assert_eq!((local.frame, local.point), (number, OUTPUT));
         }
     }
@@ -384,10 +371,7 @@ fn nothing_leaves_a_device_that_is_to_compute_everything() {
 
 #[test]
 fn a_head_that_cannot_be_had_is_left_alone_longer_and_longer() {
-    let series = fixture::series();
-    let mut engine = engine(&series);
-    give(&mut engine, &series, OUTPUT);
-    connect_measured(&mut engine);
+    let mut engine = measured(&[OUTPUT]);
     engine.set_goal(Goal::Fixed { point: POOL1 }).unwrap();
     for seconds in [2, 4, 8, 16, 32, 60, 60] {
         assert!(matches!(engine.next(None), Step::Load { point: POOL1, .. }));
@@ -406,10 +390,7 @@ fn a_head_that_cannot_be_had_is_left_alone_longer_and_longer() {
 
 #[test]
 fn while_a_head_is_loaded_the_best_of_the_others_stands_in() {
-    let series = fixture::series();
-    let mut engine = engine(&series);
-    give(&mut engine, &series, OUTPUT);
-    connect_measured(&mut engine);
+    let mut engine = measured(&[OUTPUT]);
     engine.set_goal(Goal::Fixed { point: POOL1 }).unwrap();
     let step = engine.next(Some(1));
     let Step::Load { point: POOL1, files } = step else {
@@ -417,17 +398,14 @@ fn while_a_head_is_loaded_the_best_of_the_others_stands_in() {
     };
     assert_eq!(files.len(), 1, "the codec: the head is a part of the whole network");
     assert_eq!(engine.next(Some(1)), Step::Capture);
-    let step = shoot(&mut engine, 1);
-    let Step::Answer(local) = step else {
-        panic!("an answer is expected, not {step:?}")
-    };
+    let local = local(shoot(&mut engine, 1));
     assert_eq!(local.point, OUTPUT);
     let told = engine.take_news().unwrap();
     assert_eq!((told.point, told.awaited, told.meets), (OUTPUT, Some(POOL1), false));
     assert!(told.prediction.is_some());
     // What was used is what is kept, not what was chosen.
     assert_eq!(engine.selector.current(), Some(OUTPUT));
-    give(&mut engine, &series, POOL1);
+    give(&mut engine, POOL1);
     assert_eq!(next(&mut engine, Some(2)), Step::Capture);
     assert_eq!(shoot(&mut engine, 2), Step::Sent);
     let told = engine.take_news().unwrap();
@@ -435,22 +413,34 @@ fn while_a_head_is_loaded_the_best_of_the_others_stands_in() {
 }
 
 #[test]
+fn while_a_head_is_loaded_that_splits_no_picture_is_sent_instead() {
+    for goal in [fastest(Among::Split), Goal::Fixed { point: POOL1 }] {
+        let mut engine = measured(&[]);
+        engine.set_goal(goal).unwrap();
+        assert_eq!(next(&mut engine, Some(1)), Step::Wait(LONGEST_WAIT), "{goal:?}");
+        give(&mut engine, POOL1);
+        assert_eq!(next(&mut engine, Some(1)), Step::Capture);
+        assert_eq!(shoot(&mut engine, 1), Step::Sent);
+    }
+    // Where pictures may be sent, they are.
+    let mut engine = measured(&[]);
+    engine.set_goal(fastest(Among::All)).unwrap();
+    assert_eq!(next(&mut engine, Some(1)), Step::Capture);
+}
+
+#[test]
 fn the_refuge_is_loaded_once_nothing_else_is() {
-    let series = fixture::series();
-    let mut engine = engine(&series);
-    welcome(&mut engine, 4);
+    let mut engine = connected(&[], 4);
     assert!(matches!(engine.next(None), Step::Load { point: POOL1, .. }));
     assert_eq!(engine.next(None), Step::Wait(LONGEST_WAIT));
-    give(&mut engine, &series, POOL1);
+    give(&mut engine, POOL1);
     assert!(matches!(engine.next(None), Step::Load { point: OUTPUT, .. }));
     assert_eq!(engine.next(None), Step::Free);
 }
 
 #[test]
 fn a_frame_goes_only_where_it_would_not_wait() {
-    let series = fixture::series();
-    let mut engine = engine(&series);
-    welcome(&mut engine, 4);
+    let mut engine = connected(&[], 4);
     engine.set_goal(Goal::Fixed { point: INPUT }).unwrap();
     for number in [1, 2] {
         assert_eq!(next(&mut engine, Some(number)), Step::Capture);
@@ -466,9 +456,7 @@ fn a_frame_goes_only_where_it_would_not_wait() {
 
 #[test]
 fn looking_for_a_point_uses_none() {
-    let series = fixture::series();
-    let mut engine = engine(&series);
-    give(&mut engine, &series, OUTPUT);
+    let mut engine = ready(&[OUTPUT]);
     assert_eq!(chosen(&engine), Some(OUTPUT));
     assert_eq!(engine.selector.current(), None);
     infer(&mut engine, 1, OUTPUT);
@@ -477,9 +465,7 @@ fn looking_for_a_point_uses_none() {
 
 #[test]
 fn what_taking_a_picture_takes_is_learnt_and_expected() {
-    let series = fixture::series();
-    let mut engine = engine(&series);
-    give(&mut engine, &series, OUTPUT);
+    let mut engine = ready(&[OUTPUT]);
     let capture = |engine: &Engine| engine.choose(fixture::now()).unwrap().prediction.unwrap().capture;
     assert_eq!(capture(&engine), Duration::ZERO);
     for number in 0..9 {
@@ -500,10 +486,7 @@ fn what_taking_a_picture_takes_is_learnt_and_expected() {
 
 #[test]
 fn a_moved_connection_loses_no_frame() {
-    let series = fixture::series();
-    let mut engine = engine(&series);
-    give(&mut engine, &series, POOL1);
-    welcome(&mut engine, 3);
+    let mut engine = connected(&[POOL1], 3);
     let mut sent = Vec::new();
     for number in [1, 2, 3] {
         infer(&mut engine, number, POOL1);
@@ -522,8 +505,7 @@ fn a_moved_connection_loses_no_frame() {
         assert!(engine.resend());
         assert!(!engine.resend());
         assert_eq!(engine.message()[2..], sent[number - 1].1[2..]);
-        let id = id(&engine);
-        assert_eq!(answered(&mut engine, result(id)).frame as usize, number);
+        assert_eq!(answer_latest(&mut engine).frame as usize, number);
     }
     assert!(!engine.resend());
     assert_eq!(next(&mut engine, Some(4)), Step::Capture);
@@ -531,28 +513,18 @@ fn a_moved_connection_loses_no_frame() {
 
 #[test]
 fn frames_of_a_moved_connection_go_elsewhere_when_the_next_one_fails() {
-    let series = fixture::series();
-    let mut engine = engine(&series);
-    for point in [POOL1, OUTPUT] {
-        give(&mut engine, &series, point);
-    }
-    welcome(&mut engine, 2);
+    let mut engine = connected(&[POOL1, OUTPUT], 2);
     infer(&mut engine, 7, POOL1);
     engine.moved();
     engine.connect(None);
     engine.disconnect("gone");
-    let step = next(&mut engine, None);
-    let Step::Answer(local) = step else {
-        panic!("an answer is expected, not {step:?}")
-    };
+    let local = local(next(&mut engine, None));
     assert_eq!((local.frame, local.point), (7, OUTPUT));
 }
 
 #[test]
 fn frames_keep_to_the_rates_of_the_welcome() {
-    let series = fixture::series();
-    let mut engine = engine(&series);
-    welcome(&mut engine, 4);
+    let mut engine = connected(&[], 4);
     engine.set_goal(Goal::Fixed { point: INPUT }).unwrap();
     let (began, mut sent) = (fixture::now(), 0);
     // A page that tries as often as it can: the clock ticks a millisecond with every look.
@@ -564,8 +536,7 @@ fn frames_keep_to_the_rates_of_the_welcome() {
             engine.clock = Clock::new(move || at);
             shoot(&mut engine, sent);
             engine.infer_image(b"RIFF");
-            let id = id(&engine);
-            answered(&mut engine, result(id));
+            answer_latest(&mut engine);
             engine.clock = now;
             sent += 1;
         }
@@ -578,9 +549,7 @@ fn frames_keep_to_the_rates_of_the_welcome() {
 
 #[test]
 fn no_frame_goes_out_before_a_busy_edge_worker_expects_it() {
-    let series = fixture::series();
-    let mut engine = engine(&series);
-    welcome(&mut engine, 2);
+    let mut engine = connected(&[], 2);
     engine.set_goal(Goal::Fixed { point: INPUT }).unwrap();
     infer(&mut engine, 1, INPUT);
     let busy = |engine: &mut Engine, retry_ms| {
@@ -607,38 +576,26 @@ fn no_frame_goes_out_before_a_busy_edge_worker_expects_it() {
 
 #[test]
 fn a_frame_that_is_refused_for_want_of_capacity_goes_elsewhere() {
-    let series = fixture::series();
-    let mut engine = engine(&series);
-    for point in [POOL1, OUTPUT] {
-        give(&mut engine, &series, point);
-    }
-    connect_measured(&mut engine);
-    engine.set_goal(FASTEST).unwrap();
+    let mut engine = measured(&[POOL1, OUTPUT]);
+    engine.set_goal(fastest(Among::All)).unwrap();
     infer(&mut engine, 1, POOL1);
     let id = id(&engine);
     let notice = answer(&mut engine, ServerMessage::Busy { id, retry_ms: 2 }).unwrap();
     assert_eq!(notice, Notice::Answered(None));
-    let step = next(&mut engine, None);
-    let Step::Answer(local) = step else {
-        panic!("an answer is expected, not {step:?}")
-    };
+    let local = local(next(&mut engine, None));
     assert_eq!((local.frame, local.point), (1, OUTPUT));
 }
 
 #[test]
 fn starts_with_a_split_and_then_goes_by_measurement() {
-    let series = fixture::series();
-    let mut engine = engine(&series);
-    give(&mut engine, &series, POOL1);
-    welcome(&mut engine, 8);
+    let mut engine = connected(&[POOL1], 8);
     let choice = engine.choose(fixture::now()).unwrap();
     assert_eq!((choice.point, choice.prediction), (POOL1, None));
-    give(&mut engine, &series, OUTPUT);
+    give(&mut engine, OUTPUT);
     assert!(answer_probes(&mut engine) >= 2);
     for number in 0..4 {
         infer(&mut engine, number, POOL1);
-        let id = id(&engine);
-        answered(&mut engine, result(id));
+        answer_latest(&mut engine);
     }
     assert!(engine.link().is_some());
     // The head alone takes as long as the whole toy network: sending cannot pay.
@@ -648,13 +605,8 @@ fn starts_with_a_split_and_then_goes_by_measurement() {
 
 #[test]
 fn excluded_points_and_kinds_are_not_chosen() {
-    let series = fixture::series();
-    let mut engine = engine(&series);
-    welcome(&mut engine, 2);
-    let edge_only = Goal::LowestLatency {
-        at_least: 0.0,
-        among: Among::Edge,
-    };
+    let mut engine = connected(&[], 2);
+    let edge_only = fastest(Among::Edge);
     engine.set_goal(edge_only).unwrap();
     assert_eq!(chosen(&engine), Some(INPUT));
     engine.exclude_format(ImageFormat::Webp);
@@ -672,10 +624,7 @@ fn excluded_points_and_kinds_are_not_chosen() {
 
 #[test]
 fn failures_reach_the_frame_they_are_about() {
-    let series = fixture::series();
-    let mut engine = engine(&series);
-    give(&mut engine, &series, POOL1);
-    welcome(&mut engine, 2);
+    let mut engine = connected(&[POOL1], 2);
     infer(&mut engine, 1, POOL1);
     let first = id(&engine);
     infer(&mut engine, 2, POOL1);
@@ -693,8 +642,8 @@ fn failures_reach_the_frame_they_are_about() {
 #[test]
 fn short_heads_have_their_time_on_a_coarse_clock_too() {
     let series = fixture::series();
-    let mut engine = Engine::new(&series.manifest.to_json().unwrap(), fixture::coarse_clock()).unwrap();
-    give(&mut engine, &series, OUTPUT);
+    let mut engine = engine(fixture::coarse_clock());
+    give(&mut engine, OUTPUT);
     let work = series.manifest.variants[0].segments.iter().map(Segment::work).sum();
     // A run takes 0.3 ms: three times from one of the clock's calls to the next.
     for frame in 0..200 {
@@ -707,9 +656,7 @@ fn short_heads_have_their_time_on_a_coarse_clock_too() {
 
 #[test]
 fn a_picture_that_is_not_all_there_is_dropped() {
-    let series = fixture::series();
-    let mut engine = engine(&series);
-    give(&mut engine, &series, OUTPUT);
+    let mut engine = ready(&[OUTPUT]);
     assert_eq!(next(&mut engine, Some(1)), Step::Capture);
     let step = engine.infer(1, Duration::ZERO, None);
     assert!(
@@ -730,10 +677,7 @@ fn a_picture_that_is_not_all_there_is_dropped() {
 
 #[test]
 fn a_silent_edge_is_given_up() {
-    let series = fixture::series();
-    let mut engine = engine(&series);
-    give(&mut engine, &series, POOL1);
-    welcome(&mut engine, 2);
+    let mut engine = connected(&[POOL1], 2);
     assert!(!engine.is_overdue());
     infer(&mut engine, 1, POOL1);
     pass(6000);
