@@ -3,7 +3,7 @@ import { SplitError } from './errors.js';
 import { isTurned, PlaneScaler } from './planes.js';
 import { discard, type Picture } from './sources.js';
 
-/** Pixels that are read from a canvas at a time: large pictures are not held a second time as a whole. */
+/** Pixels that are looked at at a time: large pictures are not held a second time as a whole. */
 const STRIP_PIXELS = 1 << 20;
 
 const BLOCKED =
@@ -67,8 +67,14 @@ export class FrameCanvas {
       const bitmap = await createImageBitmap(source, { premultiplyAlpha: 'none' });
       return this.#draw(bitmap, width, height);
     }
+    this.#push(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), width, height);
+  }
+
+  /** Hands a picture's pixels over, strip by strip: WebAssembly never gives memory back. */
+  #push(rgba: Uint8Array, width: number, height: number): void {
     this.#pictures.begin(width, height);
-    this.#pictures.push(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+    const step = 4 * width * stripRows(width);
+    for (let at = 0; at < rgba.length; at += step) this.#pictures.push(rgba.subarray(at, at + step));
   }
 
   /** Pixels without a canvas, for browsers that give none of those; not for frames that are to be turned. */
@@ -81,8 +87,7 @@ export class FrameCanvas {
       const format = { format: 'RGBA' } as const;
       const rgba = new Uint8Array(frame.allocationSize(format));
       await frame.copyTo(rgba, format);
-      this.#pictures.begin(width, height);
-      this.#pictures.push(rgba);
+      this.#push(rgba, width, height);
     } finally {
       frame.close();
     }
@@ -94,7 +99,7 @@ export class FrameCanvas {
     if (!canReadCanvases()) return this.#copy(source);
     const [rows = 0, columns = 0] = this.#pictures.margins(wide, high);
     const [width, height] = [wide - 2 * columns, high - 2 * rows];
-    const step = Math.min(height, Math.max(1, Math.floor(STRIP_PIXELS / width)));
+    const step = Math.min(height, stripRows(width));
     const { canvas } = this.#strip;
     resize(canvas, width, step);
     this.#strip.globalCompositeOperation = 'copy';
@@ -126,6 +131,10 @@ function givesWhatWasDrawn(): boolean {
   }
   const { data } = pattern.getImageData(0, 0, side, side);
   return expected.flat().every((it, at) => it === data[at]);
+}
+
+function stripRows(width: number): number {
+  return Math.max(1, Math.floor(STRIP_PIXELS / width));
 }
 
 /** Setting a size clears the canvas, even if it stays the same. */
