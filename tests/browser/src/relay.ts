@@ -12,6 +12,7 @@ export class Relay {
   /** The clients' ends of WebSockets. */
   readonly #sockets = new Set<Socket>();
   #gone = false;
+  #isHasty = false;
   /** While answers are held back: to be told when a frame was sent. */
   #asked: (() => void) | undefined;
 
@@ -41,6 +42,11 @@ export class Relay {
     });
   }
 
+  /** From now on, WebSockets are closed with 1012 as soon as the server has said something. */
+  moveAtOnce(): void {
+    this.#isHasty = true;
+  }
+
   /** Closes every WebSocket with 1012, and takes no connection any more. */
   move(): void {
     this.#gone = true;
@@ -61,6 +67,9 @@ export class Relay {
     });
     server.on('data', (bytes: Buffer) => {
       if (!this.#asked) client.write(bytes);
+      const headers = bytes.indexOf('\r\n\r\n');
+      const hasMessage = headers < 0 || headers + 4 < bytes.length;
+      if (this.#isHasty && this.#sockets.has(client) && hasMessage) client.end(MOVED);
     });
     client.on('close', () => {
       this.#sockets.delete(client);

@@ -94,6 +94,30 @@ test('frames run on the device while an edge worker is silent, even where all ar
   });
 });
 
+test('an edge worker that only ever moves its clients on is asked less and less often', async ({ page, series }) => {
+  await withExample(series, async (edge) => {
+    const relay = await Relay.to(edge);
+    try {
+      relay.moveAtOnce();
+      await page.goto(relay.url);
+      const longest = await page.evaluate(async () => {
+        const { SplitClient } = await import('/split-inference/dist/index.js' as string);
+        const client = await SplitClient.connect();
+        const longest = await new Promise((resolve) => {
+          client.on('state', ({ retryMs = 0 }) => {
+            if (retryMs > 1000) resolve(retryMs);
+          });
+        });
+        client.close();
+        return longest;
+      });
+      expect(longest).toBeGreaterThan(1000);
+    } finally {
+      relay.close();
+    }
+  });
+});
+
 test.describe('an edge worker that moves its clients on and is gone', () => {
   test.use({ expected: [/WebSocket connection to .* failed/] });
 

@@ -61,10 +61,12 @@ export class Connection {
     this.#failures = 0;
   }
 
-  /** To be told that the edge worker asks to connect again at once. */
+  /** To be told that the edge worker asks to connect again at once. One that has answered nothing before is not asked at once a second time. */
   moved(): void {
-    // Later, not now: this runs inside a handler of the socket that a new connection would drop.
-    this.#again = setTimeout(() => this.open());
+    const retryMs = this.#failures === 0 ? 0 : pause(this.#failures);
+    this.#failures += 1;
+    if (retryMs > 0) this.#onChange({ state: 'offline', retryMs });
+    this.#later(retryMs);
   }
 
   /** To be told that the connection has ended, or did not come about. */
@@ -72,8 +74,7 @@ export class Connection {
     const problem: Problem = { code, message };
     if (retry) {
       const retryMs = pause(this.#failures++);
-      // Later, not now: this runs inside a handler of the socket that a new connection would drop.
-      this.#again = setTimeout(() => this.open(), retryMs);
+      this.#later(retryMs);
       this.#onChange({ state: 'offline', problem, retryMs });
     } else {
       this.#onChange({ state: 'offline', problem });
@@ -86,6 +87,11 @@ export class Connection {
     this.#cancel();
     this.#client.close();
     await this.#line.closed();
+  }
+
+  /** Not at once: this runs inside a handler of the socket that a new connection would drop. */
+  #later(milliseconds: number): void {
+    this.#again = setTimeout(() => this.open(), milliseconds);
   }
 
   #cancel(): void {
