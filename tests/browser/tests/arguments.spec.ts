@@ -18,6 +18,8 @@ const CALLS: Record<string, string> = {
   'connect({ goal: null })': 'goal-invalid',
   "connect({ goal: { kind: 'lowestLatency' } })": 'goal-invalid',
   "connect({ goal: { kind: 'fixed', point: 9999 } })": 'no-such-point',
+  "connect({ goal: { kind: 'fixed', point: -1 } })": 'no-such-point',
+  "connect({ goal: { kind: 'fixed', point: 1e300 } })": 'no-such-point',
   'client.setGoal(null)': 'goal-invalid',
   'client.setGoal({})': 'goal-invalid',
   "client.setGoal('85')": 'goal-invalid',
@@ -109,6 +111,29 @@ test('what is unusual but makes sense is taken', async ({ page, series }) => {
     }, host);
     for (const it of results) expect(it).toBeGreaterThan(0);
     expect(results).toHaveLength(3);
+  });
+});
+
+test('a goal may be an object of a framework, and hold more than is asked for', async ({ page, series }) => {
+  await withExample(series, async ({ url }) => {
+    await page.goto(url);
+    const points = await page.evaluate(async () => {
+      const { SplitClient } = await import('/split-inference/dist/index.js' as string);
+      const reactive = (point: number) => new Proxy({ kind: 'fixed', point, change: () => {} }, {});
+      const client = await SplitClient.connect({ goal: reactive(0) });
+      const isSending: number[] = client.series.points.flatMap(({ split, index }: { split: string; index: number }) =>
+        split === 'input' ? [index] : [],
+      );
+      const [first = 0, second = 0] = isSending;
+      const points: number[] = [];
+      for (const point of [second, first]) {
+        client.setGoal(reactive(point));
+        points.push((await client.infer(new ImageData(32, 32))).point);
+      }
+      client.close();
+      return { points, expected: [second, first] };
+    });
+    expect(points.points).toEqual(points.expected);
   });
 });
 

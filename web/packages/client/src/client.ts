@@ -1,4 +1,4 @@
-import { checkGoal, checkListener, checkOptions, checkSignalOptions } from './arguments.js';
+import { checkedGoal, checkListener, checkOptions, checkSignalOptions, noSuchPoint } from './arguments.js';
 import { Emitter } from './emitter.js';
 import { asSplitError, type ErrorCode, SplitError } from './errors.js';
 import { checkBrowser } from './features.js';
@@ -97,7 +97,8 @@ export class SplitClient {
    */
   static async connect(options: ConnectOptions = {}): Promise<SplitClient> {
     checkOptions(options);
-    const { series, goal, token, pixels = false, onProgress, signal } = options;
+    const { series, token, pixels = false, onProgress, signal } = options;
+    const goal = options.goal === undefined ? undefined : checkedGoal(options.goal);
     checkBrowser();
     throwIfAborted(signal);
     const base = options.base === undefined ? undefined : folderUrl(options.base, pageUrl());
@@ -215,11 +216,9 @@ export class SplitClient {
    * @throws {@link SplitError} `goal-invalid` if it is no goal, `no-such-point` if the series does not have the fixed point.
    */
   setGoal(goal: Goal): void {
-    checkGoal(goal);
-    if (goal.kind === 'fixed' && !this.#series.points[goal.point]) {
-      throw new SplitError('no-such-point', `there is no operating point ${goal.point}`);
-    }
-    this.#post({ type: 'goal', goal });
+    const checked = checkedGoal(goal);
+    if (checked.kind === 'fixed' && !this.#series.points[checked.point]) throw noSuchPoint(checked.point);
+    this.#post({ type: 'goal', goal: checked });
   }
 
   /**
