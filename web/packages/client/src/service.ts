@@ -3,7 +3,7 @@ import { Announcer } from './announcer.js';
 import { canReadCanvases, FrameCanvas, writes } from './canvas.js';
 import { Connection } from './connection.js';
 import { asSplitError, type ErrorCode } from './errors.js';
-import { type Frame, Frames } from './frames.js';
+import { Frames } from './frames.js';
 import { Heads } from './heads.js';
 import { restoreProfile, saveProfile } from './profile.js';
 import { binaryName, loadProgram, type Program } from './program.js';
@@ -13,7 +13,7 @@ import { SIZES } from './sizes.js';
 import { Clock, type Link, SlowerSocket } from './slower.js';
 import { Sockets } from './sockets.js';
 import type { ClientEvent } from './steps.js';
-import type { Diagnosis, Goal, Progress, Series, StateChange, Throttle } from './types.js';
+import type { Diagnosis, Progress, Series, StateChange } from './types.js';
 import { inferUrl, manifestUrl } from './urls.js';
 
 type Post = (response: Response) => void;
@@ -89,7 +89,8 @@ export class Service {
     if (start.goal) client.setGoal(start.goal);
     const series = client.series() as Series;
     const onProgress = (progress: Progress) => post({ type: 'progress', progress });
-    const heads = new Heads(client, this.#clock, manifestUrl(start.url, start.series), announcer, onProgress);
+    const manifestAt = manifestUrl(start.url, start.series);
+    const heads = new Heads({ client, clock: this.#clock, manifest: manifestAt, announcer, onProgress });
     const canvas = new FrameCanvas(client.pictures());
     this.#startMs = { ...startMs, ready: 0 };
     this.#client = client;
@@ -106,37 +107,31 @@ export class Service {
     this.#connection = new Connection(client, line, start.token, (change) => this.#changed(change));
   }
 
-  /** Takes a frame. */
-  add(frame: Frame): void {
-    this.#frames.add(frame);
-  }
-
-  /** Changes how the operating point is chosen. */
-  setGoal(goal: Goal): void {
-    try {
-      this.#client.setGoal(goal);
-      this.#frames.wake();
-    } catch (thrown) {
-      this.#announcer.problem(asSplitError(thrown));
+  /** Does what the page says. */
+  take(request: Exclude<Request, Start | { type: 'close' }>): void {
+    switch (request.type) {
+      case 'frame':
+        this.#frames.add(request);
+        break;
+      case 'goal':
+        // It was checked, and the series has it.
+        this.#client.setGoal(request.goal);
+        this.#frames.wake();
+        break;
+      case 'throttle':
+        this.#clock.slowdown = request.throttle.device ?? 1;
+        this.#link.throttle = request.throttle.link;
+        break;
+      case 'reconnect':
+        this.#connection.hurry();
+        break;
+      case 'diagnose': {
+        const binary = binaryName();
+        const measured = { startMs: this.#startMs, profile: this.#client.profile() as unknown };
+        this.#post({ type: 'diagnosis', diagnosis: { binary, binaryBytes: SIZES[binary], ...measured } });
+        break;
+      }
     }
-  }
-
-  /** Makes link and device slower than they are. */
-  setThrottle({ link, device = 1 }: Throttle): void {
-    this.#clock.slowdown = device;
-    this.#link.throttle = link;
-  }
-
-  /** Connects now where the next attempt is due only later. */
-  reconnect(): void {
-    this.#connection.hurry();
-  }
-
-  /** Tells the page what runs, and what was measured. */
-  diagnose(): void {
-    const binary = binaryName();
-    const measured = { startMs: this.#startMs, profile: this.#client.profile() as unknown };
-    this.#post({ type: 'diagnosis', diagnosis: { binary, binaryBytes: SIZES[binary], ...measured } });
   }
 
   /** Says goodbye to the edge worker and keeps what was learnt. */

@@ -11,24 +11,11 @@ self.onmessage = async ({ data }: MessageEvent<Request>) => {
     case 'start':
       service = await start(data);
       break;
-    case 'frame':
-      service?.add(data);
-      break;
-    case 'goal':
-      service?.setGoal(data.goal);
-      break;
-    case 'throttle':
-      service?.setThrottle(data.throttle);
-      break;
-    case 'reconnect':
-      service?.reconnect();
-      break;
-    case 'diagnose':
-      service?.diagnose();
-      break;
     case 'close':
       await close();
       break;
+    default:
+      service?.take(data);
   }
 };
 
