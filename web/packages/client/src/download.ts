@@ -114,11 +114,11 @@ async function request(url: URL, init: RequestInit): Promise<Response> {
 }
 
 function broken(url: URL, why: string, cause?: unknown): Passing {
-  return new Passing(`${url.pathname} cannot be loaded: ${why}`, { cause });
+  return new Passing(`${url.href} cannot be loaded: ${why}`, { cause });
 }
 
 function failed(url: URL, why: string, cause?: unknown): SplitError {
-  return new SplitError('download-failed', `${url.pathname} cannot be loaded: ${why}`, { cause });
+  return new SplitError('download-failed', `${url.href} cannot be loaded: ${why}`, { cause });
 }
 
 function joined(parts: Uint8Array[]): Uint8Array {

@@ -58,6 +58,6 @@ export async function listSeries(edge: string): Promise<SeriesSummary[]> {
       isDefault: it.name === list.default,
     }));
   } catch (cause) {
-    throw new SplitError('download-failed', `${url.pathname} is no list of series`, { cause });
+    throw new SplitError('download-failed', `${url.href} is no list of series`, { cause });
   }
 }

@@ -65,7 +65,7 @@ export function withoutCredentials(url: URL): URL {
 
 function parsed(url: string | URL, page: string): URL {
   const text = typeof url === 'string' || url instanceof URL ? `${url}`.trim() : undefined;
-  if (!text) throw invalid(`the address must be a URL, not ${shown(url)}; without it, the page's own is taken`);
+  if (!text) throw invalid(`the address must be a URL, not ${shown(url)}`);
   // Read as a URL, the name would be its scheme, or a path.
   if (/^[\w.-]+:\d+(\/|$)/.test(text))
     throw invalid(`the address ${shown(text)} lacks its scheme: http://${text} or https://${text}`);
