@@ -25,6 +25,7 @@ const HELP = `Measures the page and its WebAssembly in Chromium.
   --work DIR        where files of this benchmark are kept
   --report FILE     where to write the numbers as JSON
   --heads           only heads and sizes
+  --stream          only the stream from the camera
   --quick           few runs and frames: to see whether it runs`;
 
 const OPTIONS = {
@@ -37,6 +38,7 @@ const OPTIONS = {
   work: { type: 'string' },
   report: { type: 'string' },
   heads: { type: 'boolean' },
+  stream: { type: 'boolean' },
   quick: { type: 'boolean' },
 } as const;
 
@@ -45,6 +47,8 @@ const SERIES_RATIO = 0.57;
 const FAMILY_RATIO = 0.6;
 /** The codec of the series against the head in percent; those of the other networks are not calibrated. */
 const CODEC_PERCENT = 5;
+/** What the camera shows: 640×480 pixels. */
+const CAMERA = ['--size', '160', '--scale', '4', '--rows', '480', '--frames', '120'];
 /** Those networks. */
 const FAMILIES = ['tf_efficientnet_lite0', 'mobilenet_v2', 'resnet18'];
 
@@ -58,36 +62,36 @@ main(async () => {
   const clip = join(work, 'clip.y4m');
   mkdirSync(work, { recursive: true });
   const prepare = (...parameters: string[]) => run(join(programs, 'prepare'), parameters);
-  if (!values.onnx) prepare('onnx', '--series', folder, '--to', onnx);
+  if (!values.onnx && !values.stream) prepare('onnx', '--series', folder, '--to', onnx);
   const data = values.data ? ['--data', values.data] : [];
-  prepare('clip', '--to', clip, '--size', `${series.size}`, ...data);
+  prepare('clip', '--to', clip, ...CAMERA, ...data);
   const peer = await serve({ wasm: values.wasm, onnx, series: folder });
   const edge = await edgeWorker(programs, folder, web);
   const browser = await launch(clip);
   const report = new Report();
   const places = { browser, programs, series, edge: edge.url, peer };
-  await measureSizes(report, edge.url, web);
-  await measureHeads(report, places, {
-    rounds: quick ? 20 : 120,
-    frames: quick ? 500 : 10_000,
-    ratio: SERIES_RATIO,
-    codecPercent: CODEC_PERCENT,
-  });
-  for (const network of FAMILIES) {
-    const [folder, onnx] = [join(work, network), join(work, `${network}-onnx`)];
-    prepare('family', '--network', network, '--to', folder);
-    prepare('onnx', '--series', folder, '--to', onnx);
-    run(join(programs, 'trainer'), ['time', '--series', folder]);
-    const edge = await edgeWorker(programs, folder, web);
-    const peer = await serve({ wasm: values.wasm, onnx, series: folder });
-    const places = { browser, programs, series: await Series.open(folder), edge: edge.url, peer };
-    await measureHeads(report, places, { rounds: quick ? 10 : 40, frames: quick ? 100 : 500, ratio: FAMILY_RATIO });
-    await measureLoading(report, places, (head) => statSync(join(onnx, `${head}.onnx`)).size);
-    edge.program.stop();
+  if (!values.stream) {
+    await measureSizes(report, edge.url, web);
+    await measureHeads(report, places, {
+      rounds: quick ? 20 : 120,
+      frames: quick ? 500 : 10_000,
+      ratio: SERIES_RATIO,
+      codecPercent: CODEC_PERCENT,
+    });
+    for (const network of FAMILIES) {
+      const [folder, onnx] = [join(work, network), join(work, `${network}-onnx`)];
+      prepare('family', '--network', network, '--to', folder);
+      prepare('onnx', '--series', folder, '--to', onnx);
+      run(join(programs, 'trainer'), ['time', '--series', folder]);
+      const edge = await edgeWorker(programs, folder, web);
+      const peer = await serve({ wasm: values.wasm, onnx, series: folder });
+      const places = { browser, programs, series: await Series.open(folder), edge: edge.url, peer };
+      await measureHeads(report, places, { rounds: quick ? 10 : 40, frames: quick ? 100 : 500, ratio: FAMILY_RATIO });
+      await measureLoading(report, places, (head) => statSync(join(onnx, `${head}.onnx`)).size);
+      edge.program.stop();
+    }
   }
-  if (!values.heads) {
-    await measureFirstLabels(report, places, quick ? 1 : 5);
-    await measureStream(report, places, quick ? 300 : 10_000);
-  }
+  if (!values.heads && !values.stream) await measureFirstLabels(report, places, quick ? 1 : 5);
+  if (!values.heads) await measureStream(report, places, quick ? 300 : 10_000);
   await report.write(flag('report'));
 });

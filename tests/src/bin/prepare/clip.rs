@@ -26,6 +26,9 @@ pub struct Arguments {
     /// How many times larger the clip is; even
     #[arg(long, default_value_t = 4)]
     scale: usize,
+    /// Rows of the clip, the upper ones; even [as many as columns]
+    #[arg(long)]
+    rows: Option<usize>,
     /// Frames; Chromium starts again after the last
     #[arg(long, default_value_t = 300)]
     frames: usize,
@@ -40,6 +43,7 @@ pub fn write(arguments: &Arguments) -> Result<()> {
         to,
         size,
         scale,
+        rows,
         frames,
         rate,
         ..
@@ -47,7 +51,8 @@ pub fn write(arguments: &Arguments) -> Result<()> {
     let file = File::create(to).with_context(|| format!("cannot write {}", to.display()))?;
     let mut file = BufWriter::new(file);
     let side = size * scale;
-    writeln!(file, "YUV4MPEG2 W{side} H{side} F{rate}:1 Ip A1:1 C420mpeg2")?;
+    let rows = rows.unwrap_or(side).min(side);
+    writeln!(file, "YUV4MPEG2 W{side} H{rows} F{rate}:1 Ip A1:1 C420mpeg2")?;
     let pictures = match &arguments.data {
         Some(data) => {
             let loaded = pictures::load(&data.join("test"), Shape::new(3, *size, *size)?, *frames)?;
@@ -63,7 +68,7 @@ pub fn write(arguments: &Arguments) -> Result<()> {
     for frame in 0..pictures.len() {
         file.write_all(b"FRAME\n")?;
         for plane in planes(&pictures[frame * stride % pictures.len()], *size, *scale) {
-            file.write_all(&plane)?;
+            file.write_all(&plane[..plane.len() / side * rows])?;
         }
     }
     Ok(file.flush()?)
