@@ -310,6 +310,19 @@ impl Network {
         }
     }
 
+    /// Puts the moments over these batches of images `[N, H, W, C]`, each of which counts alike, in the place of the running ones.
+    ///
+    /// # Panics
+    ///
+    /// If the images are not whole ones of the network's input.
+    pub fn estimate_moments(&mut self, batches: &[Vec<f32>], observer: &mut impl Observer) {
+        for (at, batch) in batches.iter().enumerate() {
+            let pass = self.pass(batch, observer);
+            self.update_moments(&pass, 1.0 / (at + 1) as f32);
+            self.recycle(pass);
+        }
+    }
+
     fn run(&self, images: &[f32], learns: bool, observer: &mut impl Observer) -> Pass {
         let each = self.graph.input().values();
         let batch = images.len() / each;

@@ -182,10 +182,7 @@ impl Learner {
         let average = self.average.clone();
         self.average.swap(&mut self.network);
         let mut served = Served(self.quantizer.as_ref());
-        for (at, batch) in batches.iter().enumerate() {
-            let pass = self.network.pass(batch, &mut served);
-            self.network.update_moments(&pass, 1.0 / (at + 1) as f32);
-        }
+        self.network.estimate_moments(batches, &mut served);
         let mean = self.network.graph();
         self.average.swap(&mut self.network);
         // Without the moments: measuring changes nothing that is remembered.

@@ -82,6 +82,16 @@ pub fn cut_point(graph: &Graph, split: &str) -> anyhow::Result<CutPoint> {
     }
 }
 
+/// The last of the batch norms and activations that follow a node alone, or the node itself.
+fn last_pointwise(graph: &Graph, consumers: &[Vec<usize>], mut node: usize) -> usize {
+    while let [next] = consumers[node][..]
+        && graph.nodes()[next].op.is_pointwise()
+    {
+        node = next;
+    }
+    node
+}
+
 /// Scores of all units of a network, added up batch by batch.
 #[derive(Clone, Debug)]
 pub struct Scores {
@@ -97,13 +107,8 @@ impl Scores {
         let channels = graph.channel_groups();
         let mut counts = vec![false; graph.nodes().len()];
         let consumers = graph.consumers();
-        for mut node in channels.groups().iter().flat_map(|it| it.producers.clone()) {
-            while let [next] = consumers[node][..]
-                && graph.nodes()[next].op.is_pointwise()
-            {
-                node = next;
-            }
-            counts[node] = true;
+        for node in channels.groups().iter().flat_map(|it| &it.producers) {
+            counts[last_pointwise(graph, &consumers, *node)] = true;
         }
         Self {
             sums: vec![0.0; channels.units()],

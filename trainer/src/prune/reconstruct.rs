@@ -6,13 +6,15 @@
 //! again (Hassibi and Stork 1993, *Second order derivatives for network pruning: Optimal Brain Surgeon*, with a layer's squared error as the loss). No
 //! gradient is needed, and far more is left than after removal alone.
 
+use std::collections::HashMap;
+
 use anyhow::{Context, ensure};
 use nalgebra::{Cholesky, DMatrix, DVector, Dyn};
 use rayon::prelude::*;
 use split_graph::{Channels, Graph, Group, Op, Source, Window};
 use split_train::{Network, Observer};
 
-use super::{Choice, Region, kept};
+use super::{Choice, Region, kept, last_pointwise};
 use crate::augment;
 
 /// Rows that a layer is fitted to, at least, and at least for each of its weights to one output.
@@ -76,11 +78,8 @@ fn fitted(graph: &Graph, takers: &[Taker], kept: &[bool]) -> anyhow::Result<Grap
             continue;
         }
         let (weight, shift) = taker.fitted(graph, kept)?;
-        let next = match consumers[taker.node][..] {
-            [next] => Some(&mut nodes[next].op),
-            _ => None,
-        };
-        let shift = match next {
+        let norm = norm_behind(graph, &consumers, taker.node);
+        let shift = match norm.map(|it| &mut nodes[it].op) {
             Some(Op::BatchNorm(norm)) => {
                 norm.mean.iter_mut().zip(&shift).for_each(|(mean, it)| *mean -= it);
                 None
@@ -104,10 +103,7 @@ fn fitted(graph: &Graph, takers: &[Taker], kept: &[bool]) -> anyhow::Result<Grap
 /// The network with batch norm's moments of these pictures.
 pub(super) fn with_moments_of(graph: &Graph, batches: &[Vec<f32>]) -> anyhow::Result<Graph> {
     let mut network = Network::new(graph);
-    for (at, batch) in batches.iter().enumerate() {
-        let pass = network.pass(batch, &mut ());
-        network.update_moments(&pass, 1.0 / (at + 1) as f32);
-    }
+    network.estimate_moments(batches, &mut ());
     Ok(network.graph()?)
 }
 
@@ -150,16 +146,18 @@ fn takers(graph: &Graph, channels: &Channels, region: &Region, batches: &[Vec<f3
 }
 
 /// Where what a layer gives ends: behind its batch norm and activation, and, in a residual stream, behind the addition.
-fn end(graph: &Graph, consumers: &[Vec<usize>], mut node: usize) -> usize {
-    while let [next] = consumers[node][..]
-        && graph.nodes()[next].op.is_pointwise()
-    {
-        node = next;
-    }
+fn end(graph: &Graph, consumers: &[Vec<usize>], node: usize) -> usize {
+    let node = last_pointwise(graph, consumers, node);
     match consumers[node][..] {
         [next] if matches!(graph.nodes()[next].op, Op::Add) => next,
         _ => node,
     }
+}
+
+/// The batch norm that alone follows a layer.
+fn norm_behind(graph: &Graph, consumers: &[Vec<usize>], node: usize) -> Option<usize> {
+    let [next] = consumers[node][..] else { return None };
+    matches!(graph.nodes()[next].op, Op::BatchNorm(_)).then_some(next)
 }
 
 struct Watch<'a> {
@@ -217,14 +215,11 @@ fn observe(graph: &Graph, takers: &mut [Taker], batches: &[Vec<f32>]) {
     for taker in takers {
         let node = end(graph, &consumers, taker.node);
         let variance = ends.iter().find(|it| it.node == node).map_or(1.0, End::variance);
-        let norm = match consumers[taker.node][..] {
-            [next] => match &graph.nodes()[next].op {
-                Op::BatchNorm(norm) => Some(norm),
-                _ => None,
-            },
-            _ => None,
+        let norm = norm_behind(graph, &consumers, taker.node).map(|it| &graph.nodes()[it].op);
+        let factor = |channel| match norm {
+            Some(Op::BatchNorm(norm)) => f64::from(norm.factor(channel).0),
+            _ => 1.0,
         };
-        let factor = |it| norm.map_or(1.0, |norm| f64::from(norm.factor(it).0));
         taker.prices = (0..of(taker.node))
             .map(|it| factor(it).powi(2) / variance.max(f64::MIN_POSITIVE))
             .collect();
@@ -346,9 +341,15 @@ impl Loss {
         for (mut row, price) in weight.row_iter_mut().zip(&taker.prices) {
             row *= price.sqrt();
         }
-        let columns = |unit: &usize| (0..taker.units.len()).filter(|it| taker.units[*it] == *unit).collect();
+        let places: HashMap<usize, usize> = group.units.iter().enumerate().map(|(at, unit)| (*unit, at)).collect();
+        let mut columns = vec![Vec::new(); group.units.len()];
+        for (column, unit) in taker.units.iter().enumerate() {
+            if let Some(place) = places.get(unit) {
+                columns[*place].push(column);
+            }
+        }
         Ok(Self {
-            columns: group.units.iter().map(columns).collect(),
+            columns,
             weight,
             inverse: ridged(taker.spread().1)?.inverse(),
         })
