@@ -1,9 +1,12 @@
 //! Runs that are stopped after every part, against those that are not.
 
+use std::fs;
+
 use super::*;
 use crate::data::DataSource;
-use crate::settings::{Augmentation, Criterion, Learning};
-use crate::tensors::NamedTensor;
+use crate::prune;
+use crate::settings::{Augmentation, Criterion, Learning, RegionName};
+use crate::tensors::{self, NamedTensor};
 
 /// Toy pictures as an image folder, and a toy checkpoint beside them.
 fn scene() -> tempfile::TempDir {
