@@ -308,6 +308,14 @@ impl<'a> Reader<'a> {
         Ok((train, held_back))
     }
 
+    /// The pictures to choose settings with, see [`learning`](Self::learning). None to learn from are decoded where `val` has them.
+    pub fn validation(&mut self) -> Result<Dataset, DataError> {
+        match Subset::Validation.folder(&self.source.data) {
+            Some(_) => self.load(Subset::Validation),
+            None => Ok(self.learning(None)?.1),
+        }
+    }
+
     fn wanted(&self, subset: Subset) -> Wanted {
         Wanted {
             source: self.source.clone(),

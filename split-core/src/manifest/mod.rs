@@ -128,7 +128,7 @@ pub struct Variant {
     pub input: Option<Input>,
     /// Output channels of each convolution.
     pub widths: Vec<usize>,
-    /// Top-1 accuracy in percent, uncut and without a codec.
+    /// Top-1 accuracy in percent, uncut; with the quantiser that it was trained with, if it was trained with one.
     pub accuracy: f64,
     /// The network in pieces, from front to back. The last gives one logit a class.
     pub segments: Vec<Segment>,

@@ -189,6 +189,12 @@ fn settings_are_chosen_with_pictures_that_are_not_learned_from() {
     add(dir.path(), "val", &[("dog", 3)]);
     let (train, validation) = learning();
     assert_eq!((train.counts(), validation.counts()), (vec![20, 20], vec![0, 3]));
+    // Those alone, where none can be learned from.
+    std::fs::remove_dir_all(dir.path().join("train")).unwrap();
+    let library = Library::default();
+    let reader = Reader::new(&library, &source, [4, 4], Preparation::default(), dir.path());
+    let mut reader = reader.expecting(&["cat".into(), "dog".into()], "the network");
+    assert_eq!(reader.validation().unwrap().counts(), [0, 3]);
 }
 
 #[test]

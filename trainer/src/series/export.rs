@@ -117,8 +117,8 @@ pub fn run(arguments: &Arguments, library: &Library) -> anyhow::Result<()> {
             let reader = Reader::new(library, &arguments.source, size, description.preparation, folder);
             let mut reader = reader.expecting(&description.classes, "the network");
             entry.insert(reader.load(Subset::Test)?);
-            match reader.learning(None) {
-                Ok((_, validation)) => held_back.extend([(size, validation)]),
+            match reader.validation() {
+                Ok(validation) => held_back.extend([(size, validation)]),
                 Err(why) => eprintln!("probabilities stay as sure or unsure as they are: {why}"),
             }
         }
@@ -332,13 +332,8 @@ fn measure_unpruned(dir: &Path, manifest: &Manifest, named: &Named, data: &Datas
     Ok(Unpruned { accuracy, macs, widths })
 }
 
-/// Measures a variant uncut, and gives it its first operating point: at `output`, or with the quantiser it was trained with.
+/// Measures a variant, and gives it its first operating point: at `output`, or with the quantiser it was trained with.
 fn measure_variant(series: &mut Series, named: &Named, data: &Dataset) -> anyhow::Result<()> {
-    let progress = bar("export", data.len() as u64).with_message(named.name.clone());
-    let accuracy = uncut_accuracy(series, &named.name, data, &progress)?;
-    if let Some(variant) = series.manifest.variants.iter_mut().find(|it| it.name == named.name) {
-        variant.accuracy = accuracy;
-    }
     let (split, coding) = match &named.checkpoint.description.quantizer {
         None => (Split::Output, Coding::None),
         Some(quantizer) => (
@@ -347,7 +342,7 @@ fn measure_variant(series: &mut Series, named: &Named, data: &Dataset) -> anyhow
         ),
     };
     let point = u16::try_from(series.manifest.operating_points.len())?;
-    progress.reset();
+    let progress = bar("export", data.len() as u64).with_message(named.name.clone());
     let measured = measure(
         series,
         &named.name,
@@ -357,6 +352,9 @@ fn measure_variant(series: &mut Series, named: &Named, data: &Dataset) -> anyhow
         &progress,
     )?[0];
     progress.finish_and_clear();
+    if let Some(variant) = series.manifest.variants.iter_mut().find(|it| it.name == named.name) {
+        variant.accuracy = measured.accuracy;
+    }
     let codec = series.store_coding(&coding)?;
     series.manifest.operating_points.push(OperatingPoint {
         variant: named.name.clone(),

@@ -78,6 +78,12 @@ fn a_series_is_made_measured_and_reported() {
         assert_eq!(same.count(), shared, "{}", variant.name);
     }
     assert_eq!((pool1.widths[0], pool3.widths[4]), (2, 3));
+    // One that was trained with a quantiser is worth what it is with that.
+    for variant in [pool1, pool3] {
+        let mut points = manifest.operating_points.iter();
+        let point = points.find(|it| it.variant == variant.name).unwrap();
+        assert_eq!(variant.accuracy, point.accuracy);
+    }
 
     // Step 1's variant can be cut anywhere, one of step 2 where it was pruned for.
     let splits = |name: &str| {

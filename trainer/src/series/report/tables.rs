@@ -43,7 +43,7 @@ pub fn step1(page: &mut Page, manifest: &Manifest) {
     rows.push(row("unpruned", accuracy, accuracy, full, full));
     rows.extend(compare::step1(manifest).map(|it| row(&it.name, it.accuracy, accuracy, mmacs(it.macs()), full)));
     let head = ["network", "accuracy %", "against unpruned", "million MACs", "fewer"];
-    page.table("Whole networks, uncut", &head, &rows);
+    page.table("Whole networks", &head, &rows);
 }
 
 /// Split points: elements, bytes and accuracy.
