@@ -32,6 +32,8 @@ const IMAGES: usize = 2000;
 const WIDTHS: [u8; 4] = [1, 2, 3, 4];
 /// Widths of a step tried for each, against the most faithful: narrower ones clip more, wider ones give more zeros, hence fewer bytes.
 const FACTORS: [f32; 5] = [0.7, 0.85, 1.0, 1.3, 1.7];
+/// Values of features that a codec is fitted to at most: 256 MiB.
+const VALUES: usize = 1 << 26;
 /// Training images on which the widths of a step are compared.
 const SEARCH_IMAGES: usize = 500;
 /// Picture qualities tried at `input`.
@@ -184,7 +186,7 @@ fn calibrate_variant(
         &Split::Output,
         &[Coding::None],
         &images.validation,
-        "uncut",
+        "measuring",
     )?;
     let least = uncut.iter().map(|it| it.accuracy - USEFUL_LOSS).fold(0.0, f64::max);
     let formats = [ImageFormat::Webp, ImageFormat::Jpeg].into_iter();
@@ -238,7 +240,7 @@ fn search(series: &Series, variant: &Variant, split: &Split, data: &Dataset) -> 
     }
     let fit = |it: &Quantizer| features.fit(it.clone()).map(Coding::Features);
     let codings = quantizers.par_iter().map(fit).collect::<anyhow::Result<Vec<_>>>()?;
-    let found: Vec<(f64, f64)> = run_all(series, variant, split, &codings, data, "searching")?
+    let found: Vec<(f64, f64)> = run_all(series, variant, split, &codings, data, "searching among")?
         .iter()
         .map(|it| (it.mean_message_bytes, it.loss))
         .collect();
@@ -255,7 +257,7 @@ fn best(
     images: &Images,
     least: f64,
 ) -> anyhow::Result<Vec<OperatingPoint>> {
-    let candidates = run_all(series, variant, split, &codings, &images.validation, "choosing")?;
+    let candidates = run_all(series, variant, split, &codings, &images.validation, "choosing among")?;
     let (codings, candidates): (Vec<Coding>, Vec<Measured>) = codings
         .into_iter()
         .zip(candidates)
@@ -313,8 +315,15 @@ fn run_all(
     data: &Dataset,
     stage: &str,
 ) -> anyhow::Result<Vec<Measured>> {
-    let message = format!("{} at {split}: {stage}, settings: {}", variant.name, codings.len());
-    let progress = bar("calibrate", data.len() as u64).with_message(message);
+    let settings = match codings.len() {
+        1 => "1 setting".to_owned(),
+        count => format!("{count} settings"),
+    };
+    let message = format!("{} at {split}: {stage} {settings}", variant.name);
+    let progress = bar("calibrate", data.len() as u64).with_message(message.clone());
+    if progress.is_hidden() {
+        eprintln!("{message}");
+    }
     // Which places the points will have is not known yet: `replace_points` gives them theirs.
     let settings: Vec<Setting<'_>> = codings.iter().map(|coding| Setting { point: 0, coding }).collect();
     let results = measure(series, &variant.name, split, &settings, data, &progress)?;
@@ -353,9 +362,10 @@ struct Features {
 impl Features {
     fn of(series: &Series, variant: &Variant, split: &Split, data: &Dataset) -> anyhow::Result<Self> {
         let shape = series.cut(&variant.name, split)?.features;
+        let data = data.thinned((VALUES / shape.values()).max(1));
         Ok(Self {
             shape,
-            values: features(series, &variant.name, split, data)?,
+            values: features(series, &variant.name, split, &data)?,
         })
     }
 
