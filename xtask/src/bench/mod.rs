@@ -2,12 +2,10 @@
 
 mod browser;
 mod codec;
-mod edge;
-mod feed;
 mod latency;
 mod pages;
+mod programs;
 mod simulate;
-mod train;
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -43,9 +41,9 @@ pub fn run(sh: &Shell, progress: &mut Progress, bench: Bench, arguments: &[Strin
     match bench {
         Bench::Browser => browser::run(sh, progress, &folder, arguments),
         Bench::Codec => codec::run(sh, progress, &folder, arguments),
-        Bench::Edge => edge::run(sh, progress, &folder, arguments),
-        Bench::Feed => feed::run(sh, progress, &folder, arguments),
+        Bench::Edge => programs::EDGE.run(sh, progress, &folder, arguments),
+        Bench::Feed => programs::FEED.run(sh, progress, &folder, arguments),
         Bench::Latency => latency::run(sh, progress, &folder, arguments),
-        Bench::Train => train::run(sh, progress, &folder, arguments),
+        Bench::Train => programs::TRAIN.run(sh, progress, &folder, arguments),
     }
 }
