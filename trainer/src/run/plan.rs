@@ -104,10 +104,11 @@ impl Run {
     /// What the run does, and where it goes on.
     pub(super) fn plan(&self) -> anyhow::Result<String> {
         let description = &self.description;
+        let epochs = self.settings.learning.epochs;
         let what = match &self.settings.task {
-            Task::Train => format!("training {}", description.architecture),
+            Task::Train => format!("training {} for {epochs} epochs", description.architecture),
             Task::Step1(step) => format!(
-                "step 1: filters of {} go in {} rounds, until {:.1} of {:.1} million MACs are left there",
+                "step 1: filters of {} go in {} rounds, until {:.1} of {:.1} million MACs are left there; then {epochs} epochs",
                 match &step.split {
                     Some(split) => format!("the layers before {split}"),
                     None => "every layer".to_owned(),
@@ -117,7 +118,7 @@ impl Run {
                 self.unpruned_macs as f64 / 1e6,
             ),
             Task::Step2(step) => format!(
-                "step 2: {} channels are left to send at {}; the layers before {}",
+                "step 2: {} channels are left to send at {}, the layers before {}; then {epochs} epochs",
                 step.width,
                 step.split,
                 if step.unfreeze { "learn too" } else { "stay as they are" },
@@ -138,10 +139,12 @@ impl Run {
         let Progress { round, epoch, .. } = self.progress;
         let from = match (round, epoch) {
             (0, 0) => String::new(),
-            (_, epoch) if epoch >= self.settings.learning.epochs => {
+            (_, epoch) if epoch >= epochs => {
                 "\nnothing is left to learn: all rounds and epochs are done; more --epochs train it further".to_owned()
             }
-            _ => format!("\ngoing on after {round} rounds and {epoch} epochs"),
+            (0, epoch) => format!("\ngoing on after epoch {epoch}"),
+            (round, 0) => format!("\ngoing on after round {round}"),
+            _ => format!("\ngoing on after round {round} and epoch {epoch}"),
         };
         let learning = &self.settings.learning;
         let size = [self.settings.input[1], self.settings.input[2]];
@@ -161,8 +164,7 @@ impl Run {
             None => String::new(),
         };
         Ok(format!(
-            "{what}; then {} epochs{goal}\n{}{cached}{teacher}{from}",
-            learning.epochs,
+            "{what}{goal}\n{}{cached}{teacher}{from}",
             learning.augmentation.description(augment::border(size))
         ))
     }
