@@ -3,15 +3,20 @@
  * bring to the screen what was drawn, take about as much again.
  */
 const SHARE = 0.03;
+/** What changes with every result has a larger part: it is what people look at. */
+const READOUT_SHARE = 0.2;
+/** However slow the device is, a result is shown after this time. */
+const LONGEST_READOUT_MS = 500;
 /** One slow paint says little about the next: after this time, charts are drawn whatever the last drawing took. */
 const LONGEST_WAIT_MS = 2000;
 
 /**
  * Calls `work` when the page is painted next if it is urgent or was not called for this long, else once that time is over. The last call
- * is never lost, and what other drawing takes never adds to the wait.
+ * is never lost, and what other drawing takes never adds to the wait. Where drawing takes long, what is not urgent is drawn less often.
  */
 export function paced(milliseconds: number, work: () => void): (isUrgent: boolean) => void {
   let last = Number.NEGATIVE_INFINITY;
+  let cost = 0;
   let isDue = false;
   let timer: ReturnType<typeof setTimeout> | undefined;
   const run = () => {
@@ -20,13 +25,18 @@ export function paced(milliseconds: number, work: () => void): (isUrgent: boolea
     isDue = false;
     last = performance.now();
     work();
+    // This runs just before the page is painted: when messages are handled next, that is done.
+    nextTask(() => {
+      cost = performance.now() - last;
+    });
   };
   const paint = () => {
     if (!isDue) requestAnimationFrame(run);
     isDue = true;
   };
   return (isUrgent) => {
-    const wait = last + milliseconds - performance.now();
+    const pause = Math.max(milliseconds, Math.min(cost / READOUT_SHARE, LONGEST_READOUT_MS));
+    const wait = last + pause - performance.now();
     if (isUrgent || wait <= 0) paint();
     else timer ??= setTimeout(paint, wait);
   };
