@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
 
+import type { Browser } from 'playwright-core';
+
 import type { Link } from './links.js';
 
 /** The browser's core, and that of everything else. */
@@ -113,9 +115,20 @@ export async function onDeviceCore<T>(start: () => Promise<T>): Promise<T> {
   }
 }
 
-function pin(core: number): void {
+/**
+ * Leaves the browser's core to its pages. Its own process and that of graphics stand for what a device has other cores and hardware for: the
+ * camera, which is a file here, and what is composed and drawn, which programs do here. At five times the time they would fill the core alone.
+ */
+export async function leaveToPages(browser: Browser): Promise<void> {
+  const session = await browser.newBrowserCDPSession();
+  const { processInfo } = await session.send('SystemInfo.getProcessInfo');
+  await session.detach();
+  for (const { type, id } of processInfo) if (['browser', 'GPU'].includes(type)) pin(EDGE_CORE, id);
+}
+
+function pin(core: number, id: number = process.pid): void {
   if (!canPin()) return;
-  execFileSync('taskset', ['--all-tasks', '--cpu-list', '--pid', `${core}`, `${process.pid}`], { stdio: 'ignore' });
+  execFileSync('taskset', ['--all-tasks', '--cpu-list', '--pid', `${core}`, `${id}`], { stdio: 'ignore' });
 }
 
 function onCore(core: number, command: string, parameters: string[]): [string, string[]] {

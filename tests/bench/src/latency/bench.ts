@@ -2,7 +2,7 @@ import type { Browser, BrowserContext } from 'playwright-core';
 
 import { launch } from '../chromium.js';
 import type { Link } from '../links.js';
-import { edgeWorker, link, onDeviceCore, type Program, type Server, setLink, slices } from '../machine.js';
+import { edgeWorker, leaveToPages, link, onDeviceCore, type Program, type Server, setLink, slices } from '../machine.js';
 import { record } from '../page.js';
 import { serve } from '../serve.js';
 import { median } from '../statistics.js';
@@ -59,13 +59,15 @@ export async function openBench(files: Files, settings: Settings): Promise<Bench
       'slower devices need Linux, two cores, and the right to real-time priority (run as root); --modelled does without',
     );
   }
+  const browser = await onDeviceCore(() => launch(files.clip));
+  await leaveToPages(browser);
   return {
     files,
     settings,
     ours: await edge(files.series.folder),
     unpruned: files.unpruned && (await edge(files.unpruned.folder)),
     peer: await serve({ onnx: files.onnx, series: files.series.folder }),
-    browser: await onDeviceCore(() => launch(files.clip)),
+    browser,
     slices: slicing,
     slowness: 1,
     notes: [],
