@@ -22,6 +22,6 @@ mod value;
 mod window;
 
 pub use average::Average;
-pub use loss::{cross_entropy, smoothed};
+pub use loss::{cross_entropy, decoupled_cross_entropy, smoothed};
 pub use momentum::Momentum;
-pub use network::{Gradients, Network, Observer, Pass};
+pub use network::{Gradients, Network, Observer, Pass, Role};

@@ -29,8 +29,18 @@ pub struct Network {
 #[derive(Clone, Debug)]
 struct Parameter {
     values: Vec<f32>,
-    /// Whether weight decay applies.
-    decays: bool,
+    role: Role,
+}
+
+/// What a parameter is for, which decides what pulls it towards zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Weights of a convolution or a linear layer.
+    Weight,
+    /// Scales of a batch norm, one for each channel.
+    Scale,
+    /// What is added to each channel.
+    Shift,
 }
 
 /// Running moments of a batch norm.
@@ -127,8 +137,8 @@ impl Network {
     /// A network that starts from these weights.
     pub fn new(graph: &Graph) -> Self {
         let mut parameters = Vec::new();
-        let mut put = |values: Vec<f32>, decays: bool| {
-            parameters.push(Parameter { values, decays });
+        let mut put = |values: Vec<f32>, role: Role| {
+            parameters.push(Parameter { values, role });
             parameters.len() - 1
         };
         let (mut moments, mut steps) = (Vec::new(), Vec::<Step>::new());
@@ -155,14 +165,14 @@ impl Network {
                         outputs: it.outputs,
                         groups: it.groups,
                     };
-                    let weight = put(sizes.pack(&it.weight), true);
-                    let bias = it.bias.as_ref().map(|it| put(it.clone(), false));
+                    let weight = put(sizes.pack(&it.weight), Role::Weight);
+                    let bias = it.bias.as_ref().map(|it| put(it.clone(), Role::Shift));
                     Kind::Convolution { sizes, weight, bias }
                 }
                 Op::Linear(it) => {
                     let sizes = linear(it.inputs, it.outputs, input, output);
-                    let weight = put(sizes.pack(&it.weight), true);
-                    let bias = it.bias.as_ref().map(|it| put(it.clone(), false));
+                    let weight = put(sizes.pack(&it.weight), Role::Weight);
+                    let bias = it.bias.as_ref().map(|it| put(it.clone(), Role::Shift));
                     Kind::Convolution { sizes, weight, bias }
                 }
                 Op::BatchNorm(_) | Op::Activation(_) => Kind::Identity,
@@ -187,8 +197,8 @@ impl Network {
                             variance: it.variance.clone(),
                         });
                         step.norm = Some(Norm {
-                            scale: put(it.scale.clone(), false),
-                            shift: put(it.shift.clone(), false),
+                            scale: put(it.scale.clone(), Role::Scale),
+                            shift: put(it.shift.clone(), Role::Shift),
                             moments: moments.len() - 1,
                             epsilon: it.epsilon,
                         });
@@ -256,11 +266,8 @@ impl Network {
     }
 
     /// Every parameter, and whether weight decay applies to it.
-    pub fn parameters_mut(&mut self) -> Vec<(&mut Vec<f32>, bool)> {
-        self.parameters
-            .iter_mut()
-            .map(|it| (&mut it.values, it.decays))
-            .collect()
+    pub fn parameters_mut(&mut self) -> Vec<(&mut Vec<f32>, Role)> {
+        self.parameters.iter_mut().map(|it| (&mut it.values, it.role)).collect()
     }
 
     /// Everything that learning changes: the parameters, in the order of [`parameters_mut`](Self::parameters_mut), then the running means and

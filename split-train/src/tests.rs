@@ -4,7 +4,7 @@ use split_core::Shape;
 use split_graph::sample::{self, Noise};
 use split_graph::{Architecture, Graph, reference};
 
-use crate::{Average, Gradients, Momentum, Network, Observer, cross_entropy, smoothed};
+use crate::{Average, Gradients, Momentum, Network, Observer, Role, cross_entropy, decoupled_cross_entropy, smoothed};
 
 const BATCH: usize = 5;
 
@@ -184,6 +184,54 @@ fn a_network_learns_and_its_running_moments_follow() {
     let expected = cross_entropy(pass.output(), &targets, 3).0;
     let got = cross_entropy(&network.evaluate(&images, &mut ()), &targets, 3).0;
     assert!((got - expected).abs() < 0.05, "{got} is not {expected}");
+}
+
+#[test]
+fn decoupled_distillation_has_the_parts_of_cross_entropy() {
+    let mut noise = Noise::new(11);
+    for label in 0..5 {
+        let logits: Vec<f32> = noise.values(5).iter().map(|it| 4.0 * it).collect();
+        let powers: Vec<f32> = noise.values(5).iter().map(|it| (3.0 * it).exp()).collect();
+        let sum: f32 = powers.iter().sum();
+        let targets: Vec<f32> = powers.iter().map(|it| it / sum).collect();
+        let (expected, slopes) = cross_entropy(&logits, &targets, 5);
+        // By the paper's equation 7, the other classes have the weight of their part in the teacher's distribution.
+        let (got, got_slopes) = decoupled_cross_entropy(&logits, &targets, &[label], 5, 1.0 - targets[label]);
+        assert!((got - expected).abs() < 1e-5, "{got} is not {expected}");
+        for (got, expected) in got_slopes.iter().zip(&slopes) {
+            assert!((got - expected).abs() < 1e-5, "{got} is not {expected}");
+        }
+        let (more, _) = decoupled_cross_entropy(&logits, &targets, &[label], 5, 2.0);
+        assert!(more > got);
+    }
+}
+
+#[test]
+fn sparsity_pulls_scales_alone_towards_zero() {
+    let graph = known(Architecture::EfficientNetLite0, 32, 4);
+    let images = images(&graph, 3);
+    let learned = |sparsity: f32| {
+        let mut network = Network::new(&graph);
+        let gradients = gradients(&network, &images, 7);
+        let mut optimizer = Momentum::new(0.0, 0.0).with_sparsity(sparsity);
+        optimizer.step(&mut network, &gradients, 0.1);
+        network
+    };
+    let (mut before, mut with, mut without) = (Network::new(&graph), learned(0.01), learned(0.0));
+    let learned = with.parameters_mut().into_iter().zip(without.parameters_mut());
+    let mut scales = 0;
+    for ((before, role), ((with, _), (without, _))) in before.parameters_mut().into_iter().zip(learned) {
+        for ((before, with), without) in before.iter().zip(with.iter()).zip(without.iter()) {
+            let pull = if role == Role::Scale {
+                0.001 * before.signum()
+            } else {
+                0.0
+            };
+            assert!((without - with - pull).abs() < 1e-5, "{role:?}: {with}, {without}");
+            scales += usize::from(role == Role::Scale);
+        }
+    }
+    assert!(scales > 0);
 }
 
 #[test]

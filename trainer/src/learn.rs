@@ -1,7 +1,7 @@
 //! One step of stochastic gradient descent, and measuring accuracy.
 
 use split_graph::{Graph, Source};
-use split_train::{Average, Momentum, Network, Observer, cross_entropy, smoothed};
+use split_train::{Average, Momentum, Network, Observer, cross_entropy, decoupled_cross_entropy, smoothed};
 
 use crate::augment::{self, Batch, View};
 use crate::checkpoint::Checkpoint;
@@ -158,7 +158,8 @@ impl Learner {
             network: Network::new(learns),
             behind,
             quantizer: None,
-            optimizer: Momentum::new(learning.momentum as f32, learning.weight_decay as f32),
+            optimizer: Momentum::new(learning.momentum as f32, learning.weight_decay as f32)
+                .with_sparsity(learning.sparsity as f32),
             average: Average::default(),
         })
     }
@@ -346,7 +347,10 @@ fn loss(logits: &[f32], lesson: &Lesson, learning: &Learning) -> (f64, Vec<f32>)
         .flat_map(|row| softmax(row, temperature))
         .collect();
     let cooled: Vec<f32> = logits.iter().map(|it| it / temperature as f32).collect();
-    let (by_teacher, by_teacher_slope) = cross_entropy(&cooled, &softened, classes);
+    let (by_teacher, by_teacher_slope) = match (learning.decoupled, &lesson.others) {
+        (Some(others), None) => decoupled_cross_entropy(&cooled, &softened, &lesson.labels, classes, others as f32),
+        _ => cross_entropy(&cooled, &softened, classes),
+    };
     // The softened loss's gradient shrinks with the square of the temperature (Hinton et al. 2015).
     let share = learning.teacher_share;
     let weight = share * temperature * temperature;

@@ -51,6 +51,16 @@ pub struct Learning {
     /// Temperature that softens the teacher's and the student's probabilities.
     #[arg(long, default_value_t = 2.0, allow_negative_numbers = true)]
     pub temperature: f64,
+    /// Learn from the teacher in two parts, whether it is the label's class and which other one it would be, the latter with this weight: decoupled
+    /// distillation (Zhao et al. 2022). Mixed pictures have two labels and are learned from as without it.
+    #[arg(long, value_name = "WEIGHT", allow_negative_numbers = true)]
+    #[serde(default)]
+    pub decoupled: Option<f64>,
+    /// Pull of batch norm's scales towards zero, all alike: before filters are removed, so that those that matter little are told apart (Liu et al.
+    /// 2017). From 0.00001 to 0.001 is usual.
+    #[arg(long, value_name = "WEIGHT", default_value_t = 0.0, allow_negative_numbers = true)]
+    #[serde(default)]
+    pub sparsity: f64,
     /// Decides every random choice.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
@@ -265,6 +275,21 @@ impl Settings {
             "--temperature must be positive, not {}",
             learning.temperature
         );
+        ensure!(
+            (0.0..=1.0).contains(&learning.sparsity),
+            "--sparsity is 0 to 1, usually 0.0001, not {}",
+            learning.sparsity
+        );
+        if let Some(weight) = learning.decoupled {
+            ensure!(
+                weight.is_finite() && weight >= 0.0,
+                "--decoupled is a weight of at least 0, not {weight}"
+            );
+            ensure!(
+                learning.teacher.is_some(),
+                "--decoupled says how to learn from a teacher, and there is no --teacher"
+            );
+        }
         let freezes = matches!(&self.task, Task::Step2(step) if !step.unfreeze);
         match learning.cached_views {
             Some(0) => bail!("--cached-views must not be zero"),
@@ -586,6 +611,12 @@ mod tests {
         );
         check("--mixup", &|it, value| it.augmentation.mixup = value, &[-0.5, 1.5]);
         check("--temperature", &|it, value| it.temperature = value, &[0.0, f64::NAN]);
+        check("--sparsity", &|it, value| it.sparsity = value, &[-0.1, f64::NAN]);
+        check(
+            "--decoupled",
+            &|it, value| it.decoupled = Some(value),
+            &[-1.0, f64::INFINITY],
+        );
         settings().check().unwrap();
     }
 
