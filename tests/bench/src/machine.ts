@@ -1,4 +1,5 @@
-import { type ChildProcessByStdio, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcessByStdio, execFileSync, spawn, spawnSync } from 'node:child_process';
+import { readdir, readFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
@@ -115,20 +116,54 @@ export async function onDeviceCore<T>(start: () => Promise<T>): Promise<T> {
   }
 }
 
+/** Threads of a page's process that compute, besides its first one. The others draw, and bring frames of videos to the screen. */
+const COMPUTING = 'DedicatedWorker';
+/** How often new threads are looked for. */
+const LOOK_MS = 500;
+
 /**
- * Leaves the browser's core to its pages. Its own process and that of graphics stand for what a device has other cores and hardware for: the
- * camera, which is a file here, and what is composed and drawn, which programs do here. At five times the time they would fill the core alone.
+ * Leaves the browser's core to the threads that pages compute on, until the browser is closed. Everything else stands for what a device has other
+ * cores and hardware for: the camera, which is a file here, and what is composed and drawn, which programs do here. At ten times the time that
+ * alone would fill the core, and Chromium gives it precedence.
  */
 export async function leaveToPages(browser: Browser): Promise<void> {
   const session = await browser.newBrowserCDPSession();
-  const { processInfo } = await session.send('SystemInfo.getProcessInfo');
-  await session.detach();
-  for (const { type, id } of processInfo) if (['browser', 'GPU'].includes(type)) pin(EDGE_CORE, id);
+  const moved = new Set<number>();
+  const move = async () => {
+    const { processInfo } = await session.send('SystemInfo.getProcessInfo');
+    for (const { type, id } of processInfo) {
+      for (const thread of await threadsOf(id)) {
+        const computes = type === 'renderer' && (thread.id === id || thread.name === COMPUTING);
+        if (!computes && !moved.has(thread.id)) pin(EDGE_CORE, thread.id);
+        moved.add(thread.id);
+      }
+    }
+  };
+  await move();
+  const timer = setInterval(() => move().catch(() => clearInterval(timer)), LOOK_MS);
+  browser.on('disconnected', () => clearInterval(timer));
 }
 
-function pin(core: number, id: number = process.pid): void {
+/** Threads of a process; none if it has ended. The system keeps 15 characters of a name. */
+async function threadsOf(process: number): Promise<{ id: number; name: string }[]> {
+  const folder = `/proc/${process}/task`;
+  try {
+    const ids = await readdir(folder);
+    return await Promise.all(
+      ids.map(async (id) => ({ id: Number(id), name: (await readFile(`${folder}/${id}/comm`, 'utf8')).trim() })),
+    );
+  } catch {
+    return [];
+  }
+}
+
+/** Holds this process to a core, or one thread. */
+function pin(core: number, thread?: number): void {
   if (!canPin()) return;
-  execFileSync('taskset', ['--all-tasks', '--cpu-list', '--pid', `${core}`, `${id}`], { stdio: 'ignore' });
+  const what = thread === undefined ? ['--all-tasks'] : [];
+  const id = thread ?? process.pid;
+  // A thread may have ended meanwhile.
+  spawnSync('taskset', [...what, '--cpu-list', '--pid', `${core}`, `${id}`], { stdio: 'ignore' });
 }
 
 function onCore(core: number, command: string, parameters: string[]): [string, string[]] {

@@ -2,7 +2,16 @@ import type { Browser, BrowserContext } from 'playwright-core';
 
 import { launch } from '../chromium.js';
 import type { Link } from '../links.js';
-import { edgeWorker, leaveToPages, link, onDeviceCore, type Program, type Server, setLink, slices } from '../machine.js';
+import {
+  edgeWorker,
+  leaveToPages,
+  link,
+  onDeviceCore,
+  type Program,
+  type Server,
+  setLink,
+  slices,
+} from '../machine.js';
 import { record } from '../page.js';
 import { serve } from '../serve.js';
 import { median } from '../statistics.js';
