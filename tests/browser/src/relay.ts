@@ -12,7 +12,8 @@ export class Relay {
   /** The clients' ends of WebSockets. */
   readonly #sockets = new Set<Socket>();
   #gone = false;
-  #isHasty = false;
+  /** How much a server may say over a WebSocket before that is closed. */
+  #patience = Number.POSITIVE_INFINITY;
   /** While answers are held back: to be told when a frame was sent. */
   #asked: (() => void) | undefined;
 
@@ -42,9 +43,9 @@ export class Relay {
     });
   }
 
-  /** From now on, WebSockets are closed with 1012 as soon as the server has said something. */
-  moveAtOnce(): void {
-    this.#isHasty = true;
+  /** From now on, WebSockets are closed with 1012 as soon as the server has said something so many times. */
+  moveAfter(times: number): void {
+    this.#patience = times;
   }
 
   /** Closes every WebSocket with 1012, and takes no connection any more. */
@@ -65,11 +66,13 @@ export class Relay {
       server.write(bytes);
       if (isInfer(bytes)) this.#asked?.();
     });
+    let said = 0;
     server.on('data', (bytes: Buffer) => {
       if (!this.#asked) client.write(bytes);
       const headers = bytes.indexOf('\r\n\r\n');
       const hasMessage = headers < 0 || headers + 4 < bytes.length;
-      if (this.#isHasty && this.#sockets.has(client) && hasMessage) client.end(MOVED);
+      if (hasMessage) said += 1;
+      if (this.#sockets.has(client) && said >= this.#patience) client.end(MOVED);
     });
     client.on('close', () => {
       this.#sockets.delete(client);

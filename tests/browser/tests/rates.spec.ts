@@ -94,29 +94,41 @@ test('frames run on the device while an edge worker is silent, even where all ar
   });
 });
 
-test('an edge worker that only ever moves its clients on is asked less and less often', async ({ page, series }) => {
-  await withExample(series, async (edge) => {
-    const relay = await Relay.to(edge);
-    try {
-      relay.moveAtOnce();
-      await page.goto(relay.url);
-      const longest = await page.evaluate(async () => {
-        const { SplitClient } = await import('/split-inference/dist/index.js' as string);
-        const client = await SplitClient.connect();
-        const longest = await new Promise((resolve) => {
-          client.on('state', ({ retryMs = 0 }) => {
-            if (retryMs > 1000) resolve(retryMs);
+for (const [when, times] of [
+  ['at once', 1],
+  ['after its first answers', 4],
+] as const) {
+  test(`an edge worker that moves its clients on ${when} is asked less and less often`, async ({ page, series }) => {
+    await withExample(series, async (edge) => {
+      const relay = await Relay.to(edge);
+      try {
+        relay.moveAfter(times);
+        await page.goto(relay.url);
+        const longest = await page.evaluate(async () => {
+          const { SplitClient } = await import('/split-inference/dist/index.js' as string);
+          const client = await SplitClient.connect();
+          let isOver = false;
+          const ask = async () => {
+            while (!isOver) await client.infer(new ImageData(32, 32)).catch(() => {});
+          };
+          const asking = ask();
+          const longest = await new Promise((resolve) => {
+            client.on('state', ({ retryMs = 0 }) => {
+              if (retryMs > 1000) resolve(retryMs);
+            });
           });
+          isOver = true;
+          await asking;
+          client.close();
+          return longest;
         });
-        client.close();
-        return longest;
-      });
-      expect(longest).toBeGreaterThan(1000);
-    } finally {
-      relay.close();
-    }
+        expect(longest).toBeGreaterThan(1000);
+      } finally {
+        relay.close();
+      }
+    });
   });
-});
+}
 
 test.describe('an edge worker that moves its clients on and is gone', () => {
   test.use({ expected: [/WebSocket connection to .* failed/] });

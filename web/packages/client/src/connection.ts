@@ -5,6 +5,8 @@ import type { Problem, StateChange } from './types.js';
 /** The first pause before connecting again; every failure doubles it. */
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 30_000;
+/** A connection that has answered for so long counts as one that works: the next failure is a first one again. */
+const LASTING_MS = 5000;
 /** How long frames wait for the first connection before they do without. */
 const FIRST_WAIT_MS = 2000;
 
@@ -22,6 +24,8 @@ export class Connection {
   readonly #token: string | undefined;
   readonly #onChange: (change: StateChange) => void;
   #failures = 0;
+  /** When the edge worker gave its first answer over this connection. */
+  #answeredAt: number | undefined;
   #again: ReturnType<typeof setTimeout> | undefined;
   #settle = () => {};
   /** Settles once it is known whether there is a connection to begin with. */
@@ -41,6 +45,7 @@ export class Connection {
   /** Connects now. */
   open(): void {
     this.#cancel();
+    this.#answeredAt = undefined;
     this.#onChange({ state: 'connecting' });
     this.#client.connect(this.#line.open(), this.#token);
   }
@@ -58,11 +63,12 @@ export class Connection {
 
   /** To be told that the edge worker has answered a request: only then does the connection work. */
   answered(): void {
-    this.#failures = 0;
+    this.#answeredAt ??= performance.now();
   }
 
-  /** To be told that the edge worker asks to connect again at once. One that has answered nothing before is not asked at once a second time. */
+  /** To be told that the edge worker asks to connect again at once. One that does so again before it has worked for a while is asked later. */
   moved(): void {
+    this.#forgive();
     const retryMs = this.#failures === 0 ? 0 : pause(this.#failures);
     this.#failures += 1;
     if (retryMs > 0) this.#onChange({ state: 'offline', retryMs });
@@ -72,6 +78,7 @@ export class Connection {
   /** To be told that the connection has ended, or did not come about. */
   closed({ code, message, retry }: Closed): void {
     const problem: Problem = { code, message };
+    this.#forgive();
     if (retry) {
       const retryMs = pause(this.#failures++);
       this.#later(retryMs);
@@ -87,6 +94,11 @@ export class Connection {
     this.#cancel();
     this.#client.close();
     await this.#line.closed();
+  }
+
+  /** Counts anew once a connection that worked has ended. */
+  #forgive(): void {
+    if (performance.now() - (this.#answeredAt ?? Number.POSITIVE_INFINITY) >= LASTING_MS) this.#failures = 0;
   }
 
   /** Not at once: this runs inside a handler of the socket that a new connection would drop. */
