@@ -59,7 +59,9 @@ export function printCells({ files, settings }: Bench, measurements: Measurement
   const cells = cellsOf(settings.links, settings.factors, measurements);
   const pair = (it: Measurement | undefined) => (it ? `${it.totalMs.toFixed(1)} / ${it.total95Ms.toFixed(1)}` : '–');
   const ratio = (it: number | undefined) => it?.toFixed(2) ?? '–';
-  const how = settings.modelled ? 'modelled by multiplying' : 'computing slowed down on one core, drawing and the rest on another';
+  const how = settings.modelled
+    ? 'modelled by multiplying'
+    : 'computing slowed down on one core, drawing and the rest on another';
   console.log(
     `\naccuracies: ${files.series.measuredOn}; every side at least ${files.series.floor.toFixed(2)} %, where it can`,
   );
