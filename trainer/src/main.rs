@@ -21,7 +21,7 @@ enum Command {
     /// Make a checkpoint of a network from PyTorch, timm or an ONNX file.
     Import(import::Arguments),
     #[command(flatten)]
-    Learn(command::Command),
+    Learn(Box<command::Command>),
     /// Run the commands of a file, one after another or one by its number, and show one table of results.
     #[command(after_help = sweep::EXAMPLES)]
     Sweep(sweep::Arguments),
