@@ -14,8 +14,8 @@ use crate::settings::Learning;
 
 /// Classes of a network for small pictures, and of any other.
 const CLASSES: [usize; 2] = [10, 1000];
-/// How long a guess is measured.
-const TRIAL: Duration = Duration::from_secs(2);
+/// How long a guess is measured, and in how many steps at least.
+const TRIAL: (Duration, usize) = (Duration::from_secs(2), 3);
 /// Learning rate: small, since noise teaches nothing.
 const RATE: f64 = 0.001;
 /// Steps before the clock starts.
@@ -50,19 +50,24 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if !arguments.widths.is_empty() {
         checkpoint = checkpoint.narrowed(&arguments.widths)?;
     }
-    let (images_per_second, steps) = measure(&checkpoint.graph, arguments.batch, duration)?;
-    println!("{}", json!({ "images_per_second": images_per_second, "steps": steps }));
+    let steps = measure(&checkpoint.graph, arguments.batch, (duration, 1))?;
+    let images_per_second = (steps.len() * arguments.batch) as f64 / steps.iter().sum::<f64>();
+    println!(
+        "{}",
+        json!({ "images_per_second": images_per_second, "steps": steps.len() })
+    );
     Ok(())
 }
 
-/// About how long learning from one picture takes, by a few steps.
+/// About how long learning from one picture takes: the median of a few steps, since other programs may slow some down.
 pub fn seconds_per_picture(graph: &Graph, batch: usize) -> anyhow::Result<f64> {
-    let (images_per_second, _) = measure(graph, batch, TRIAL)?;
-    Ok(1.0 / images_per_second)
+    let mut steps = measure(graph, batch, TRIAL)?;
+    steps.sort_by(f64::total_cmp);
+    Ok(steps[steps.len() / 2] / batch as f64)
 }
 
-/// Images a second, and in how many steps that was measured. They are noise, of classes in turn: what is learned does not change the work.
-fn measure(graph: &Graph, batch: usize, duration: Duration) -> anyhow::Result<(f64, usize)> {
+/// Seconds of each step, for at least so long and so many of them. The pictures are noise, of classes in turn: what is learned does not change the work.
+fn measure(graph: &Graph, batch: usize, (duration, count): (Duration, usize)) -> anyhow::Result<Vec<f64>> {
     let classes = graph.output().channels();
     let lesson = Lesson {
         input: (0..batch * graph.input().values()).map(noise).collect(),
@@ -71,22 +76,17 @@ fn measure(graph: &Graph, batch: usize, duration: Duration) -> anyhow::Result<(f
     };
     let learning = Learning::usual();
     let mut learner = Learner::new(graph, Part::default(), &learning)?;
-    Ok(timed(batch, duration, || {
+    let mut step = || {
+        let started = Instant::now();
         learner.step(&lesson, &learning, RATE, None);
-    }))
-}
-
-/// Images a second, and in how many steps.
-fn timed(batch: usize, duration: Duration, mut step: impl FnMut()) -> (f64, usize) {
-    for _ in 0..WARM_UP {
-        step();
+        started.elapsed().as_secs_f64()
+    };
+    (0..WARM_UP).for_each(|_| _ = step());
+    let (started, mut steps) = (Instant::now(), Vec::new());
+    while steps.len() < count || started.elapsed() < duration {
+        steps.push(step());
     }
-    let (started, mut steps) = (Instant::now(), 0);
-    while steps == 0 || started.elapsed() < duration {
-        step();
-        steps += 1;
-    }
-    ((steps * batch) as f64 / started.elapsed().as_secs_f64(), steps)
+    Ok(steps)
 }
 
 fn noise(at: usize) -> f32 {

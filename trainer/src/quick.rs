@@ -17,7 +17,7 @@ use crate::checkpoint::{Checkpoint, Description, architecture};
 use crate::command::use_threads;
 use crate::data::{self, DataSource, Dataset, Library, Reader, Subset};
 use crate::files;
-use crate::prune::cut_node;
+use crate::prune::{Region, cut_node, reconstruct};
 use crate::run::{self, OtherPictures};
 use crate::series::{calibrate, cut, evaluate, export};
 use crate::settings::{Augmentation, Criterion, Learning, Settings, Step1, Step2, Task};
@@ -36,8 +36,8 @@ const ROUND_BATCHES: u64 = 20;
 const BITS: u32 = 3;
 /// Channels that cross the link, at the first and at the second split point.
 const CHANNELS: [usize; 2] = [8, 12];
-/// How long training took is guessed from a few steps of so many pictures.
-const TRIAL_PICTURES: usize = 32;
+/// How long training takes is guessed from a few steps of so many pictures.
+const TRIAL_PICTURES: usize = 16;
 
 /// How the command is used.
 pub const EXAMPLES: &str = "\
@@ -66,6 +66,9 @@ pub struct Arguments {
     /// Passes over the training pictures, by their number if not given.
     #[arg(long)]
     epochs: Option<u64>,
+    /// Highest learning rate, by their number if not given.
+    #[arg(long)]
+    learning_rate: Option<f64>,
     /// Never mirror pictures: for classes of which one is the other's mirror image, such as letters, arrows, left and right hands.
     #[arg(long)]
     no_flip: bool,
@@ -158,6 +161,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if let Some(epochs) = arguments.epochs {
         plan.epochs = epochs;
     }
+    if let Some(rate) = arguments.learning_rate {
+        plan.learning_rate = rate;
+    }
     let work = Work {
         arguments,
         runs,
@@ -227,22 +233,28 @@ impl Work<'_> {
             learning_rate,
         } = &self.plan;
         eprintln!(
-            "{pictures} training pictures of {} classes: {architecture} for {width}×{height} pixels, {epochs} epochs in batches of {batch}, learning rate {learning_rate}",
-            self.classes.len()
+            "{pictures} training pictures of {} classes: {architecture} for {width}×{height} pixels, {} in batches of {batch}, learning rate {learning_rate}",
+            self.classes.len(),
+            run::counted(*epochs, "epoch")
         );
         if run::is_finished(&self.run("unpruned"), &self.training()) {
             return Ok(());
         }
         let pictures = self.read()?.len();
-        let seconds = benchmark::seconds_per_picture(&self.begun()?.graph, TRIAL_PICTURES)?;
+        let graph = self.begun()?.graph;
+        let seconds = benchmark::seconds_per_picture(&graph, TRIAL_PICTURES)?;
         // Pruned networks take about two thirds and a third of the time; two of them are made of the latter.
         let epochs = pictures as f64 * *epochs as f64 * (1.0 + 0.67 + 2.0 * 0.33);
-        // Before, each learns from some batches for every removal of filters: step 1 six times, step 2 about four times.
+        // Before, each learns from some batches for nearly every removal of filters: step 1 five times, step 2 about four times.
         let round = pictures.min(batch * ROUND_BATCHES as usize) as f64;
-        let passes = epochs + round * (ROUNDS as f64 * 0.8 + 2.0 * 4.0 * 0.33);
-        let minutes = (seconds * passes / 60.0).ceil();
+        let passes = epochs + round * ((ROUNDS - 1) as f64 * 0.8 + 2.0 * 4.0 * 0.33);
+        // Layers get narrower from round to round, by the root of what work is left; what they are fitted by takes the cube of their width.
+        let rounds = (0..ROUNDS).map(|it| FEWER_MACS.powf(-1.5 * it as f64 / ROUNDS as f64));
+        let pictures = pictures.min(run::RECONSTRUCTION_PICTURES);
+        let removals = rounds.sum::<f64>() * reconstruct::seconds(&graph, &Region::all(&graph), pictures);
+        let minutes = ((seconds * passes + removals) / 60.0).ceil();
         eprintln!(
-            "this takes about {minutes:.0} minutes on this machine; it can be stopped, and goes on when it is given again"
+            "all of it takes about {minutes:.0} minutes on this machine; it can be stopped, and goes on when it is given again"
         );
         Ok(())
     }

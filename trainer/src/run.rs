@@ -14,7 +14,9 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 use split_graph::Source;
 
+pub use self::learning::RECONSTRUCTION_PICTURES;
 use self::learning::{Kind, Totals};
+pub use self::plan::counted;
 use self::plan::{Crossing, check_split, frozen, macs, matched};
 use self::state::{BEST, Best, LAST, LOG, Progress, SETTINGS, STATE, Start, lock, parent, read_settings};
 pub use self::state::{FINAL, OtherPictures};
@@ -108,7 +110,7 @@ pub fn run_with(library: &Library, folder: &Path, settings: &Settings) -> anyhow
         );
         let (was, is) = (old.learning.epochs, settings.learning.epochs);
         if was != is {
-            eprintln!("{} had {was} epochs, it now gets {is}", folder.display());
+            eprintln!("{} had {}, it now gets {is}", folder.display(), counted(was, "epoch"));
         }
     }
     let text = serde_json::to_string_pretty(settings)?;

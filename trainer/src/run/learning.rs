@@ -20,7 +20,7 @@ use crate::teacher::Teacher;
 /// Training pictures whose features set the quantiser's steps.
 pub(super) const CALIBRATION_PICTURES: usize = 1000;
 /// Training pictures that layers are fitted to after channels have gone.
-const RECONSTRUCTION_PICTURES: usize = 512;
+pub const RECONSTRUCTION_PICTURES: usize = 512;
 /// What a temporary file is for.
 const FEATURES: &str = "keeping features in the run's folder";
 /// A loss that many times what knowing nothing costs only grows.
@@ -40,13 +40,6 @@ impl Kind {
         match self {
             Self::Round => "round",
             Self::Epoch => "epoch",
-        }
-    }
-
-    fn learning_rate_flag(self) -> &'static str {
-        match self {
-            Self::Round => "--round-learning-rate",
-            Self::Epoch => "--learning-rate",
         }
     }
 }
@@ -253,12 +246,12 @@ impl Run {
             let report = learner.step(&lesson, &learning, rate, scores.as_deref_mut());
             // NaN is no less than the limit.
             let is_sane = report.loss < limit;
-            let flag = kind.learning_rate_flag();
             ensure!(
                 is_sane,
-                "the network does not learn but diverges: in {title} the loss became {:.3e}. The learning rate ({flag}, {rate:.1e} by now) is probably too \
-                 high, unless the parent begins with such a loss; try a tenth of it in a new folder. What was learned until the part before is kept",
-                report.loss
+                "the network does not learn but diverges: in {title} the loss became {:.3e}. The learning rate for {}s, {rate:.1e} by now, is probably too \
+                 high, unless the network began with such a loss; try a tenth of it in a new folder. What was learned before {title} is kept",
+                report.loss,
+                kind.name()
             );
             if kind == Kind::Epoch && span > 0.0 {
                 learner.take_average(span);

@@ -20,6 +20,14 @@ pub(super) struct Round {
     pub(super) scores: bool,
 }
 
+/// A number of things, of which this is one.
+pub fn counted(count: u64, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    }
+}
+
 /// Multiply–accumulates of what a task prunes.
 pub(super) fn macs(task: &Task, graph: &Graph) -> anyhow::Result<u64> {
     Ok(match task {
@@ -104,21 +112,21 @@ impl Run {
     /// What the run does, and where it goes on.
     pub(super) fn plan(&self) -> anyhow::Result<String> {
         let description = &self.description;
-        let epochs = self.settings.learning.epochs;
+        let epochs = counted(self.settings.learning.epochs, "epoch");
         let what = match &self.settings.task {
-            Task::Train => format!("training {} for {epochs} epochs", description.architecture),
+            Task::Train => format!("training {} for {epochs}", description.architecture),
             Task::Step1(step) => format!(
-                "step 1: filters of {} go in {} rounds, until {:.1} of {:.1} million MACs are left there; then {epochs} epochs",
+                "step 1: filters of {} go in {}, until {:.1} of {:.1} million MACs are left there; then {epochs}",
                 match &step.split {
                     Some(split) => format!("the layers before {split}"),
                     None => "every layer".to_owned(),
                 },
-                step.rounds,
+                counted(step.rounds, "round"),
                 self.unpruned_macs as f64 / step.fewer_macs / 1e6,
                 self.unpruned_macs as f64 / 1e6,
             ),
             Task::Step2(step) => format!(
-                "step 2: {} channels are left to send at {}, the layers before {}; then {epochs} epochs",
+                "step 2: {} channels are left to send at {}, the layers before {}; then {epochs}",
                 step.width,
                 step.split,
                 if step.unfreeze { "learn too" } else { "stay as they are" },
@@ -139,7 +147,7 @@ impl Run {
         let Progress { round, epoch, .. } = self.progress;
         let from = match (round, epoch) {
             (0, 0) => String::new(),
-            (_, epoch) if epoch >= epochs => {
+            (_, epoch) if epoch >= self.settings.learning.epochs => {
                 "\nnothing is left to learn: all rounds and epochs are done; more --epochs train it further".to_owned()
             }
             (0, epoch) => format!("\ngoing on after epoch {epoch}"),
@@ -221,7 +229,7 @@ impl Run {
             let reached = self.unpruned_macs as f64 / macs as f64;
             if reached < 0.95 * step.fewer_macs {
                 eprintln!(
-                    "warning: what was pruned has {reached:.1} times fewer MACs, not {}: no layer gets narrower than --multiple {}",
+                    "warning: what was pruned has {reached:.1} times fewer MACs, not {}: no layer gets narrower than {} channels",
                     step.fewer_macs, step.multiple
                 );
             }

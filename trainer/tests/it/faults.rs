@@ -204,7 +204,7 @@ fn goals_that_cannot_be_met_or_are_met_already_are_said() {
     assert!(met.contains("nothing is removed"), "{met}");
     let beyond = scene.says(&format!("{step1} --run beyond --fewer-macs 1e6"));
     assert!(
-        beyond.contains("not 1000000") && beyond.contains("--multiple 8"),
+        beyond.contains("not 1000000") && beyond.contains("8 channels"),
         "{beyond}"
     );
     let present = scene.says(&format!("{STEP2} --split pool1 --width 8"));
