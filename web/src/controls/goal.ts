@@ -34,11 +34,16 @@ export class GoalControls {
   /** Sets the controls to what a link asks for. */
   wish({ goal, floor, ceiling, mode, point }: Partial<Wish>): void {
     if (goal) this.#check('goal', goal);
-    if (mode) this.#check('mode', mode);
-    if (floor !== undefined) this.#floor.value = `${floor}`;
-    if (ceiling !== undefined) this.#ceiling.value = `${ceiling}`;
-    // As if it had been set here, before there was a series.
-    if (floor !== undefined) this.#touched.add(this.#floor);
+    if (mode && point === undefined) this.#check('mode', mode);
+    for (const [control, value] of [
+      [this.#floor, floor],
+      [this.#ceiling, ceiling],
+    ] as const) {
+      if (value === undefined) continue;
+      control.value = `${value}`;
+      // As if it had been set here, before there was a series.
+      this.#touched.add(control);
+    }
     this.#wished = point;
     this.#showBounds();
   }
@@ -55,8 +60,14 @@ export class GoalControls {
   get wished(): Wish {
     const goal = this.#checked('goal') === 'accuracy' ? 'accuracy' : 'latency';
     const mode = this.#mode();
-    const bound = goal === 'accuracy' ? { ceiling: this.#ceiling.valueAsNumber } : { floor: this.#floor.valueAsNumber };
-    return { goal, mode, ...bound, ...(this.#point.value !== AUTO && { point: Number(this.#point.value) }) };
+    const [floor, ceiling] = [this.#floor, this.#ceiling];
+    return {
+      goal,
+      mode,
+      ...((goal === 'latency' || this.#touched.has(floor)) && { floor: floor.valueAsNumber }),
+      ...((goal === 'accuracy' || this.#touched.has(ceiling)) && { ceiling: ceiling.valueAsNumber }),
+      ...(this.#point.value !== AUTO && { point: Number(this.#point.value) }),
+    };
   }
 
   /** Sets the controls to what a series has; what people chose before there was one stays. */
@@ -93,10 +104,11 @@ export class GoalControls {
   #changed(control: EventTarget | null): void {
     this.#touched.add(control);
     this.#isChanged = true;
-    // Whoever moves a bound means that goal, and whoever changes a goal no longer wants the point chosen by hand.
+    // Whoever moves a bound means that goal, and whoever changes a goal no longer wants the point chosen by hand, nor the other way round.
     if (control === this.#floor) this.#check('goal', 'latency');
     if (control === this.#ceiling) this.#check('goal', 'accuracy');
     if (control !== this.#point) this.#point.value = AUTO;
+    else if (this.#point.value !== AUTO) this.#check('mode', 'automatic');
     this.#showBounds();
     this.#onChange(this.goal);
   }
@@ -106,7 +118,8 @@ export class GoalControls {
     for (const it of this.#form.querySelectorAll<HTMLElement>('.goal')) {
       it.classList.toggle('chosen', it.querySelector('input')?.value === goal && this.#point.value === AUTO);
     }
-    const percent = `${this.#floor.valueAsNumber.toFixed(1)} %`;
+    const isKnown = this.#defaultFloor !== undefined || this.#touched.has(this.#floor);
+    const percent = isKnown ? `${this.#floor.valueAsNumber.toFixed(1)} %` : '–';
     const milliseconds = `${this.#ceiling.value} ms`;
     setText(element('floor-value', HTMLElement), percent);
     setText(element('ceiling-value', HTMLElement), milliseconds);
