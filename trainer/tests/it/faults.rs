@@ -164,7 +164,7 @@ fn a_finished_run_can_be_lengthened_and_others_settings_are_named() {
     assert_eq!(bytes(&scene.path("run/final.safetensors")), before);
     let longer = scene.says(&TRAIN.replace("--epochs 1", "--epochs 2"));
     assert!(
-        longer.contains("had 1 epochs, it now gets 2") && longer.contains("going on after epoch 1"),
+        longer.contains("had 1 epoch, it now gets 2") && longer.contains("going on after epoch 1"),
         "{longer}"
     );
     assert_ne!(bytes(&scene.path("run/final.safetensors")), before);
