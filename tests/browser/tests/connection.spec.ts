@@ -79,7 +79,7 @@ test.describe('a lost connection', () => {
 });
 
 test('a connection that has reached its age is replaced at once', async ({ page, results }) => {
-  const edge = await startEdge(HEAVY, { args: ['--max-age-seconds', '1'] });
+  const edge = await startEdge(HEAVY, { args: ['--max-age-seconds', '2'] });
   try {
     await openReady(page, edge, results);
     const states = await page.evaluateHandle(() => {

@@ -6,7 +6,7 @@ import type { Problem, StateChange } from './types.js';
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 30_000;
 /** A connection that has answered for so long counts as one that works: the next failure is a first one again. */
-const LASTING_MS = 5000;
+const LASTING_MS = 500;
 /** How long frames wait for the first connection before they do without. */
 const FIRST_WAIT_MS = 2000;
 
