@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use xshell::{Shell, cmd};
 
 use crate::{progress::Progress, target_folder};
@@ -14,9 +14,6 @@ pub fn run(sh: &Shell, progress: &mut Progress, folder: &Path, arguments: &[Stri
     })?;
     let codec = target_folder(sh)?.join("release/codec");
     let report = folder.join("codec.json");
-    cmd!(sh, "{codec} --report {report} {arguments...}")
-        .run()
-        .context("the codec's benchmark failed")?;
-    println!("\nreport: {}", report.display());
-    Ok(())
+    let command = cmd!(sh, "{codec} --report {report} {arguments...}");
+    super::measure("codec", &command, &report)
 }

@@ -7,9 +7,11 @@ mod pages;
 mod programs;
 mod simulate;
 
-use anyhow::Result;
+use std::path::Path;
+
+use anyhow::{Context, Result};
 use clap::ValueEnum;
-use xshell::Shell;
+use xshell::{Cmd, Shell};
 
 pub use self::simulate::run as simulate;
 use crate::{progress::Progress, target_folder};
@@ -46,4 +48,13 @@ pub fn run(sh: &Shell, progress: &mut Progress, bench: Bench, arguments: &[Strin
         Bench::Latency => latency::run(sh, progress, &folder, arguments),
         Bench::Train => programs::TRAIN.run(sh, progress, &folder, arguments),
     }
+}
+
+/// Runs the program of a benchmark, which writes the report, and says where that is.
+fn measure(name: &str, program: &Cmd<'_>, report: &Path) -> Result<()> {
+    program
+        .run()
+        .with_context(|| format!("the benchmark `{name}` failed"))?;
+    println!("\nreport: {}", report.display());
+    Ok(())
 }

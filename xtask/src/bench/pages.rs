@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use xshell::{Shell, cmd};
 
 use super::BROWSER_BENCHMARKS;
@@ -44,13 +44,10 @@ impl Pages {
         let _chromium = chromium.as_ref().map(|it| sh.push_env("CHROMIUM", it));
         let (program, work) = (format!("{BROWSER_BENCHMARKS}/dist/{name}.js"), folder.join(name));
         let report = folder.join(format!("{name}.json"));
-        cmd!(
+        let command = cmd!(
             sh,
             "node {program} --programs {programs} --web web/dist --work {work} --report {report} {arguments...}"
-        )
-        .run()
-        .with_context(|| format!("the benchmark `{name}` failed"))?;
-        println!("\nreport: {}", report.display());
-        Ok(())
+        );
+        super::measure(name, &command, &report)
     }
 }

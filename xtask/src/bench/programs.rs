@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use xshell::{Shell, cmd};
 
 use crate::{progress::Progress, setup, target_folder};
@@ -76,13 +76,10 @@ impl Measurement {
         let programs = target_folder(sh)?.join("release");
         let (by, measured) = (programs.join(by), programs.join(program));
         let report = folder.join(format!("{name}.json"));
-        cmd!(
+        let command = cmd!(
             sh,
             "{by} --{program} {measured} {option} {given} --report {report} {arguments...}"
-        )
-        .run()
-        .with_context(|| format!("the benchmark `{name}` failed"))?;
-        println!("\nreport: {}", report.display());
-        Ok(())
+        );
+        super::measure(name, &command, &report)
     }
 }
