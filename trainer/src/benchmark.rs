@@ -66,7 +66,7 @@ pub fn seconds_per_picture(graph: &Graph, batch: usize) -> anyhow::Result<f64> {
     Ok(steps[steps.len() / 2] / batch as f64)
 }
 
-/// Seconds of each step, for at least so long and so many of them. The pictures are noise, of classes in turn: what is learned does not change the work.
+/// Seconds that each step takes; steps are taken until both bounds are reached. The pictures are noise: what is learned does not change the work.
 fn measure(graph: &Graph, batch: usize, (duration, count): (Duration, usize)) -> anyhow::Result<Vec<f64>> {
     let classes = graph.output().channels();
     let lesson = Lesson {

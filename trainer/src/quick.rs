@@ -36,7 +36,7 @@ const ROUND_BATCHES: u64 = 20;
 const BITS: u32 = 3;
 /// Channels that cross the link, at the first and at the second split point.
 const CHANNELS: [usize; 2] = [8, 12];
-/// How long training takes is guessed from a few steps of so many pictures.
+/// Pictures in each of the few steps by which the time of training is estimated.
 const TRIAL_PICTURES: usize = 16;
 
 /// How the command is used.

@@ -12,7 +12,7 @@ export class Relay {
   /** The clients' ends of WebSockets. */
   readonly #sockets = new Set<Socket>();
   #gone = false;
-  /** How much a server may say over a WebSocket before that is closed. */
+  /** How many times a server may send over a WebSocket before that is closed. */
   #patience = Number.POSITIVE_INFINITY;
   /** While answers are held back: to be told when a frame was sent. */
   #asked: (() => void) | undefined;
@@ -43,7 +43,7 @@ export class Relay {
     });
   }
 
-  /** From now on, WebSockets are closed with 1012 as soon as the server has said something so many times. */
+  /** From now on, closes each WebSocket with 1012 once the server has sent this many times over it. */
   moveAfter(times: number): void {
     this.#patience = times;
   }

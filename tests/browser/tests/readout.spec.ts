@@ -4,7 +4,7 @@ import { expect, open, test } from '../src/fixtures.js';
 
 /** How many times as slow the page's own thread is made. */
 const SLOWDOWNS = [1, 4, 6];
-/** Paintings are looked at for so long, in milliseconds, and at least so many of them. */
+/** How long paintings are watched, in milliseconds, and how many of them at least. */
 const LONG_MS = 8_000;
 const PAINTINGS = 20;
 /** How often the page changes between operating points, in milliseconds. */

@@ -92,7 +92,7 @@ pub fn prune(
     with_moments_of(&smaller, batches)
 }
 
-/// About how many seconds [`prune`] takes with so many pictures, besides running them through the network, from what a small part of it takes.
+/// About how many seconds [`prune`] takes with this many pictures, judged by a small part of the work. Running the pictures through the network is not counted.
 pub fn seconds(graph: &Graph, region: &Region, pictures: usize) -> f64 {
     let work = takers(graph, &graph.channel_groups(), region, pictures)
         .into_iter()

@@ -154,7 +154,7 @@ impl Run {
         Ok(())
     }
 
-    /// Sets the quantiser's steps anew, in the first half of step 2's fine-tuning; later they stay, so that the tail can settle.
+    /// Fits the quantiser's steps again during the first half of step 2's fine-tuning; later they stay, so that the tail can settle.
     pub(super) fn calibrate(&mut self) -> anyhow::Result<()> {
         let Task::Step2(step) = self.settings.task.clone() else {
             return Ok(());

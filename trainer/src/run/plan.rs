@@ -52,7 +52,7 @@ pub(super) fn matched(task: &Task) -> Option<&str> {
     }
 }
 
-/// The last node that stays as it is.
+/// The last node that is not learned.
 pub(super) fn frozen(task: &Task, graph: &Graph) -> anyhow::Result<Option<usize>> {
     let Task::Step2(step) = task else { return Ok(None) };
     let node = cut_node(graph, &step.split)?;
