@@ -1,5 +1,6 @@
-//! A narrow place in a network: two 1×1 convolutions, the second of which undoes the first.
+//! Narrow places in a network: between two 1×1 convolutions, the second of which undoes the first, or inside a convolution that becomes two.
 
+use crate::fold;
 use crate::graph::{Graph, GraphError, Node, Source};
 use crate::op::{Convolution, Op, Window};
 
@@ -45,15 +46,35 @@ impl Graph {
             .into_iter()
             .find(|it| it.node == node)
             .map_or_else(|| self.nodes()[node].name.clone(), |it| it.name);
-        let point = |inputs, outputs, weight: &[f32], bias: &[f32]| {
-            Op::Convolution(Convolution {
-                inputs,
-                outputs,
-                groups: 1,
-                window: Window::point(),
-                weight: weight.to_vec(),
-                bias: Some(bias.to_vec()),
-            })
+        let Bottleneck {
+            width,
+            encode,
+            encode_bias,
+            decode,
+            decode_bias,
+        } = bottleneck;
+        let chain = [
+            (format!("{module}.encode"), point(channels, *width, encode, encode_bias)),
+            (format!("decode.{module}"), point(*width, channels, decode, decode_bias)),
+        ];
+        Self::new(self.input(), self.with_behind(node, chain))
+    }
+
+    /// The network in which a convolution is two: the first gives the bottleneck's channels, the second, `NAME.restore` of 1×1, makes the outputs of
+    /// them. The convolution's weights are thereby a product of factors of low rank.
+    ///
+    /// Fails where the bottleneck's sizes do not fit.
+    ///
+    /// # Panics
+    ///
+    /// When the node is no convolution, or a grouped one.
+    pub fn factored(&self, node: usize, bottleneck: &Bottleneck) -> Result<Self, GraphError> {
+        let whole = match &self.nodes()[node] {
+            Node {
+                op: Op::Convolution(it),
+                ..
+            } if it.groups == 1 => it,
+            it => panic!("{} cannot be factored", it.name),
         };
         let Bottleneck {
             width,
@@ -62,27 +83,39 @@ impl Graph {
             decode,
             decode_bias,
         } = bottleneck;
+        let first = fold::product(whole, &point(whole.outputs, *width, encode, encode_bias));
+        let second = point(*width, whole.outputs, decode, decode_bias);
+        let name = format!("{}.restore", self.nodes()[node].name);
+        let mut nodes = self.with_behind(node, [(name, second)]);
+        nodes[node].op = Op::Convolution(first);
+        Self::new(self.input(), nodes)
+    }
+
+    /// The nodes with these convolutions behind one of them, each taking the one before; what took the node's output takes the last one's.
+    fn with_behind<const N: usize>(&self, node: usize, chain: [(String, Convolution); N]) -> Vec<Node> {
         let mut nodes = self.nodes().to_vec();
         for source in nodes[node + 1..].iter_mut().flat_map(|it| &mut it.inputs) {
             if let Source::Node(it) = source
                 && *it >= node
             {
-                *it += 2;
+                *it += N;
             }
         }
-        let pair = [
-            Node::new(
-                format!("{module}.encode"),
-                point(channels, *width, encode, encode_bias),
-                Source::Node(node),
-            ),
-            Node::new(
-                format!("decode.{module}"),
-                point(*width, channels, decode, decode_bias),
-                Source::Node(node + 1),
-            ),
-        ];
-        nodes.splice(node + 1..node + 1, pair);
-        Self::new(self.input(), nodes)
+        let chain = chain.into_iter().enumerate();
+        let chain = chain.map(|(at, (name, it))| Node::new(name, Op::Convolution(it), Source::Node(node + at)));
+        nodes.splice(node + 1..node + 1, chain);
+        nodes
+    }
+}
+
+/// A convolution of 1×1.
+fn point(inputs: usize, outputs: usize, weight: &[f32], bias: &[f32]) -> Convolution {
+    Convolution {
+        inputs,
+        outputs,
+        groups: 1,
+        window: Window::point(),
+        weight: weight.to_vec(),
+        bias: Some(bias.to_vec()),
     }
 }

@@ -117,7 +117,7 @@ fn diagonal(norm: &BatchNorm) -> Convolution {
 }
 
 /// The convolution that does `a`, then `b`. One of them is of 1×1 with stride 1.
-fn product(a: &Convolution, b: &Convolution) -> Convolution {
+pub(crate) fn product(a: &Convolution, b: &Convolution) -> Convolution {
     let window = if b.window == Window::point() {
         a.window
     } else {

@@ -100,6 +100,21 @@ proptest! {
     }
 
     #[test]
+    fn factors_of_full_rank_change_no_answer(seed in any::<u64>()) {
+        let graph = sample::network(seed).unwrap();
+        let image = image(&graph, seed);
+        let expected = reference::run(&graph, &image);
+        for (node, it) in graph.nodes().iter().enumerate() {
+            let Op::Convolution(whole) = &it.op else { continue };
+            if whole.groups == 1 {
+                let factored = graph.factored(node, &Bottleneck::identity(whole.outputs)).unwrap();
+                prop_assert_eq!(factored.nodes().len(), graph.nodes().len() + 1);
+                assert_close(&reference::run(&factored, &image), &expected);
+            }
+        }
+    }
+
+    #[test]
     fn a_description_and_weights_make_the_same_network(seed in any::<u64>()) {
         let graph = sample::network(seed).unwrap();
         let text = serde_json::to_string(graph.nodes()).unwrap();

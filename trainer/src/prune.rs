@@ -245,6 +245,47 @@ fn is_non_negative(graph: &Graph, mut node: usize) -> bool {
     }
 }
 
+/// Principal components: the directions in which features of C channels vary, those with the largest variance first.
+struct Components {
+    /// Of each channel.
+    mean: DVector<f64>,
+    /// Along each direction.
+    variances: Vec<f64>,
+    /// The directions, each of C values and length one.
+    directions: Vec<DVector<f64>>,
+}
+
+impl Components {
+    fn new(mean: DVector<f64>, covariance: DMatrix<f64>) -> Self {
+        let found = SymmetricEigen::new(covariance);
+        let mut order: Vec<usize> = (0..mean.len()).collect();
+        order.sort_by(|a, b| found.eigenvalues[*b].total_cmp(&found.eigenvalues[*a]));
+        Self {
+            mean,
+            variances: order.iter().map(|it| found.eigenvalues[*it].max(0.0)).collect(),
+            directions: order
+                .iter()
+                .map(|it| found.eigenvectors.column(*it).into_owned())
+                .collect(),
+        }
+    }
+
+    /// The bottleneck of the first `width` directions. Each channel was multiplied by its `scale` before they were found.
+    fn bottleneck(&self, width: usize, scale: &[f64]) -> Bottleneck {
+        let directions = &self.directions[..width.min(self.directions.len())];
+        let weights = |values: &mut dyn Iterator<Item = f64>| values.map(|it| it as f32).collect::<Vec<f32>>();
+        let scaled = |it: &DVector<f64>| it.iter().zip(scale).map(|(it, scale)| it * scale).collect::<Vec<f64>>();
+        let decode = |channel: usize| directions.iter().map(move |it| it[channel] / scale[channel]);
+        Bottleneck {
+            width: directions.len(),
+            encode: weights(&mut directions.iter().flat_map(scaled)),
+            encode_bias: weights(&mut directions.iter().map(|it| -it.dot(&self.mean))),
+            decode: weights(&mut (0..scale.len()).flat_map(decode)),
+            decode_bias: weights(&mut self.mean.iter().zip(scale).map(|(mean, scale)| mean / scale)),
+        }
+    }
+}
+
 /// The bottleneck of `width` channels that loses least of features `[N, H, W, C]`, by their squared error: their principal components.
 pub fn bottleneck(features: &[f32], channels: usize, width: usize) -> Bottleneck {
     let pixels = || {
@@ -263,25 +304,10 @@ pub fn bottleneck(features: &[f32], channels: usize, width: usize) -> Bottleneck
         pixels().count(),
         pixels().flat_map(|pixel| pixel.iter().zip(&mean).map(|(it, mean)| f64::from(*it) - mean)),
     );
-    let found = SymmetricEigen::new(&centred * centred.transpose());
-    let mut order: Vec<usize> = (0..channels).collect();
-    order.sort_by(|a, b| found.eigenvalues[*b].total_cmp(&found.eigenvalues[*a]));
-    order.truncate(width);
-    let components: Vec<Vec<f64>> = order
-        .iter()
-        .map(|it| found.eigenvectors.column(*it).iter().copied().collect())
-        .collect();
-    let along = |component: &Vec<f64>| -component.iter().zip(&mean).map(|(a, b)| a * b).sum::<f64>();
-    let weights = |values: &mut dyn Iterator<Item = f64>| values.map(|it| it as f32).collect::<Vec<f32>>();
-    Bottleneck {
-        width: components.len(),
-        encode: weights(&mut components.iter().flatten().copied()),
-        encode_bias: weights(&mut components.iter().map(along)),
-        decode: weights(&mut (0..channels).flat_map(|channel| components.iter().map(move |it| it[channel]))),
-        decode_bias: weights(&mut mean.iter().copied()),
-    }
+    Components::new(mean, &centred * centred.transpose()).bottleneck(width, &vec![1.0; channels])
 }
 
+pub mod low_rank;
 pub mod reconstruct;
 #[cfg(test)]
 mod tests;

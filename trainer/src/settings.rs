@@ -122,9 +122,9 @@ pub enum RegionName {
     Head,
 }
 
-/// What filters are ranked by.
+/// What goes, and what it is ranked by.
 #[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Criterion {
     /// What the loss would lose by them, to first order (Molchanov et al. 2017): as in the paper.
     #[default]
@@ -132,6 +132,9 @@ pub enum Criterion {
     /// What the layers that take them lose, after those are fitted to the others (He et al. 2017). Keeps far more where much goes at once, as in a
     /// pretrained network with few pictures; give it one round, or two.
     Reconstruction,
+    /// Filters stay: convolutions become two each, with few channels in between, by the principal components of what they give (Zhang et al. 2016). For
+    /// a parent that was pruned, when more filters cannot go; one round.
+    LowRank,
 }
 
 /// Step 1: filters removed from many layers.
@@ -150,7 +153,7 @@ pub struct Step1 {
     #[arg(long, requires = "split")]
     #[serde(default)]
     pub match_features: bool,
-    /// What filters are ranked by.
+    /// What goes, and what it is ranked by.
     #[arg(long, value_enum, default_value = "taylor")]
     #[serde(default)]
     pub criterion: Criterion,
@@ -305,6 +308,10 @@ impl Settings {
                 ensure!(
                     step.rounds > 0,
                     "--rounds must not be zero: each removes filters, without one nothing is pruned; to learn only, use `train --parent`"
+                );
+                ensure!(
+                    step.criterion != Criterion::LowRank || step.rounds == 1,
+                    "--criterion low-rank goes with --rounds 1: a convolution that has become two stays so"
                 );
                 check_round_batches(step.round_batches)?;
                 check_rate("--round-learning-rate", step.round_learning_rate)?;

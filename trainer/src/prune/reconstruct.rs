@@ -193,7 +193,7 @@ fn end(graph: &Graph, consumers: &[Vec<usize>], node: usize) -> usize {
 }
 
 /// The batch norm that alone follows a layer.
-fn norm_behind(graph: &Graph, consumers: &[Vec<usize>], node: usize) -> Option<usize> {
+pub(super) fn norm_behind(graph: &Graph, consumers: &[Vec<usize>], node: usize) -> Option<usize> {
     let [next] = consumers[node][..] else { return None };
     matches!(graph.nodes()[next].op, Op::BatchNorm(_)).then_some(next)
 }

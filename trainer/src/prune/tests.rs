@@ -342,3 +342,39 @@ fn fitted_layers_lose_less_than_those_that_only_miss_channels() {
         assert!(fitted < 0.75 * cut, "{fitted} of {cut}");
     }
 }
+
+#[test]
+fn layers_of_low_rank_become_two_with_less_work_and_the_same_answers() {
+    for graph in [Checkpoint::toy([16; 5]).graph, network(Architecture::ResNet18, 32)] {
+        let each = graph.input().values();
+        let pictures: Vec<Vec<f32>> = (0..4).map(|seed| sample::Noise::new(seed).values(16 * each)).collect();
+        // Every convolution gives its first four channels and multiples of them.
+        let mut nodes = graph.nodes().to_vec();
+        for node in &mut nodes {
+            if let Op::Convolution(it) = &mut node.op {
+                let taps = it.weight.len() / it.outputs;
+                for channel in 4..it.outputs {
+                    let (factor, of) = (0.5 + channel as f32 / it.outputs as f32, (channel % 4) * taps);
+                    for tap in 0..taps {
+                        it.weight[channel * taps + tap] = factor * it.weight[of + tap];
+                    }
+                }
+                it.bias = None;
+            }
+        }
+        let graph = Graph::new(graph.input(), nodes).unwrap();
+        let graph = reconstruct::with_moments_of(&graph, &pictures).unwrap();
+        let region = Region::all(&graph);
+        let target = graph.macs() / 2;
+        let factored = low_rank::prune(&graph, &region, target, 4, &pictures).unwrap();
+        assert!(factored.macs() <= target && factored.nodes().len() > graph.nodes().len());
+        let [before, after] = [&graph, &factored].map(|it| Network::new(it).evaluate(&pictures[0], &mut ()));
+        let spread = before.iter().map(|it| it.abs()).fold(0.0, f32::max);
+        for (before, after) in before.iter().zip(&after) {
+            assert!((before - after).abs() < 0.01 * spread, "{after} is not {before}");
+        }
+        // What is factored already stays.
+        let again = low_rank::prune(&factored, &Region::all(&factored), 0, 4, &pictures).unwrap();
+        assert!(again.nodes().iter().all(|it| !it.name.ends_with(".restore.restore")));
+    }
+}

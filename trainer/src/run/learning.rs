@@ -12,9 +12,9 @@ use crate::augment::{self, Batch, Mixture, View};
 use crate::cache::Cache;
 use crate::checkpoint::FeatureQuantizer;
 use crate::learn::{self, Learner, Lesson};
-use crate::prune::{self, Choice, Region, Scores, cut_node, reconstruct};
+use crate::prune::{self, Choice, Region, Scores, cut_node, low_rank, reconstruct};
 use crate::quantize::{self, Quantizer};
-use crate::settings::Task;
+use crate::settings::{Criterion, Task};
 use crate::teacher::Teacher;
 
 /// Training pictures whose features set the quantiser's steps.
@@ -137,9 +137,13 @@ impl Run {
                     true => Region::head(&graph, graph.nodes().len() - 1)?,
                     false => region(step, &graph)?,
                 };
-                match scores {
-                    Some(scores) => prune::prune(&graph, scores, &region, target, choice)?,
-                    None => reconstruct::prune(&graph, &region, target, choice, &self.some(RECONSTRUCTION_PICTURES)?)?,
+                let pictures = || self.some(RECONSTRUCTION_PICTURES);
+                match (step.criterion, scores) {
+                    (_, Some(scores)) => prune::prune(&graph, scores, &region, target, choice)?,
+                    (Criterion::LowRank, None) => {
+                        low_rank::prune(&graph, &region, target, step.multiple, &pictures()?)?
+                    }
+                    (_, None) => reconstruct::prune(&graph, &region, target, choice, &pictures()?)?,
                 }
             }
             (Task::Step2(step), Some(scores)) => {

@@ -116,10 +116,12 @@ impl Run {
         let what = match &self.settings.task {
             Task::Train => format!("training {} for {epochs}", description.architecture),
             Task::Step1(step) => format!(
-                "step 1: filters of {} go in {}, until {:.1} of {:.1} million MACs are left there; then {epochs}",
-                match &step.split {
-                    Some(split) => format!("the layers before {split}"),
-                    None => "every layer".to_owned(),
+                "step 1: {} in {}, until {:.1} of {:.1} million MACs are left there; then {epochs}",
+                match (step.criterion, &step.split) {
+                    (Criterion::LowRank, Some(split)) => format!("convolutions before {split} become two each"),
+                    (Criterion::LowRank, None) => "convolutions become two each".to_owned(),
+                    (_, Some(split)) => format!("filters of the layers before {split} go"),
+                    (_, None) => "filters of every layer go".to_owned(),
                 },
                 counted(step.rounds, "round"),
                 self.unpruned_macs as f64 / step.fewer_macs / 1e6,
@@ -229,7 +231,7 @@ impl Run {
             let reached = self.unpruned_macs as f64 / macs as f64;
             if reached < 0.95 * step.fewer_macs {
                 eprintln!(
-                    "warning: what was pruned has {reached:.1} times fewer MACs, not {}: no layer gets narrower than {} channels",
+                    "warning: what was pruned has {reached:.1} times fewer MACs, not {}: no layer gets narrower than {} channels, nor any place between factors",
                     step.fewer_macs, step.multiple
                 );
             }
