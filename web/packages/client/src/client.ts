@@ -309,7 +309,7 @@ export class SplitClient {
     return result.finally(() => signal?.removeEventListener('abort', giveUp));
   }
 
-  /** Connects at once when the user comes back to the page: while nobody looked, or the device slept, there was no hurry. */
+  /** Connects at once when the network or the user comes back: while nobody looked, or the device slept, there was no hurry. */
   #watchPage(): void {
     const { signal } = this.#lifetime;
     const back = () => {
@@ -317,6 +317,7 @@ export class SplitClient {
     };
     globalThis.document?.addEventListener('visibilitychange', back, { signal });
     globalThis.addEventListener('pageshow', back, { signal });
+    globalThis.addEventListener('online', () => this.reconnect(), { signal });
   }
 
   #post(request: Request, transfer: Transferable[] = []): void {

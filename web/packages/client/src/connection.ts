@@ -2,11 +2,9 @@ import type { Client, MessageSocket } from '../wasm/simd/split_client.js';
 import type { Closed } from './steps.js';
 import type { Problem, StateChange } from './types.js';
 
-/** The first pause before connecting again; every failure doubles it. */
+/** The first pause before connecting again. It doubles with every connection in a row that has not answered for longer than this. */
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 30_000;
-/** A connection that has answered for so long counts as one that works: the next failure is a first one again. */
-const LASTING_MS = 500;
 /** How long frames wait for the first connection before they do without. */
 const FIRST_WAIT_MS = 2000;
 
@@ -50,7 +48,7 @@ export class Connection {
     this.#client.connect(this.#line.open(), this.#token);
   }
 
-  /** Connects now if the next attempt is due only later: the network has changed. */
+  /** Connects now if the next attempt is due only later. */
   hurry(): void {
     if (this.#again !== undefined) this.open();
   }
@@ -98,7 +96,7 @@ export class Connection {
 
   /** Counts anew once a connection that worked has ended. */
   #forgive(): void {
-    if (performance.now() - (this.#answeredAt ?? Number.POSITIVE_INFINITY) >= LASTING_MS) this.#failures = 0;
+    if (performance.now() - (this.#answeredAt ?? Number.POSITIVE_INFINITY) >= FIRST_PAUSE_MS) this.#failures = 0;
   }
 
   /** Not at once: this runs inside a handler of the socket that a new connection would drop. */
