@@ -111,7 +111,7 @@ impl Engine {
         let requirement = self.goal.requirement(&self.manifest);
         let selection = self
             .selector
-            .select(&self.manifest, now, requirement, self.oldest(), missing)?;
+            .select(&self.manifest, now, requirement, self.oldest(now), missing)?;
         Some(Choice {
             point: selection.point,
             automatic,
@@ -157,18 +157,19 @@ impl Engine {
     }
 
     /// Whether an answer is so late that it may never come.
-    fn is_silent(&self, now: Duration) -> bool {
+    pub(crate) fn is_silent(&self, now: Duration) -> bool {
         let expected = |bytes: usize| self.link().map_or(Duration::ZERO, |it| delay(it, bytes));
         let is_late = |it: Unanswered| now.saturating_sub(it.sent) > SILENCE + expected(it.message_bytes);
-        self.oldest().is_some_and(is_late)
+        self.oldest(now).is_some_and(is_late)
     }
 
-    fn oldest(&self) -> Option<Unanswered> {
+    /// The request that has waited longest. Its answer may have come since messages were last read: that time does not count.
+    fn oldest(&self, now: Duration) -> Option<Unanswered> {
         let oldest = self.connection.as_ref()?.oldest()?;
         Some(Unanswered {
             point: oldest.frame.as_ref().map(|it| usize::from(it.point)),
             message_bytes: oldest.message.len(),
-            sent: oldest.sent,
+            sent: oldest.sent + now.saturating_sub(self.listened),
         })
     }
 

@@ -26,7 +26,7 @@ const CONNECTION_LOST: &str = "connection-lost";
 
 /// One client of one edge worker, to be used in a web worker.
 ///
-/// Frames go step by step: `next`, `infer` and `inferImage` say what is to be done then, as an object `{ type, … }`: `load`, `capture`, `encode`,
+/// Frames go step by step: `next`, `infer` and `inferImage` say what is to be done then, as an object `{ type, … }`: `load`, `prepare`, `capture`, `encode`,
 /// `sent`, `answer`, `dropped`, `free` and `wait`. Errors are thrown as objects `{ code, message }`. What arrives on its own is told to the listener as
 /// objects, too: `answer` and `dropped`, and `open`, `answered`, `moved` and `closed` of the connection.
 #[wasm_bindgen]
@@ -85,6 +85,11 @@ impl Client {
             .borrow_mut()
             .add_file(expected, bytes)
             .map_err(thrown)
+    }
+
+    /// Says that all files are there of an operating point whose head was to be loaded.
+    pub fn loaded(&self, point: usize) {
+        self.shared.engine.borrow_mut().loaded(point);
     }
 
     /// Makes an operating point's codec and head of their files, and warms the head up. Takes a moment.
@@ -168,7 +173,8 @@ impl Client {
         *self.shared.socket.borrow_mut() = Some(socket);
     }
 
-    /// To be called several times a second: gives up a silent connection, and probes the link when what passes says too little of it.
+    /// To be called several times a second, but not while messages that have arrived are kept back: gives up a silent connection, and probes the
+    /// link when what passes says too little of it.
     pub fn tick(&self) -> Result<(), JsValue> {
         if self.shared.engine.borrow().is_overdue() {
             self.shared
@@ -177,6 +183,7 @@ impl Client {
         }
         self.shared.resend();
         let mut engine = self.shared.engine.borrow_mut();
+        engine.listened();
         if engine.probe().map_err(thrown)? {
             self.shared.send(engine.message());
         }

@@ -88,10 +88,15 @@ impl Engine {
         }
     }
 
+    /// To be called several times a second, when messages that have arrived were read. An answer can be missed only then: while a head runs on a
+    /// slow device, it may lie there unread for seconds.
+    pub fn listened(&mut self) {
+        self.listened = self.clock.now();
+    }
+
     /// Whether the edge worker has been silent for so long that the connection must be given up.
     pub fn is_overdue(&self) -> bool {
-        let now = self.clock.now();
-        self.connection.as_ref().is_some_and(|it| it.is_overdue(now))
+        self.connection.as_ref().is_some_and(|it| it.is_overdue(self.listened))
     }
 
     /// Whether a probe should go out now; if so, [`message`](Self::message) is to be sent. One at a time: on a slow link they would queue.

@@ -44,6 +44,8 @@ pub struct Engine {
     pub(crate) chosen: Option<(Option<Choice>, Duration)>,
     pub(crate) news: News,
     pub(crate) connection: Option<Session<Frame>>,
+    /// When the caller had last read all messages; see [`listened`](Self::listened).
+    pub(crate) listened: Duration,
     /// The request that went out last.
     pub(crate) latest: u8,
     /// Until then the edge worker has no capacity, by its own prediction.
@@ -51,6 +53,8 @@ pub struct Engine {
     /// Whether a frame was computed or sent since the last look at the link, and when that last was so.
     pub(crate) was_active: bool,
     pub(crate) active: Option<Duration>,
+    /// Whether a frame was answered since a head was prepared.
+    pub(crate) was_answered: bool,
     /// The frame that is being prepared. If it will need a request, no probe takes that meanwhile.
     pub(crate) hand: Option<Hand>,
     /// Requests of a connection that the edge worker moved, to be sent again over the next one.
@@ -104,13 +108,18 @@ pub(crate) struct Lost {
 /// What the caller is to do, or what became of a frame.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
-    /// This head is wanted: [`add_file`](Engine::add_file) each of the files and [`prepare`](Engine::prepare) it, or say that it
+    /// This head is wanted: [`add_file`](Engine::add_file) each of the files and say that it is [`loaded`](Engine::loaded), or that it
     /// [failed](Engine::fail). Frames need not wait for that: ask for the next step at once.
     Load {
         /// The operating point.
         point: usize,
         /// What is still to be downloaded.
         files: Vec<File>,
+    },
+    /// This head is to be made ready by [`prepare`](Engine::prepare), which takes as long as many frames.
+    Prepare {
+        /// The operating point.
+        point: usize,
     },
     /// The frame that waits is to be read into the [picture](Engine::picture), which [`infer`](Engine::infer) takes.
     Capture,
@@ -193,10 +202,12 @@ impl Engine {
             chosen: None,
             news: News::default(),
             connection: None,
+            listened: Duration::ZERO,
             latest: 0,
             busy_until: Duration::ZERO,
             was_active: false,
             active: None,
+            was_answered: false,
             hand: None,
             unsent: VecDeque::new(),
             lost: VecDeque::new(),
@@ -224,6 +235,11 @@ impl Engine {
         self.device.is_ready(&self.manifest, point)
     }
 
+    /// Says that all files of an operating point's head are there.
+    pub fn loaded(&mut self, point: usize) {
+        self.heads.loaded(point);
+    }
+
     /// Builds the operating point's codec, joins and warms up its head, and learns how long it takes here. An error is to be told to
     /// [`fail`](Self::fail).
     pub fn prepare(&mut self, point: usize) -> Result<(), ClientError> {
@@ -231,7 +247,7 @@ impl Engine {
             self.selector.record_device(point, elapsed);
         }
         self.chosen = None;
-        self.heads.loaded(point);
+        self.heads.prepared(point);
         Ok(())
     }
 
@@ -301,6 +317,12 @@ impl Engine {
             return Step::Load { point, files };
         }
         let wait = choice.map_or(Duration::ZERO, |it| self.wait(&it, now));
+        // One frame goes first, and its answer is waited for: a slow device takes seconds to prepare a head.
+        let is_under_way = !is_idle && wait.is_zero() || self.frames_in_flight() > 0 && !self.is_silent(now);
+        if let Some(point) = self.heads.to_prepare().filter(|_| self.was_answered || !is_under_way) {
+            self.was_answered = false;
+            return Step::Prepare { point };
+        }
         if is_idle {
             let ready = choice.filter(Choice::is_ready);
             self.news.choice(now, ready.as_ref(), self.selector.link().is_some());
@@ -330,12 +352,17 @@ impl Engine {
         else {
             return Duration::ZERO;
         };
-        let frames = connection.in_flight() - usize::from(connection.is_probing()) + self.unsent.len();
+        let frames = self.frames_in_flight() + self.unsent.len();
         if !connection.has_credit() || !self.unsent.is_empty() || frames >= choice.depth() {
             return LONGEST_WAIT;
         }
         let pause = connection.pause(now).max(self.busy_until.saturating_sub(now));
         pause.min(LONGEST_WAIT)
+    }
+
+    fn frames_in_flight(&self) -> usize {
+        let probes = |it: &Session<Frame>| usize::from(it.is_probing());
+        self.connection.as_ref().map_or(0, |it| it.in_flight() - probes(it))
     }
 
     /// Drops what cannot go on anywhere.
@@ -538,7 +565,7 @@ impl Engine {
     }
 
     pub(crate) fn answer(
-        &self,
+        &mut self,
         frame: Frame,
         point: usize,
         top: Vec<ClassProbability>,
@@ -548,6 +575,7 @@ impl Engine {
         if top.is_empty() {
             return dropped(frame.number, "internal", "the answer is empty");
         }
+        self.was_answered = true;
         let now = self.clock.now();
         Step::Answer(Box::new(FrameResult {
             frame: frame.number,

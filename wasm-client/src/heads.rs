@@ -1,7 +1,7 @@
 //! Which heads may be used and asked for.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     time::Duration,
 };
 
@@ -16,7 +16,10 @@ pub(crate) struct Heads {
     /// Operating points that can never be used here.
     excluded: HashSet<usize>,
     failed: HashMap<usize, Failure>,
+    /// From when it is asked for until it is prepared, or has failed.
     loading: HashSet<usize>,
+    /// Those of them whose files are there.
+    loaded: VecDeque<usize>,
 }
 
 /// A head that could not be had.
@@ -41,15 +44,30 @@ impl Heads {
         self.loading.insert(point);
     }
 
-    /// Says that a head is there.
+    /// Says that a head's files are there.
     pub fn loaded(&mut self, point: usize) {
-        self.loading.remove(&point);
+        self.loaded.push_back(point);
+    }
+
+    /// The head whose files have been there for longest.
+    pub fn to_prepare(&self) -> Option<usize> {
+        self.loaded.front().copied()
+    }
+
+    /// Says that a head is there.
+    pub fn prepared(&mut self, point: usize) {
+        self.end(point);
         self.failed.remove(&point);
+    }
+
+    fn end(&mut self, point: usize) {
+        self.loading.remove(&point);
+        self.loaded.retain(|it| *it != point);
     }
 
     /// Leaves a head alone that could not be had: for two seconds, and twice as long after every further failure.
     pub fn fail(&mut self, now: Duration, point: usize, code: &str, message: &str) {
-        self.loading.remove(&point);
+        self.end(point);
         let times = self.failed.get(&point).map_or(0, |it| it.times);
         let failure = Failure {
             reason: (code.into(), message.into()),

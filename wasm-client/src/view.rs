@@ -92,6 +92,7 @@ pub(crate) fn step(manifest: &Manifest, step: &Step) -> Value {
         Step::Load { point, files } => {
             json!({ "type": "load", "point": point, "files": files.iter().map(file).collect::<Vec<_>>() })
         }
+        Step::Prepare { point } => json!({ "type": "prepare", "point": point }),
         Step::Capture => json!({ "type": "capture" }),
         Step::Encode { frame, point, .. } => json!({ "type": "encode", "frame": frame, "point": point }),
         Step::Sent => json!({ "type": "sent" }),

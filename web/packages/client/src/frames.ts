@@ -107,6 +107,9 @@ export class Frames {
       case 'load':
         this.#parts.heads.load(step.point, step.files).then(() => this.wake());
         return this.#next();
+      case 'prepare':
+        await this.#parts.heads.prepare(step.point);
+        return this.#next();
       case 'capture':
         return this.#capture();
       case 'encode':

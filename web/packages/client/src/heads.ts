@@ -24,13 +24,28 @@ export class Heads {
     this.#parts = parts;
   }
 
-  /** Makes an operating point's head ready, or tells the client and the page why not. */
-  async load(point: number, files: File[]): Promise<void> {
-    const { client, clock, announcer } = this.#parts;
-    try {
+  /** Downloads the files of an operating point's head. */
+  load(point: number, files: File[]): Promise<void> {
+    return this.#attempt(point, async () => {
       await this.#download(files);
+      this.#parts.client.loaded(point);
+    });
+  }
+
+  /** Makes the head ready. */
+  prepare(point: number): Promise<void> {
+    const { client, clock } = this.#parts;
+    return this.#attempt(point, async () => {
       clock.run(() => client.prepare(point));
       await clock.caughtUp();
+    });
+  }
+
+  /** Tells the client and the page if the work fails. */
+  async #attempt(point: number, work: () => Promise<void>): Promise<void> {
+    const { client, announcer } = this.#parts;
+    try {
+      await work();
     } catch (thrown) {
       const error = asSplitError(thrown);
       client.fail(point, error.code, error.message);

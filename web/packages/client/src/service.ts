@@ -150,7 +150,6 @@ export class Service {
   }
 
   #begin(): void {
-    self.addEventListener('online', () => this.#connection.hurry());
     this.#startMs.ready = performance.now();
     this.#post({ type: 'ready', series: this.#series });
     this.#announcer.begin();
@@ -160,8 +159,9 @@ export class Service {
     this.#every(SAVE_MS, () => this.#save());
   }
 
+  /** Not while a device that is made slower computes, and reads no messages. */
   #tick(): void {
-    this.#client.tick();
+    if (this.#clock.ahead < 1) this.#client.tick();
     this.#frames.wake();
   }
 
@@ -197,12 +197,12 @@ export class Service {
     switch (event.type) {
       case 'open':
         this.#connection.opened();
-        this.#client.tick();
+        this.#tick();
         break;
       case 'answered':
         this.#connection.answered();
         // The first probes follow each other at once.
-        this.#client.tick();
+        this.#tick();
         break;
       case 'answer':
       case 'dropped':

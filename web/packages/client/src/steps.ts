@@ -19,6 +19,7 @@ export type Outcome =
 export type Step = { selection?: Selection } & (
   | Outcome
   | { type: 'load'; point: number; files: File[] }
+  | { type: 'prepare'; point: number }
   /** The picture that waits is to be read. */
   | { type: 'capture' }
   /** These pixels are to be coded as an image file. */
