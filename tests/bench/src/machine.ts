@@ -132,9 +132,13 @@ export async function leaveToPages(browser: Browser): Promise<void> {
   const move = async () => {
     const { processInfo } = await session.send('SystemInfo.getProcessInfo');
     for (const { type, id } of processInfo) {
-      for (const thread of await threadsOf(id)) {
-        const computes = type === 'renderer' && (thread.id === id || thread.name === COMPUTING);
-        if (!computes && !moved.has(thread.id)) pin(EDGE_CORE, thread.id);
+      const threads = await threadsOf(id);
+      // Until a thread has a name of its own, it has that of the one which started it: what it is for shows only later.
+      const unnamed = threads.find((it) => it.id === id)?.name;
+      for (const thread of threads) {
+        const stays = type === 'renderer' && [unnamed, COMPUTING].includes(thread.name);
+        if (stays || moved.has(thread.id)) continue;
+        pin(EDGE_CORE, thread.id);
         moved.add(thread.id);
       }
     }
