@@ -68,7 +68,9 @@ interface Counted {
  * Over a slow link, what arrives of it is counted on a copy; where it is there at once, reading it twice would cost more than it tells.
  */
 async function fetchCounted(url: URL, watch: Watch, onBytes: (bytes: number) => void): Promise<Counted> {
-  const response = await fetch(withoutCredentials(url), { signal: watch.signal });
+  const response = await fetch(withoutCredentials(url), { signal: watch.signal }).catch((cause) => {
+    throw new Error('the server cannot be reached', { cause });
+  });
   if (!response.ok) throw new SplitError('download-failed', `the server answered ${response.status}`);
   watch.alive();
   const copy = response.clone();
