@@ -7,7 +7,24 @@ export function element<T extends Element>(id: string, type: abstract new () => 
 
 /** Writes text where it differs, so that nothing is laid out or read out anew for nothing. */
 export function setText(node: Element, text: string): void {
-  if (node.textContent !== text) node.textContent = text;
+  const { firstChild } = node;
+  // Another text in the same node costs less than another node.
+  if (firstChild instanceof Text && !firstChild.nextSibling) {
+    if (firstChild.data !== text) firstChild.data = text;
+  } else if (node.textContent !== text) {
+    node.textContent = text;
+  }
+}
+
+/** Says whether an element is on the screen: what is folded, or scrolled away, need not be drawn. `changed` is called when that changes. */
+export function sightOf(node: Element, changed: (isInSight: boolean) => void): () => boolean {
+  let isInSight = false;
+  const observer = new IntersectionObserver((entries) => {
+    isInSight = entries.at(-1)?.isIntersecting ?? false;
+    changed(isInSight);
+  });
+  observer.observe(node);
+  return () => isInSight;
 }
 
 /** A new HTML element. */

@@ -1,7 +1,7 @@
 import { element } from './dom.js';
 
 /** From this width on there are two columns, as in the style sheet. */
-const WIDE = '(min-width: 900px)';
+const WIDE = '(min-width: 56.25em)';
 
 /** Folds the panels on narrow screens; on wide ones they are open, and those that explain the picture stand under it. */
 export function arrange(): void {

@@ -1,6 +1,6 @@
 import type { Result } from 'split-inference';
 
-import { STAGES, type Stage } from './stages.js';
+import { type Share, STAGES, timeOf } from './stages.js';
 
 /** How many frames the charts show. */
 export const LENGTH = 120;
@@ -39,9 +39,10 @@ export class History {
     );
   }
 
-  /** Middle of a stage's times. */
-  median(stage: Stage | 'total'): number {
-    const times = this.#results.map((it) => it.result.timings[stage]).sort((a, b) => a - b);
+  /** Middle of a share of the times, with one operating point or with all. */
+  median(share: Share, point?: number): number {
+    const results = this.results.filter((it) => point === undefined || it.point === point);
+    const times = results.map((it) => timeOf(it.timings, share)).sort((a, b) => a - b);
     return times[times.length >> 1] ?? 0;
   }
 

@@ -81,7 +81,9 @@ export class Player {
   }
 
   async #answers(client: SplitClient, source: Source, signal: AbortSignal): Promise<void> {
-    const results = source.still ? stills(client, source.element, signal) : client.stream(source.element, { signal });
+    const results = source.still
+      ? stills(client, source.element, signal)
+      : client.stream(source.frames ?? source.element, { signal });
     for await (const result of results) {
       if (signal.aborted) return;
       this.#listener.result(result);

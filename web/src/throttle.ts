@@ -1,20 +1,22 @@
-/**
- * Drawing takes at most so large a part of the page's time: a slow device has better things to do. The browser's other threads, which
- * bring to the screen what was drawn, take about as much again.
- */
-const SHARE = 0.03;
-/** What changes with every result has a larger part: it is what people look at. */
-const READOUT_SHARE = 0.2;
-/** However slow the device is, a result is shown after this time. */
-const LONGEST_READOUT_MS = 500;
-/** One slow paint says little about the next: after this time, charts are drawn whatever the last drawing took. */
-const LONGEST_WAIT_MS = 2000;
+/** How often something is drawn. */
+export interface Pace {
+  /** At most once in this time, in milliseconds. */
+  every: () => number;
+  /** Drawing takes at most so large a part of the page's time: a slow device has better things to do. */
+  share: number;
+  /** However long drawing takes, it is drawn after this time, in milliseconds: one slow painting says little about the next. */
+  longest: number;
+}
+
+/** What is due waits so long for something else that is to be drawn: one painting costs less than two. */
+const GRACE_MS = 100;
 
 /**
- * Calls `work` when the page is painted next if it is urgent or was not called for this long, else once that time is over. The last call
- * is never lost, and what other drawing takes never adds to the wait. Where drawing takes long, what is not urgent is drawn less often.
+ * Calls `work` just before the page is painted next if it is urgent or its time has come, else once that has come. The last call is never lost.
+ *
+ * What drawing costs is measured from there to the end of the painting, all that is drawn together with it included.
  */
-export function paced(milliseconds: number, work: () => void): (isUrgent: boolean) => void {
+export function paced({ every, share, longest }: Pace, work: () => void): (isUrgent?: boolean) => void {
   let last = Number.NEGATIVE_INFINITY;
   let cost = 0;
   let isDue = false;
@@ -24,70 +26,32 @@ export function paced(milliseconds: number, work: () => void): (isUrgent: boolea
     timer = undefined;
     isDue = false;
     last = performance.now();
-    work();
-    // This runs just before the page is painted: when messages are handled next, that is done.
-    nextTask(() => {
+    afterPainting(() => {
       cost = performance.now() - last;
     });
+    work();
   };
   const paint = () => {
     if (!isDue) requestAnimationFrame(run);
     isDue = true;
   };
-  return (isUrgent) => {
-    const pause = Math.max(milliseconds, Math.min(cost / READOUT_SHARE, LONGEST_READOUT_MS));
+  return (isUrgent = false) => {
+    const pause = Math.max(every(), Math.min(cost / share, longest));
     const wait = last + pause - performance.now();
     if (isUrgent || wait <= 0) paint();
-    else timer ??= setTimeout(paint, wait);
+    else timer ??= setTimeout(paint, wait + GRACE_MS);
   };
 }
 
-/**
- * Calls `work` now if it was not called for so long, else once that time is over: the last call is never lost. What it draws is
- * counted, too: on a slow device it is called less often, but never less than every two seconds.
- */
-export function throttled(milliseconds: () => number, work: () => void): () => void {
-  let last = Number.NEGATIVE_INFINITY;
-  let cost = 0;
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const run = () => {
-    timer = undefined;
-    last = performance.now();
-    work();
-    let worked = 0;
-    // Browsers fill the pixels of a canvas when the task that drew on it is over: what that took is known in the next one.
-    nextTask(() => {
-      worked = performance.now() - last;
-    });
-    painted((took) => {
-      cost = worked + took;
-    });
-  };
-  return () => {
-    if (timer !== undefined) return;
-    const pause = Math.max(milliseconds(), Math.min(cost / SHARE, LONGEST_WAIT_MS));
-    const wait = last + pause - performance.now();
-    if (wait <= 0) run();
-    else timer = setTimeout(run, wait);
-  };
-}
+const painted = new MessageChannel();
+const waiting: (() => void)[] = [];
+painted.port1.onmessage = () => {
+  for (const it of waiting.splice(0)) it();
+};
 
-/** Tells how long the page took to lay out and paint what has been changed. */
-function painted(tell: (milliseconds: number) => void): void {
-  requestAnimationFrame(() => {
-    const began = performance.now();
-    // Browsers paint after the callbacks of a frame, and handle messages after that.
-    nextTask(() => tell(performance.now() - began));
-  });
-}
-
-function nextTask(work: () => void): void {
-  const { port1, port2 } = new MessageChannel();
-  port1.onmessage = () => {
-    port1.close();
-    work();
-  };
-  port2.postMessage(null);
+/** Calls `work` when what was changed just before a painting has been laid out and painted: browsers handle messages after that. */
+function afterPainting(work: () => void): void {
+  if (waiting.push(work) === 1) painted.port2.postMessage(null);
 }
 
 /** Longer for those who prefer less motion. */

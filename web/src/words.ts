@@ -3,6 +3,8 @@ import type { ConnectionState, OperatingPoint, Selection, Series } from 'split-i
 /** Holds figure and unit on one line. */
 const SPACE = '\u00a0';
 
+const ENGLISH = new Intl.NumberFormat('en');
+
 /** Image file formats, as people write them. */
 const FORMATS: Record<string, string> = { 'image/webp': 'WebP', 'image/jpeg': 'JPEG' };
 
@@ -22,9 +24,14 @@ export function exactBytes(value: number): string {
   return count(Math.round(value), 'byte');
 }
 
+/** A whole number. */
+export function number(value: number): string {
+  return ENGLISH.format(value);
+}
+
 /** A number of things, with their name in the singular or plural. */
 export function count(value: number, one: string, many = `${one}s`): string {
-  return `${value.toLocaleString('en')}${SPACE}${value === 1 ? one : many}`;
+  return `${number(value)}${SPACE}${value === 1 ? one : many}`;
 }
 
 /** Whether an operating point splits the network at all, and if not, where all of it runs. */
@@ -53,7 +60,7 @@ export function describe(point: OperatingPoint, series: Series): string {
   const work = (point.headMacs + point.tailMacs) / series.unprunedMacs;
   const pruned = work < 1 ? `, pruned to ${percent(100 * work, 0)} of the computing` : '';
   const accuracy = `${percent(point.accuracy)} right on ${imagesOf(series)}, ${percent(series.unprunedAccuracy)} before pruning`;
-  return `${sentence(cutOf(point))}. Sent: ${crossing(point)}. Network ${point.variant}${pruned}: ${accuracy}.`;
+  return `${sentence(cutOf(point))}. Sent: ${crossing(point)}. Variant ${point.variant} of the network${pruned}: ${accuracy}.`;
 }
 
 /** What accuracies were measured on; most names of data sets begin with how many images they are. */
@@ -63,7 +70,7 @@ export function imagesOf({ measuredImages, measuredOn }: Series): string {
 
 /** An operating point in a few words. */
 export function nameOf(point: OperatingPoint): string {
-  return placeOf(point) === 'both' ? `${point.split}, ${point.codec}, variant ${point.variant}` : cutOf(point);
+  return `${cutOf(point)}, variant ${point.variant}`;
 }
 
 /** What explains a selection beside itself. */
@@ -117,10 +124,13 @@ function expectation({ predicted }: Selection): string {
   return terms.length > 1 ? `Expected: ${total} (${terms.join(' + ')}).` : `Expected: ${total}.`;
 }
 
-function rival({ runnerUp }: Selection, series: Series): string {
+function rival({ point: chosen, predicted, runnerUp }: Selection, series: Series): string {
   const point = runnerUp && series.points[runnerUp.point];
   if (!point) return '';
-  return `Next best: ${nameOf(point)}, ${time(runnerUp.predicted.total)} at ${percent(point.accuracy)}.`;
+  const isFaster = predicted !== null && runnerUp.predicted.total < predicted.total;
+  const isWorse = point.accuracy < (series.points[chosen]?.accuracy ?? 0);
+  const but = isFaster && isWorse ? ', faster but less often right' : '';
+  return `Next best: ${nameOf(point)}, ${time(runnerUp.predicted.total)} at ${percent(point.accuracy)}${but}.`;
 }
 
 function link(selection: Selection, state: ConnectionState): string {

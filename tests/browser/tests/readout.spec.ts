@@ -48,6 +48,23 @@ for (const slowdown of SLOWDOWNS) {
   });
 }
 
+test('what changes with every result is laid out alone', async ({ page, browser, edge, results }) => {
+  await open(page, edge);
+  await results.take({ count: 20 });
+  await browser.startTracing(page, { categories: ['devtools.timeline'] });
+  await results.next({ count: 40, withinMs: 30_000 });
+  const { traceEvents }: Trace = JSON.parse((await browser.stopTracing()).toString());
+  const isPartial = traceEvents.flatMap((it) => it.args?.beginData?.partialLayout ?? []);
+  expect(isPartial.length).toBeGreaterThan(10);
+  // Now and then, something else changes.
+  expect(isPartial.filter((it) => it).length).toBeGreaterThan(isPartial.length / 2);
+});
+
+/** What is read of a trace: for each layout, whether it was one of parts of the page only. */
+interface Trace {
+  traceEvents: { args?: { beginData?: { partialLayout?: boolean } } }[];
+}
+
 /** Looks at paintings, while the page changes between operating points. */
 function watch(page: Page, points: number[]): Promise<Painting[]> {
   return page.evaluate(

@@ -62,6 +62,7 @@ export async function openCamera({ device, facing }: CameraWish, onLost: () => v
   return {
     name: track.label || 'Camera',
     element: video,
+    frames: 'MediaStreamTrackProcessor' in globalThis ? track : undefined,
     still: false,
     device: deviceId,
     facing: facingMode,

@@ -10,22 +10,37 @@ export async function openFile(file: File): Promise<Source> {
     return openImage(file).catch((cause) => Promise.reject(new SourceError(heicAdvice(file), { cause })));
   if (file.type.startsWith('image/')) return openImage(file);
   // Systems do not know every type: what opens is right.
-  return openImage(file).catch(() => openVideo(file));
+  return openImage(file).catch(() =>
+    openVideo(file).catch((cause) => {
+      throw new SourceError(`${file.name} is neither a picture nor a video that this browser can read.`, { cause });
+    }),
+  );
 }
 
 /** Opens the picture at an address, if its server lets other pages read it. */
 export async function openAddress(url: string): Promise<Source> {
   const image = new Image();
+  let isForbidden = false;
+  const forbid = ({ blockedURI }: SecurityPolicyViolationEvent) => {
+    isForbidden ||= new URL(url, document.baseURI).href.startsWith(blockedURI);
+  };
+  document.addEventListener('securitypolicyviolation', forbid);
   image.crossOrigin = 'anonymous';
   image.src = url;
   try {
     await image.decode();
     return still(url, await createImageBitmap(image));
   } catch (cause) {
-    const why = 'there is none, or its server does not let other pages read it';
+    // Browsers tell in a task of its own.
+    await new Promise((resolve) => setTimeout(resolve));
+    const why = isForbidden
+      ? 'this page may only load pictures by HTTPS'
+      : 'there is none, or its server does not let other pages read it';
     throw new SourceError(`No picture can be loaded from ${url}: ${why}. Save the picture and choose it with File.`, {
       cause,
     });
+  } finally {
+    document.removeEventListener('securitypolicyviolation', forbid);
   }
 }
 

@@ -1,5 +1,5 @@
 import { type Album, addressOf } from './albums.js';
-import { drawn } from './drawn.js';
+import { drawn, pictureOf } from './drawn.js';
 import { type Source, SourceError } from './source.js';
 
 /** Side of the square that they are shown in: that of most pictures. */
@@ -53,6 +53,10 @@ export async function openSlides(album: Album, { first, stays, onPicture }: Show
   return {
     ...slides,
     credited: true,
+    picture: async (number) => {
+      const image = await load(album, number % pictures.length);
+      return pictureOf(SIDE, (context) => paint(context, image, number));
+    },
     close: () => {
       slides.close();
       clearTimeout(retry);

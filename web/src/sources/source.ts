@@ -6,10 +6,14 @@ export interface Source {
   credited?: boolean;
   /** Shows it. */
   element: HTMLCanvasElement | HTMLVideoElement;
+  /** Where its frames come from, if they can be had without waiting for the page to be painted. */
+  frames?: MediaStreamTrack | undefined;
   /** Whether it is one picture that does not change. */
   still: boolean;
   /** Whether it is shown as in a mirror; what is recognised is not. */
   mirrored?: boolean;
+  /** Another of its pictures for each number, where they need not be waited for. */
+  picture?: (number: number) => Promise<ImageBitmap>;
   /** Stops what costs work while nobody looks. */
   pause(): void;
   /** Goes on after a pause. */

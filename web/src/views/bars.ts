@@ -1,6 +1,7 @@
 import uPlot from 'uplot';
 
 import { LENGTH } from '../history.js';
+import { number } from '../words.js';
 import { colour } from './colours.js';
 
 const FONT = '12px system-ui, sans-serif';
@@ -50,6 +51,7 @@ export function barChart(place: HTMLElement, { height, colours, top, marks }: Ba
 
 function valueAxis(): uPlot.Axis {
   return {
+    values: (_, values) => values.map((it) => (it < 10_000 ? number(it) : `${number(it / 1000)} k`)),
     stroke: () => colour('--muted'),
     font: FONT,
     size: 44,

@@ -1,6 +1,6 @@
 import 'uplot/dist/uPlot.min.css';
 
-import { element } from '../dom.js';
+import { element, sightOf } from '../dom.js';
 import { type History, LENGTH } from '../history.js';
 import { STAGES } from '../stages.js';
 import { bytes, milliseconds } from '../words.js';
@@ -11,9 +11,9 @@ const SPIKE = 4;
 
 /** Charts of the last frames: latency, stacked by stage, and bytes. */
 export class ChartsView {
-  readonly #panel = element('charts', HTMLDetailsElement);
   readonly #timeline = element('timeline', HTMLElement);
   readonly #sizes = element('sizes', HTMLElement);
+  readonly #isInSight: () => boolean;
   #usual = 0;
   #changes: number[] = [];
   readonly #stacked = barChart(this.#timeline, {
@@ -30,9 +30,18 @@ export class ChartsView {
     marks: () => this.#changes,
   });
 
+  /** `appeared` is called when the charts come into sight; out of it, they are not drawn. */
+  constructor(appeared: () => void) {
+    const panel = element('charts', HTMLElement);
+    this.#isInSight = sightOf(panel, (isInSight) => {
+      panel.classList.toggle('out-of-sight', !isInSight);
+      if (isInSight) appeared();
+    });
+  }
+
   /** Draws the last frames. */
   show(history: History): void {
-    if (!this.#panel.open) return;
+    if (!this.#isInSight()) return;
     const { results } = history;
     // The newest frame is always at the right edge.
     const places = results.map((_, at) => LENGTH - results.length + at);

@@ -1,8 +1,7 @@
 import type { Result } from 'split-inference';
 
 import { element, setText } from '../dom.js';
-import type { History } from '../history.js';
-import { milliseconds } from '../words.js';
+import { milliseconds, number } from '../words.js';
 
 /** The figures of the last frame. */
 export class FiguresView {
@@ -11,11 +10,24 @@ export class FiguresView {
   readonly #accuracy = element('accuracy', HTMLElement);
   readonly #rate = element('rate', HTMLElement);
 
-  /** Shows what a frame took, and how many there are in a second. */
-  show({ timings, messageBytes }: Result, accuracy: number | undefined, history: History): void {
+  /** Takes away what is of a frame. */
+  clear(): void {
+    for (const it of [this.#latency, this.#bytes, this.#rate]) setText(it, '–');
+  }
+
+  /** Shows what a frame took. */
+  show({ timings, messageBytes }: Result): void {
     setText(this.#latency, milliseconds(timings.total));
-    setText(this.#bytes, messageBytes.toLocaleString('en'));
-    if (accuracy !== undefined) setText(this.#accuracy, accuracy.toFixed(1));
-    setText(this.#rate, history.framesPerSecond(performance.now()).toFixed(0));
+    setText(this.#bytes, number(messageBytes));
+  }
+
+  /** Shows how many frames there are in a second. */
+  showRate(framesPerSecond: number): void {
+    setText(this.#rate, framesPerSecond.toFixed(0));
+  }
+
+  /** Shows how often the network in use is right, in percent. */
+  showAccuracy(accuracy: number): void {
+    setText(this.#accuracy, accuracy.toFixed(1));
   }
 }

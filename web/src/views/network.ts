@@ -27,14 +27,17 @@ export class NetworkView {
   }
 
   /** Draws the network of an operating point, with what was sent for the frame shown; before there is one, with what is usual. */
-  show(point: OperatingPoint, messageBytes?: number): void {
+  show(point: OperatingPoint, messageBytes: number | undefined): void {
+    this.#shown = point;
     this.#sent = messageBytes;
-    if (this.#shown !== point) {
-      this.#shown = point;
-      this.#draw();
-    }
+    this.#draw();
+  }
+
+  /** Shows what was sent for another frame with that point. */
+  send(messageBytes: number): void {
+    this.#sent = messageBytes;
     const sent = this.#svg.querySelector('.sent');
-    if (sent) setText(sent, sentOf(point, messageBytes));
+    if (sent && this.#shown) setText(sent, sentOf(this.#shown, messageBytes));
   }
 
   #draw(): void {
