@@ -1,10 +1,13 @@
 import { type Goal, type Result, type SplitClient, SplitError } from 'split-inference';
 
-import type { Mode } from './options.js';
+import type { Mode } from './mode.js';
+import type { Source } from './sources/source.js';
 import { placeOf } from './words.js';
 
 /** Pictures that every way of working gets. */
 export const PICTURES = 20;
+/** Time between pictures that are taken as they come. */
+const APART_MS = 100;
 /** How many frames a way may take to get ready: until its head is loaded and the link measured. */
 const WARM_UPS = 200;
 /** Frames before those that count, once a way is in use: the first ones measure what the choice depends on. */
@@ -17,16 +20,21 @@ export interface Comparison {
   problem?: string;
 }
 
-/** Pictures of what is shown now, a painting apart. */
-export async function takePictures(
-  source: HTMLCanvasElement | HTMLVideoElement,
-  onPicture: (count: number) => void,
-): Promise<ImageBitmap[]> {
+/** How a comparison is watched. */
+export interface Watching {
+  /** Breaks it off. */
+  signal: AbortSignal;
+  /** Told how many pictures one way of working has answered; none while it gets ready. */
+  onAnswer: (count: number) => void;
+}
+
+/** Pictures of what is shown: different ones where the source has them, else as they come. */
+export async function takePictures({ element, picture }: Source, signal: AbortSignal): Promise<ImageBitmap[]> {
   const pictures: ImageBitmap[] = [];
   while (pictures.length < PICTURES) {
-    pictures.push(await createImageBitmap(source));
-    onPicture(pictures.length);
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    signal.throwIfAborted();
+    pictures.push(await (picture ? picture(pictures.length) : createImageBitmap(element)));
+    if (!picture) await new Promise((resolve) => setTimeout(resolve, APART_MS));
   }
   return pictures;
 }
@@ -35,25 +43,29 @@ export async function takePictures(
 export async function runThrough(
   client: SplitClient,
   pictures: ImageBitmap[],
-  goal: Goal,
-  mode: Mode,
+  { goal, mode }: { goal: Goal; mode: Mode },
+  { signal, onAnswer }: Watching,
 ): Promise<Comparison> {
   client.setGoal(goal);
   try {
-    await warmUp(client, pictures, mode);
+    onAnswer(0);
+    await warmUp(client, pictures, mode, signal);
     const results: Result[] = [];
-    for (const picture of pictures) results.push(await client.infer(await createImageBitmap(picture)));
+    for (const picture of pictures) {
+      results.push(await client.infer(await createImageBitmap(picture), { signal }));
+      onAnswer(results.length);
+    }
     return { results };
   } catch (thrown) {
-    if (!(thrown instanceof SplitError)) throw thrown;
+    if (!(thrown instanceof SplitError) || signal.aborted) throw thrown;
     return { results: [], problem: thrown.message };
   }
 }
 
-async function warmUp(client: SplitClient, [picture]: ImageBitmap[], mode: Mode): Promise<void> {
+async function warmUp(client: SplitClient, [picture]: ImageBitmap[], mode: Mode, signal: AbortSignal): Promise<void> {
   let settled = 0;
   for (let at = 0; picture && at < WARM_UPS && settled < SETTLING; at += 1) {
-    const { point } = await client.infer(await createImageBitmap(picture));
+    const { point } = await client.infer(await createImageBitmap(picture), { signal });
     const { split } = client.series.points[point] ?? {};
     const isMeant = split !== undefined && (mode === 'automatic' || modeOf(split) === mode);
     if (isMeant) settled += 1;

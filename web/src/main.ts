@@ -22,20 +22,26 @@ import {
   RELOAD,
   type Remedy,
   sentence,
+  topicOf,
 } from './problems.js';
 import { Session } from './session.js';
 import { type Slower, throttleOf, wordsOf } from './slower.js';
 import type { Source } from './sources/source.js';
 import { DebugView } from './views/debug.js';
 
-/** Without a result for so long, something is wrong. */
+/** Without a result for so long, something is wrong; a device that is made slower is given this much more for each time that it is slower. */
 const STALL_MS = 5000;
+const STALL_MS_EACH = 1000;
 /** A problem that passes is shown for so long after it was told, so that one can read it: longer than it takes the client to tell it again. */
 const PASSING_MS = 8000;
 
 /** The first pause before loading is tried again; every failure doubles it. */
 const FIRST_PAUSE_MS = 1000;
 const LONGEST_PAUSE_MS = 30_000;
+
+/** What stands in a label's place. */
+const WAITING = 'Waiting for a result…';
+const NOTHING = 'No picture';
 
 const options = readOptions(location);
 const problems = new Problems(element('error', HTMLElement));
@@ -52,19 +58,32 @@ const page = new Page(session);
 const debug = options.debug ? new DebugView() : undefined;
 const player = new Player({ result: show, failed: tell });
 const sources = new SourceControls(problems, { source: look, paused: (isPaused) => player.pause(isPaused) });
-const goals = new GoalControls((goal) => client?.setGoal(goal));
+const goals = new GoalControls((goal) => {
+  client?.setGoal(goal);
+  throttles.mark(goals.mode);
+});
 goals.wish(options.wish);
-const throttles = new SlowerControls(options.slower, slow);
-const choice = new SeriesControls(change);
+const throttles = new SlowerControls(options.slower, (slower, mode) => {
+  slow(slower);
+  if (mode) goals.among(mode);
+});
+throttles.mark(goals.mode);
+const choice = new SeriesControls((series) => {
+  history.pushState(null, '', linkToSeries(location, series));
+  asked = series;
+  change(series);
+});
 const comparison = new CompareControls(() => ({
   client,
-  picture: shown,
+  source: player.source,
   goal: (mode) => goals.goalAmong(mode),
   rest,
 }));
 let client: SplitClient | undefined;
 /** What shows the picture. */
 let shown: HTMLCanvasElement | HTMLVideoElement = element('picture', HTMLCanvasElement);
+/** The series that the page's address asks for. */
+let asked = options.series;
 /** The next attempt to load everything, and how many have failed. */
 let again: ReturnType<typeof setTimeout> | undefined;
 let failures = 0;
@@ -150,6 +169,7 @@ function begin(client: SplitClient, signal: AbortSignal): void {
   client.setGoal(goals.goal);
   slow(throttles.slower);
   page.use(client);
+  page.wait(player.source ? WAITING : NOTHING);
   debug?.use(client);
   lastResult = performance.now();
   player.use(client);
@@ -171,6 +191,8 @@ function look(source: Source | undefined): void {
   before.replaceWith(shown);
   shown.parentElement?.classList.toggle('mirrored', source?.mirrored ?? false);
   lastResult = performance.now();
+  if (!source) page.forget(NOTHING);
+  else if (client) page.wait(WAITING);
   player.play(source);
 }
 
@@ -180,11 +202,10 @@ function rest(isResting: boolean): void {
   if (!isResting) client?.setGoal(goals.goal);
 }
 
-/** Goes over to another series: from now on, everything on the page is of that one. */
-function change(series: string): void {
+/** Goes over to another series, or to the edge worker's default: from now on, everything on the page is of that one. */
+function change(series: string | undefined): void {
   options.series = series;
   options.wish = {};
-  history.replaceState(null, '', linkToSeries(location, series));
   player.use(undefined);
   client = undefined;
   lifetime.abort();
@@ -214,7 +235,7 @@ function goWithoutSeries(): void {
 function show(result: Result): void {
   lastResult = performance.now();
   if (lastResult > overAt) {
-    problems.clear('client');
+    for (const it of ['client', 'source'] as const) problems.clear(it);
     overAt = Number.POSITIVE_INFINITY;
   }
   problems.clear('stall');
@@ -240,18 +261,20 @@ function report(problem: Problem): void {
   if (isLoss(problem.code)) return;
   overAt = passes(problem.code) ? performance.now() + PASSING_MS : Number.POSITIVE_INFINITY;
   page.connection.loaded();
-  problems.show('client', explain(problem), needsReload(problem.code) ? RELOAD : undefined);
+  problems.show(topicOf(problem.code), explain(problem), needsReload(problem.code) ? RELOAD : undefined);
 }
 
 function tell(thrown: unknown): void {
-  problems.show('client', messageOf(thrown), RELOAD);
+  problems.show(thrown instanceof SplitError ? topicOf(thrown.code) : 'client', messageOf(thrown), RELOAD);
 }
 
 /** Says so if nothing happens any more, for whatever reason. */
 function watch(): void {
   const silence = performance.now() - lastResult;
+  const patience = STALL_MS + STALL_MS_EACH * (throttles.slower.device - 1);
+  page.watch();
   if (!player.isPlaying || page.connection.isLoading) lastResult = performance.now();
-  else if (silence > STALL_MS) problems.show('stall', stallAdvice());
+  else if (silence > patience) problems.show('stall', stallAdvice());
 }
 
 function stallAdvice(): string {
@@ -271,11 +294,14 @@ function exportAs(type: 'csv' | 'json'): void {
 
 /** A link to what the controls say now. */
 async function share(): Promise<void> {
-  const link = linkTo(location, goals.wished, throttles.slower, client?.series.series ?? '');
+  const link = linkTo(location, goals.wished, throttles.slower, client?.series.series, sources.start);
   const state = element('share-state', HTMLElement);
   try {
     await navigator.clipboard.writeText(link);
-    setText(state, 'The link is in the clipboard: it carries goal, slowdown, operating point and series.');
+    setText(
+      state,
+      'The link is in the clipboard: it carries source, goal, slowdown, operating point and series; files stay here.',
+    );
   } catch {
     // Browsers refuse that on pages without HTTPS.
     state.replaceChildren(html('a', { href: link }, link));
@@ -287,5 +313,10 @@ element('export-csv', HTMLElement).onclick = () => exportAs('csv');
 element('export-json', HTMLElement).onclick = () => exportAs('json');
 window.addEventListener('online', () => again !== undefined && connect());
 setInterval(watch, 1000);
-sources.start(options.source);
+window.addEventListener('popstate', () => {
+  const { series } = readOptions(location);
+  if (series !== asked) change(series);
+  asked = series;
+});
+sources.begin(options.start);
 connect();

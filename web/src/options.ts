@@ -1,11 +1,12 @@
+import { MODES, type Mode } from './mode.js';
 import { DEVICES, LINKS, type Slower } from './slower.js';
 
 /** What the page starts with. */
-export type StartSource = 'camera' | 'sample' | 'none';
-
-/** Ways of working to choose among. */
-export const MODES = ['automatic', 'device', 'edge', 'split'] as const;
-export type Mode = (typeof MODES)[number];
+export interface Start {
+  source: 'camera' | 'sample' | 'none';
+  /** Of the sample, only the picture at this place. */
+  picture?: number | undefined;
+}
 
 /** What the controls of the goal are set to. */
 export interface Wish {
@@ -21,8 +22,8 @@ export interface Wish {
 
 /** What the URL of the page asks for. */
 export interface Options {
-  /** `?source=`: what is shown at the start. */
-  source: StartSource;
+  /** `?source=`, `?picture=`: what is shown at the start. */
+  start: Start;
   /** `?pixels`: whether results carry what the network saw. */
   pixels: boolean;
   /** `?debug`: whether experts see more. */
@@ -43,11 +44,12 @@ export interface Options {
 export function readOptions({ search, hash }: Pick<Location, 'search' | 'hash'>): Options {
   const parameters = new URLSearchParams(search);
   return {
-    source: startSource(parameters.get('source')),
+    start: { source: startSource(parameters.get('source')), picture: place(parameters.get('picture')) },
     pixels: parameters.has('pixels'),
     debug: parameters.has('debug'),
-    edge: parameters.get('edge') ?? undefined,
-    series: parameters.get('series') ?? undefined,
+    // Those that are empty say nothing.
+    edge: parameters.get('edge') || undefined,
+    series: parameters.get('series') || undefined,
     wish: readWish(parameters),
     slower: readSlower(parameters),
     token: tokenOf(hash),
@@ -65,10 +67,18 @@ function tokenOf(hash: string): string | undefined {
 }
 
 /** The page's URL with these choices, without a token: a link is to be passed on. */
-export function linkTo({ href }: Pick<Location, 'href'>, wish: Wish, slower: Slower, series: string): string {
+export function linkTo(
+  { href }: Pick<Location, 'href'>,
+  wish: Wish,
+  slower: Slower,
+  series: string | undefined,
+  start: Start | undefined,
+): string {
   const url = new URL(href);
   url.hash = '';
   const values: Record<string, string | number | undefined> = {
+    source: start?.source,
+    picture: start?.picture,
     series,
     goal: wish.goal,
     floor: wish.floor,
@@ -89,7 +99,7 @@ export function linkTo({ href }: Pick<Location, 'href'>, wish: Wish, slower: Slo
 export function linkToSeries({ href }: Pick<Location, 'href'>, series: string): string {
   const url = new URL(href);
   url.searchParams.set('series', series);
-  for (const name of ['floor', 'point']) url.searchParams.delete(name);
+  for (const name of ['floor', 'point', 'picture']) url.searchParams.delete(name);
   return url.href;
 }
 
@@ -101,7 +111,7 @@ function readWish(parameters: URLSearchParams): Partial<Wish> {
     ...(mode && { mode }),
     floor: number(parameters.get('floor')),
     ceiling: number(parameters.get('ceiling')),
-    point: /^\d+$/.test(parameters.get('point') ?? '') ? Number(parameters.get('point')) : undefined,
+    point: place(parameters.get('point')),
   };
 }
 
@@ -117,6 +127,10 @@ function number(text: string | null): number | undefined {
   return value > 0 && value < 1e6 ? value : undefined;
 }
 
-function startSource(text: string | null): StartSource {
+function place(text: string | null): number | undefined {
+  return /^\d+$/.test(text ?? '') ? Number(text) : undefined;
+}
+
+function startSource(text: string | null): Start['source'] {
   return text === 'camera' || text === 'none' ? text : 'sample';
 }

@@ -59,6 +59,11 @@ export function isLoss(code: ErrorCode): boolean {
   return code === 'connection-lost' || code === 'offline';
 }
 
+/** What a problem of the client is about. */
+export function topicOf(code: ErrorCode): Topic {
+  return ['source-invalid', 'source-not-ready', 'canvas-blocked'].includes(code) ? 'source' : 'client';
+}
+
 /** Whether a problem is over once frames are answered again. */
 export function passes(code: ErrorCode): boolean {
   return PASSING.has(code);
@@ -110,9 +115,9 @@ export function messageOf(thrown: unknown): string {
   return sentence(thrown instanceof Error ? thrown.message : String(thrown));
 }
 
-/** Messages are written without capital and full stop, so that they can be parts of others. */
+/** Messages are written without capital and full stop, so that they can be parts of others. Addresses and names of files stay as they are. */
 export function sentence(text: string): string {
-  const begun = text.charAt(0).toUpperCase() + text.slice(1);
+  const begun = /^\S*[./:]\S/.test(text) ? text : text.charAt(0).toUpperCase() + text.slice(1);
   return /[.!?]$/.test(begun) ? begun : `${begun}.`;
 }
 

@@ -1,5 +1,7 @@
 import type { LinkThrottle, Throttle } from 'split-inference';
 
+import type { Mode } from './mode.js';
+
 /** A link to choose from; none of its own for the real one. */
 interface Link {
   name: string;
@@ -19,12 +21,13 @@ export const LINKS: readonly Link[] = [
 export const DEVICES: readonly number[] = [1, 5, 10, 40];
 
 /** Devices and links that people know, to compare: a phone computes about five times as slowly as a laptop, an old one ten times, a camera with a small processor forty times. */
-export const PRESETS: readonly { name: string; link: string; device: number }[] = [
+export const PRESETS: readonly { name: string; link: string; device: number; mode?: Mode }[] = [
   { name: 'This device and link', link: 'none', device: 1 },
   { name: 'Phone on 4G', link: '4G', device: 5 },
   { name: 'Old phone on Wi-Fi', link: 'Wi-Fi', device: 10 },
   { name: 'Small camera on Wi-Fi', link: 'Wi-Fi', device: 40 },
   { name: 'Phone, poor link', link: 'poor', device: 5 },
+  { name: 'Phone on 3G, split only', link: '3G', device: 5, mode: 'split' },
 ];
 
 /** What is made slower than it is, on purpose. */

@@ -83,12 +83,19 @@ test('ways of working are compared on the same pictures', async ({ page, edge, s
   ]);
   // The controls count again.
   await results.next({ count: 3 });
+
+  // Also after one that is stopped.
+  await page.click('#compare');
+  await expect(page.locator('#compare-count')).toHaveText(/^Device only: (getting ready|\d+ of 20) …$/);
+  await page.getByRole('button', { name: 'Stop', exact: true }).click();
+  await expect(page.locator('#compare-state')).toHaveText('Stopped.');
+  await results.next({ count: 3 });
 });
 
 test.describe('a link', () => {
   test.use({ permissions: ['camera', 'clipboard-read', 'clipboard-write'] });
 
-  test('carries goal, slowdown, operating point and series', async ({ page, edge, series, results }) => {
+  test('carries source, goal, slowdown, operating point and series', async ({ page, edge, series, results }) => {
     await open(page, edge, { source: 'sample' });
     await results.take({ count: 1 });
     await page.locator('#ceiling').fill('40');
@@ -98,6 +105,7 @@ test.describe('a link', () => {
     await page.getByRole('button', { name: 'Copy link' }).click();
     await expect(page.locator('#share-state')).toHaveText(/clipboard/);
     const link = await page.evaluate(() => navigator.clipboard.readText());
+    expect(new URL(link).searchParams.get('source')).toBe('sample');
     await page.goto(link);
     const [first] = await results.take({ count: 1 });
     expect(series.points[first?.point ?? -1]?.split).toBe('output');

@@ -56,6 +56,10 @@ test('sample pictures are shown in turn, and the one that is clicked at once', a
   await expect(current).toHaveText('Carrots');
   await expect(page.locator('#picture')).toHaveAccessibleName('Carrots, from the Grocery Store Dataset');
   await results.next({ count: 3 });
+  // A link may lead to that one.
+  await page.goto(new URL('?source=sample&picture=6', shop.url).href);
+  await results.take({ count: 1 });
+  await expect(current).toHaveText('Carrots');
   await page.getByRole('button', { name: 'Camera', exact: true }).click();
   await results.next({ count: 3 });
   await expect(current).toHaveCount(0);

@@ -58,6 +58,12 @@ test('a series is chosen on the page, and the camera goes on', async ({ page, of
   await expect(page.locator('#state')).toHaveText('connected');
   expect(await video?.evaluate((it) => it.isConnected)).toBe(true);
 
+  // Back leads to the one before.
+  await page.goBack();
+  await expect(choice).toHaveValue(offer.default);
+  await results.next({ count: 1 });
+  await page.goForward();
+  await expect(choice).toHaveValue(offer.other);
   // It stays the one in use.
   expect(new URL(page.url()).searchParams.get('series')).toBe(offer.other);
   await page.reload();

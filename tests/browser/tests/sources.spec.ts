@@ -14,6 +14,7 @@ test('a pause stops frames until it ends', async ({ page, edge, results }) => {
   await expect(page.locator('#pause')).toHaveAttribute('aria-pressed', 'true');
   const paused = () => page.evaluate(() => document.querySelector<HTMLVideoElement>('video#picture')?.paused);
   expect(await paused()).toBe(true);
+  await expect(page.locator('#rate')).toHaveText('0');
   // Those on their way still come; after them, the page asks for none.
   const inFlight = await results.count();
   await page.selectOption('#point', { index: 1 });
@@ -35,6 +36,8 @@ test('the camera can be stopped, and started again', async ({ page, edge, result
   await page.getByRole('button', { name: 'Stop camera' }).click();
   expect(await track.evaluate((it) => it?.readyState)).toBe('ended');
   await expect(page.locator('#source-detail')).toHaveText('The camera is off.');
+  await expect(page.locator('#label')).toHaveText('No picture');
+  for (const figure of ['#latency', '#bytes', '#rate']) await expect(page.locator(figure)).toHaveText('–');
   await page.getByRole('button', { name: 'Camera', exact: true }).click();
   await results.next({ count: 3 });
 });
@@ -71,6 +74,7 @@ test('several files are shown in turn, and one that is none does not keep the ot
   await expect(page.locator('#source-detail')).toHaveText('1 of 3: first.png');
   await page.click('#next');
   await expect(page.locator('#error')).toHaveText(/none\.png cannot be read/);
+  await expect(page.locator('#source-detail')).toHaveText(/^2 of 3:/);
   await page.click('#next');
   await expect(page.locator('#source-detail')).toHaveText('3 of 3: third.png');
   await expect(page.locator('#picture')).toHaveAccessibleName('third.png');
@@ -117,6 +121,24 @@ test.describe('a picture by its address', () => {
     await expect(page.locator('#error')).toHaveText(/does not let other pages read it.*Save the picture/);
     await expect(page.locator('#picture')).toHaveAccessibleName(ADDRESS);
   });
+});
+
+test.describe('an address that the page must not load from', () => {
+  test.use({ expected: [/Content Security Policy/] });
+
+  test('is refused with that reason', async ({ page, edge }) => {
+    await open(page, edge, { source: 'none' });
+    await page.fill('#address', 'http://pictures.example/picture.png');
+    await page.getByRole('button', { name: 'Open' }).click();
+    await expect(page.locator('#error')).toHaveText(/may only load pictures by HTTPS/);
+  });
+});
+
+test('a file that is neither picture nor video is told so', async ({ page, edge }) => {
+  await open(page, edge, { source: 'none' });
+  const file = { name: 'notes.txt', mimeType: 'text/plain', buffer: Buffer.from('no picture') };
+  await page.setInputFiles('#file', file);
+  await expect(page.locator('#error')).toHaveText(/notes\.txt is neither a picture nor a video/);
 });
 
 test('a HEIC picture that the browser does not read is told with the way out', async ({ page, edge }) => {

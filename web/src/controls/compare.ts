@@ -2,7 +2,8 @@ import type { Goal, SplitClient } from 'split-inference';
 
 import { type Comparison, PICTURES, runThrough, takePictures } from '../comparison.js';
 import { element, html, setText } from '../dom.js';
-import type { Mode } from '../options.js';
+import type { Mode } from '../mode.js';
+import type { Source } from '../sources/source.js';
 import { count, milliseconds, percent } from '../words.js';
 
 const NAMES: Record<Mode, string> = {
@@ -17,8 +18,8 @@ const ORDER: readonly Mode[] = ['device', 'edge', 'split', 'automatic'];
 /** What a comparison needs of the page. */
 export interface Bench {
   client: SplitClient | undefined;
-  /** What shows the pictures. */
-  picture: HTMLCanvasElement | HTMLVideoElement;
+  /** Where the pictures come from. */
+  source: Source | undefined;
   /** The goal that the controls say, for another way of working. */
   goal: (mode: Mode) => Goal;
   /** Keeps other frames away meanwhile. */
@@ -29,42 +30,55 @@ export interface Bench {
 export class CompareControls {
   readonly #button = element('compare', HTMLButtonElement);
   readonly #state = element('compare-state', HTMLElement);
+  readonly #count = element('compare-count', HTMLElement);
   readonly #table = element('comparison', HTMLTableElement);
+  /** The comparison that is made now. */
+  #run: AbortController | undefined;
 
   constructor(bench: () => Bench) {
-    this.#button.onclick = () => this.#compare(bench());
+    this.#button.onclick = () => (this.#run ? this.#run.abort() : this.#compare(bench()));
   }
 
   /** Takes the comparison away: it was of another series. */
   clear(): void {
+    this.#run?.abort();
     this.#table.hidden = true;
   }
 
-  async #compare({ client, picture, goal, rest }: Bench): Promise<void> {
-    if (!client) {
-      setText(this.#state, 'There is nothing to compare before the network is loaded.');
+  async #compare({ client, source, goal, rest }: Bench): Promise<void> {
+    if (!client || !source) {
+      setText(
+        this.#state,
+        `There is nothing to compare ${client ? 'without a picture' : 'before the network is loaded'}.`,
+      );
       return;
     }
-    this.#button.disabled = true;
+    this.#run = new AbortController();
+    const { signal } = this.#run;
+    setText(this.#button, 'Stop');
+    setText(this.#state, 'Meanwhile, the result and the figures above stand still.');
+    rest(true);
     try {
-      const pictures = await takePictures(picture, (taken) =>
-        setText(this.#state, `Picture ${taken} of ${PICTURES} …`),
-      );
-      rest(true);
+      const pictures = await takePictures(source, signal);
       const rows = new Map<Mode, Comparison>();
       for (const mode of ORDER) {
-        setText(this.#state, `${NAMES[mode]} …`);
-        rows.set(mode, await runThrough(client, pictures, goal(mode), mode));
+        const onAnswer = (count: number) => {
+          const progress = count > 0 ? `${count} of ${PICTURES}` : 'getting ready';
+          setText(this.#count, `${NAMES[mode]}: ${progress} …`);
+        };
+        rows.set(mode, await runThrough(client, pictures, { goal: goal(mode), mode }, { signal, onAnswer }));
         this.#show(rows, client);
       }
       setText(this.#state, `The same ${count(PICTURES, 'picture')}, one after the other.`);
       for (const it of pictures) it.close();
     } catch (thrown) {
       const why = thrown instanceof Error ? thrown.message : thrown;
-      setText(this.#state, `The comparison was broken off: ${why}.`);
+      setText(this.#state, signal.aborted ? 'Stopped.' : `The comparison was broken off: ${why}.`);
     } finally {
+      this.#run = undefined;
+      setText(this.#button, 'Compare');
+      setText(this.#count, '');
       rest(false);
-      this.#button.disabled = false;
     }
   }
 

@@ -1,7 +1,8 @@
 import type { Goal, Series } from 'split-inference';
 
 import { element, setText } from '../dom.js';
-import { MODES, type Mode, type Wish } from '../options.js';
+import { MODES, type Mode } from '../mode.js';
+import type { Wish } from '../options.js';
 import { fillPoints } from './points.js';
 
 /** Value of the select that leaves the choice to the goal. */
@@ -48,6 +49,12 @@ export class GoalControls {
     this.#showBounds();
   }
 
+  /** Chooses among these ways of working. */
+  among(mode: Mode): void {
+    this.#check('mode', mode);
+    this.#changed(this.#form);
+  }
+
   /** Forgets what was said about operating points, for another series. */
   clear(): void {
     this.#touched.delete(this.#floor);
@@ -59,7 +66,7 @@ export class GoalControls {
   /** What the controls say, for a link. */
   get wished(): Wish {
     const goal = this.#checked('goal') === 'accuracy' ? 'accuracy' : 'latency';
-    const mode = this.#mode();
+    const { mode } = this;
     const [floor, ceiling] = [this.#floor, this.#ceiling];
     return {
       goal,
@@ -87,10 +94,15 @@ export class GoalControls {
     this.#showBounds();
   }
 
+  /** What is chosen among. */
+  get mode(): Mode {
+    return MODES.find((it) => it === this.#checked('mode')) ?? 'automatic';
+  }
+
   /** What the controls say. */
   get goal(): Goal {
     if (this.#point.value !== AUTO) return { kind: 'fixed', point: Number(this.#point.value) };
-    return this.goalAmong(this.#mode());
+    return this.goalAmong(this.mode);
   }
 
   /** The goal, among other points than those that the controls say. */
@@ -130,10 +142,6 @@ export class GoalControls {
   #atLeast(): number {
     const { valueAsNumber } = this.#floor;
     return this.#touched.has(this.#floor) ? valueAsNumber : (this.#defaultFloor ?? valueAsNumber);
-  }
-
-  #mode(): Mode {
-    return MODES.find((it) => it === this.#checked('mode')) ?? 'automatic';
   }
 
   #checked(name: string): string | undefined {

@@ -18,7 +18,7 @@ function heading([first]: OperatingPoint[]): string {
 }
 
 function option(point: OperatingPoint): HTMLOptionElement {
-  const { index, split, codec, variant, accuracy, meanMessageBytes } = point;
+  const { index, codec, variant, accuracy, meanMessageBytes } = point;
   const cost = placeOf(point) === 'device' ? 'nothing sent' : `${codec}, ${bytes(meanMessageBytes)}`;
-  return html('option', { value: `${index}` }, `${split}: ${accuracy.toFixed(1)} %, ${cost}, ${variant}`);
+  return html('option', { value: `${index}` }, `${accuracy.toFixed(1)} %, ${cost}, variant ${variant}`);
 }

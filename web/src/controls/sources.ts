@@ -1,7 +1,7 @@
 import type { Series } from 'split-inference';
 
 import { element, setText } from '../dom.js';
-import type { StartSource } from '../options.js';
+import type { Start } from '../options.js';
 import { messageOf, type Problems } from '../problems.js';
 import { type Album, albumOf } from '../sources/albums.js';
 import { type Camera, type CameraWish, listCameras, openCamera, rememberCamera } from '../sources/camera.js';
@@ -43,6 +43,8 @@ export class SourceControls {
   #kind: Kind | undefined;
   #shown: Source | undefined;
   #isPaused = false;
+  /** The picture of the sample that was chosen. */
+  #place: number | undefined;
   /** Files that are shown in turn, and which of them is. */
   #files: File[] = [];
   #turn = 0;
@@ -56,8 +58,8 @@ export class SourceControls {
     this.#album = new Promise((resolve) => {
       this.#setAlbum = resolve;
     });
-    element('sample', HTMLElement).onclick = () => this.start('sample');
-    element('camera', HTMLElement).onclick = () => (this.#camera ? this.#stop() : this.start('camera'));
+    element('sample', HTMLElement).onclick = () => this.begin({ source: 'sample' });
+    element('camera', HTMLElement).onclick = () => (this.#camera ? this.#stop() : this.begin({ source: 'camera' }));
     element('flip', HTMLElement).onclick = () => this.#flip();
     element('previous', HTMLElement).onclick = () => this.#go(-1);
     element('next', HTMLElement).onclick = () => this.#go(1);
@@ -82,10 +84,16 @@ export class SourceControls {
   }
 
   /** Opens what the page starts with. */
-  start(source: StartSource): void {
+  begin({ source, picture }: Start): void {
     this.#files = [];
     if (source === 'camera') this.#openCamera({});
-    if (source === 'sample') this.#openSample();
+    if (source === 'sample') this.#openSample(picture);
+  }
+
+  /** What is shown, for a link; files cannot be linked to. */
+  get start(): Start | undefined {
+    const kind = this.#kind;
+    return kind === 'camera' || kind === 'sample' ? { source: kind, picture: this.#place } : undefined;
   }
 
   /** Shows the sample of a series instead of another's. */
@@ -94,7 +102,7 @@ export class SourceControls {
     this.#setAlbum(album);
     this.#album = Promise.resolve(album);
     this.#samples.show(album);
-    if (this.#kind === 'sample') this.#openSample();
+    if (this.#kind === 'sample') this.#openSample(this.#place);
   }
 
   /** Loads what can wait until there is a result. */
@@ -105,10 +113,14 @@ export class SourceControls {
   /** Opens the sample, or one picture of it. */
   async #openSample(place?: number): Promise<void> {
     this.#files = [];
-    const [first, stays] = [place ?? 0, place !== undefined];
+    this.#place = place;
+    let first = 0;
     const onPicture = (it: number) => this.#samples.mark(it);
     const opened = await this.#open('sample', async () => {
       const album = await this.#album;
+      // A link may be of another album.
+      const stays = place !== undefined && album?.pictures[place] !== undefined;
+      first = stays ? place : 0;
       return album ? openSlides(album, { first, stays, onPicture }) : openSample();
     });
     if (opened) onPicture(first);
@@ -188,7 +200,8 @@ export class SourceControls {
 
   /** Says why a source cannot be had. */
   #refuse(thrown: unknown): void {
-    if (this.#shown) setText(this.#detail, detailOf(this.#shown));
+    const several = this.#files.length > 1;
+    if (this.#shown) setText(this.#detail, several ? `${this.#turnText()}cannot be shown` : detailOf(this.#shown));
     else this.#show(undefined);
     this.#problems.show('source', messageOf(thrown));
   }
@@ -203,12 +216,16 @@ export class SourceControls {
     this.#nameCamera();
     const several = kind === 'file' && this.#files.length > 1;
     this.#turns.hidden = !several;
-    const place = several ? `${this.#turn + 1} of ${this.#files.length}: ` : '';
+    const place = several ? this.#turnText() : '';
     setText(this.#detail, source ? place + detailOf(source) : '');
     this.#listener.source(source);
     // Another picture of several does not end a pause by itself; anything else is looked at at once.
     this.#pause.hidden = !source || (source.still && !several);
     if (!several) this.#setPaused(false);
+  }
+
+  #turnText(): string {
+    return `${this.#turn + 1} of ${this.#files.length}: `;
   }
 
   #setPaused(isPaused: boolean): void {
