@@ -75,4 +75,14 @@ export async function open(page: Page, { url }: { url: string }, opening: Openin
   await page.goto(address.href);
 }
 
+/** What the page says from now on of what is wrong, also if it takes it back. */
+export async function errorsOf(page: Page) {
+  const told = await page.evaluateHandle(() => {
+    const [area, texts] = [document.querySelector('#error'), [] as string[]];
+    if (area) new MutationObserver(() => texts.push(area.textContent ?? '')).observe(area, { childList: true });
+    return texts;
+  });
+  return () => told.jsonValue();
+}
+
 export { expect };

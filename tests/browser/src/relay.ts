@@ -12,6 +12,8 @@ export class Relay {
   /** The clients' ends of WebSockets. */
   readonly #sockets = new Set<Socket>();
   #gone = false;
+  /** Bytes that clients have sent over WebSockets. */
+  sentBytes = 0;
   /** How many times a server may send over a WebSocket before that is closed. */
   #patience = Number.POSITIVE_INFINITY;
   /** While answers are held back: to be told when a frame was sent. */
@@ -62,6 +64,7 @@ export class Relay {
   #pass(client: Socket, server: Socket): void {
     server.on('error', () => client.destroy());
     client.on('data', (bytes: Buffer) => {
+      if (this.#sockets.has(client)) this.sentBytes += bytes.length;
       if (bytes.includes('/v1/infer')) this.#sockets.add(client);
       server.write(bytes);
       if (isInfer(bytes)) this.#asked?.();

@@ -59,7 +59,7 @@ test('where canvases give noise, pictures are read without them and none is sent
   });
   await withExample(series, async ({ url }) => {
     await page.goto(url);
-    const { bitmap, data, dropped } = await page.evaluate(async () => {
+    const { frame, bitmap, grey, planes, data, dropped } = await page.evaluate(async () => {
       const { SplitClient } = await import('/split-inference/dist/index.js' as string);
       const client = await SplitClient.connect({ pixels: true });
       const canvas = document.createElement('canvas');
@@ -70,7 +70,18 @@ test('where canvases give noise, pictures are read without them and none is sent
         context.fillRect(x, x / 3, 10, 200);
       }
       const pixels = async (source: unknown) => [...(await client.infer(source)).pixels.data];
+      // A camera's frame, of levels that rise to the right.
+      const [width, height] = [64, 48];
+      const levels = Array.from({ length: width * height }, (_, at) => 4 * (at % width));
+      const plain = new ImageData(width, height);
+      for (const [at, it] of levels.entries()) plain.data.set([it, it, it, 255], 4 * at);
+      const samples = Uint8Array.from([...levels, ...new Array((width * height) / 2).fill(128)]);
+      const colorSpace = { matrix: 'bt709', primaries: 'bt709', transfer: 'bt709', fullRange: true } as const;
+      const camera = { format: 'I420', codedWidth: width, codedHeight: height, timestamp: 0, colorSpace } as const;
       const seen = {
+        frame: await pixels(new VideoFrame(canvas, { timestamp: 0 })),
+        planes: await pixels(new VideoFrame(samples, camera)),
+        grey: await pixels(plain),
         bitmap: await pixels(await createImageBitmap(canvas)),
         data: await pixels(context.getImageData(0, 0, 300, 200)),
       };
@@ -81,6 +92,8 @@ test('where canvases give noise, pictures are read without them and none is sent
     });
     expect(new Set(data).size).toBeGreaterThan(10);
     expect(bitmap).toEqual(data);
+    expect(frame).toEqual(data);
+    expect(Math.max(...grey.map((it, at) => Math.abs(it - (planes[at] ?? 0))))).toBeLessThanOrEqual(2);
     expect(dropped).toBe('no-usable-point');
   });
 });

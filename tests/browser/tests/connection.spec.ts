@@ -1,7 +1,7 @@
 import type { Page } from '@playwright/test';
 
 import { startEdge } from '../src/edge.js';
-import { expect, open, test } from '../src/fixtures.js';
+import { errorsOf, expect, open, test } from '../src/fixtures.js';
 import { Link } from '../src/link.js';
 import { HEAVY } from '../src/places.js';
 import type { Results, Told } from '../src/results.js';
@@ -129,6 +129,41 @@ test('a link that gets slow moves everything to the device within three seconds,
     await link.close();
     await edge.kill();
   }
+});
+
+test.describe('a page six times as slow on a device ten times as slow', () => {
+  test.use({ expected: [REFUSED] });
+
+  test('shows labels whatever is chosen, and without the edge worker', async ({ page, results }) => {
+    let edge = await startEdge(HEAVY);
+    // Slows the page alone: browsers do not offer that for web workers. Those are slowed by the package itself.
+    const cdp = await page.context().newCDPSession(page);
+    await cdp.send('Emulation.setCPUThrottlingRate', { rate: 6 });
+    try {
+      await page.goto(new URL('?source=camera&device=10', edge.url).href);
+      await results.take({ count: 3 });
+      const errors = await errorsOf(page);
+      for (const [mode, points] of [
+        ['split', [1, 2]],
+        ['device', DEVICE],
+        ['edge', [0]],
+        ['automatic', undefined],
+        ['split', [1, 2]],
+      ] as const) {
+        await page.check(`input[name="mode"][value="${mode}"]`);
+        await results.next({ count: 3, ...(points && { points: [...points] }) });
+      }
+      expect(await errors()).toEqual([]);
+      await edge.kill();
+      await results.next({ count: 5, points: DEVICE });
+      edge = await startEdge(HEAVY, { listen: edge.address });
+      await results.next({ count: 5, points: EDGE, withinMs: 20_000 });
+      await expect(page.locator('#error')).toBeEmpty();
+      expectInOrder(await results.all());
+    } finally {
+      await edge.kill();
+    }
+  });
 });
 
 test('an answer that arrives while the device computes is not taken for a late one', async ({ page, results }) => {

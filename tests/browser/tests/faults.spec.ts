@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { Page, Route } from '@playwright/test';
 
 import { startEdge } from '../src/edge.js';
-import { expect, open, test } from '../src/fixtures.js';
+import { errorsOf, expect, open, test } from '../src/fixtures.js';
 import { PACKAGE, PAGE } from '../src/places.js';
 import type { Series } from '../src/series.js';
 
@@ -74,6 +74,17 @@ test.describe('files of the edge worker', () => {
     await open(page, edge, { point });
     await expectError(page, /damaged/);
     // It is asked for again and again, perhaps right now.
+    await page.unrouteAll({ behavior: 'ignoreErrors' });
+  });
+
+  test('a segment that is longer than the manifest says is told', async ({ page, edge, series }) => {
+    await page.route('**/segments/**', async (route) => {
+      const response = await route.fetch();
+      await route.fulfill({ response, body: Buffer.concat([await response.body(), Buffer.alloc(1)]) });
+    });
+    const point = series.points.findIndex((it) => it.split === 'output');
+    await open(page, edge, { point });
+    await expectError(page, /longer than the \d+ bytes/);
     await page.unrouteAll({ behavior: 'ignoreErrors' });
   });
 
@@ -164,13 +175,9 @@ test.describe('a download that is cut off', () => {
     test(`of ${file} is begun again without a word`, async ({ page, edge, results }) => {
       await cutOff(page, file, 1);
       await open(page, edge, { source: 'sample' });
-      const told = await page.evaluateHandle(() => {
-        const [area, texts] = [document.querySelector('#error'), [] as string[]];
-        if (area) new MutationObserver(() => texts.push(area.textContent ?? '')).observe(area, { childList: true });
-        return texts;
-      });
+      const errors = await errorsOf(page);
       await results.take({ count: 3 });
-      expect(await told.jsonValue()).toEqual([]);
+      expect(await errors()).toEqual([]);
     });
 
     test(`of ${file} again and again is told, and tried again by itself`, async ({ page, edge, results }) => {

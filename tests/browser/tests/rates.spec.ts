@@ -94,6 +94,32 @@ test('frames run on the device while an edge worker is silent, even where all ar
   });
 });
 
+test('nothing is sent without frames, and none once the device is to compute everything', async ({ page, series }) => {
+  await behindRelay(page, series, async (client, relay) => {
+    const sentInASecond = async () => {
+      const before = relay.sentBytes;
+      await new Promise((resolve) => setTimeout(resolve, 1000));
+      return relay.sentBytes - before;
+    };
+    await expect.poll(sentInASecond, { timeout: 15_000 }).toBe(0);
+    const before = relay.sentBytes;
+    const ask = (frames: number) =>
+      client.evaluate(async ({ ask }, frames) => {
+        // Several at a time: one that is being prepared when the goal changes stays here, too.
+        const ways = await Promise.all(Array.from({ length: frames }, () => ask().catch(() => undefined)));
+        return [...new Set(ways.filter((it) => it !== undefined))];
+      }, frames);
+    await ask(10);
+    expect(relay.sentBytes).toBeGreaterThan(before);
+    const stayed = ask(20);
+    await client.evaluate(({ load }) => load('output'));
+    await stayed;
+    const sent = relay.sentBytes;
+    expect(await ask(20)).toEqual(['output']);
+    expect(relay.sentBytes).toBe(sent);
+  });
+});
+
 for (const [when, times] of [
   ['at once', 1],
   ['after its first answers', 4],

@@ -1,6 +1,6 @@
 import type { Page } from '@playwright/test';
 
-import { expect, open, test } from '../src/fixtures.js';
+import { errorsOf, expect, open, test } from '../src/fixtures.js';
 
 /** A picture, as a file that the page can open. */
 async function picture(page: Page, name: string) {
@@ -84,6 +84,35 @@ test('several files are shown in turn, and one that is none does not keep the ot
   // By itself.
   await expect(page.locator('#error')).toHaveText(/none\.png cannot be read/);
   await expect(page.locator('#picture')).toHaveAccessibleName('third.png', { timeout: 15_000 });
+});
+
+test('one video after the other is shown without an error', async ({ page, edge, results }) => {
+  await open(page, edge, { source: 'none' });
+  const clip = await page.evaluate(async () => {
+    const canvas = document.createElement('canvas');
+    const context = canvas.getContext('2d');
+    const recorder = new MediaRecorder(canvas.captureStream());
+    const parts: Blob[] = [];
+    recorder.ondataavailable = ({ data }) => parts.push(data);
+    recorder.start();
+    for (let frame = 0; frame < 30; frame += 1) {
+      context?.fillRect(9 * frame, 0, 5, 99);
+      await new Promise(requestAnimationFrame);
+    }
+    await new Promise((resolve) => {
+      recorder.onstop = resolve;
+      recorder.stop();
+    });
+    return [...new Uint8Array(await new Blob(parts).arrayBuffer())];
+  });
+  const errors = await errorsOf(page);
+  for (let video = 0; video < 12; video += 1) {
+    const name = `${video}.webm`;
+    await page.setInputFiles('#file', { name, mimeType: 'video/webm', buffer: Buffer.from(clip) });
+    await expect(page.locator('#source-detail')).toHaveText(name);
+    await results.next();
+  }
+  expect(await errors()).toEqual([]);
 });
 
 test('a picture can be pasted', async ({ page, edge, results }) => {

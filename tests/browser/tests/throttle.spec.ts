@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 
-import { expect, open, test } from '../src/fixtures.js';
+import { errorsOf, expect, open, test } from '../src/fixtures.js';
 import { PACKAGE } from '../src/places.js';
 import type { Series } from '../src/series.js';
 
@@ -24,6 +24,16 @@ test('a poor link moves everything to the device, and without it the page goes o
   await results.next({ count: 5, points: local(series), withinMs: NOTICED_MS });
   await expect(page.locator('#state')).toHaveText('connected');
 
+  // Pictures that take long to code and to send, with probes in between, never ask for more than the edge worker grants.
+  const errors = await errorsOf(page);
+  await page.selectOption('#slower-device', '10');
+  await page.check('input[name="mode"][value="edge"]');
+  const pictures = [...series.points.keys()].filter((it) => series.points[it]?.split === 'input');
+  await results.next({ count: 6, points: pictures, withinMs: 2 * NOTICED_MS });
+  expect(await errors()).toEqual([]);
+
+  await page.selectOption('#slower-device', '1');
+  await page.check('input[name="mode"][value="automatic"]');
   await page.selectOption('#slower-link', 'none');
   await expect(page.locator('#slower')).toBeHidden();
   await results.next({ count: 10 });
