@@ -1,3 +1,7 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
 import type { Page } from '@playwright/test';
 
 import { startEdge } from '../src/edge.js';
@@ -81,6 +85,30 @@ test.describe('a lost connection', () => {
       await edge.kill();
     }
   });
+});
+
+test('a token of any characters opens the edge worker, a wrong one is told and not tried again', async ({
+  page,
+  series,
+}) => {
+  const folder = await mkdtemp(join(tmpdir(), 'token-'));
+  const [file, token] = [join(folder, 'token'), 'a+b%2Bc&d=/'];
+  await writeFile(file, token);
+  const edge = await startEdge(series.folder, { args: ['--token-file', file] });
+  try {
+    const state = page.locator('#state');
+    for (const [visit, given] of ['a+b%252Bc&d=/', encodeURIComponent(token)].entries()) {
+      await page.goto(`${edge.url}?source=sample&visit=${visit}#token=${given}`);
+      await expect(state).toHaveText('connected');
+    }
+    await page.goto(`${edge.url}?source=sample#token=a b`);
+    await expect(page.locator('#error')).toHaveText(/token is missing or wrong/);
+    await expect(state).toHaveText('offline');
+    await expect(page.locator('#state-detail')).not.toHaveText(/again/);
+  } finally {
+    await edge.kill();
+    await rm(folder, { recursive: true });
+  }
 });
 
 test('a connection that has reached its age is replaced at once', async ({ page, results }) => {
