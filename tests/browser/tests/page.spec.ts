@@ -92,6 +92,22 @@ test('ways of working are compared on the same pictures', async ({ page, edge, s
   await results.next({ count: 3 });
 });
 
+test('a preset that chooses among splits ends with it', async ({ page, edge, series, results }) => {
+  await open(page, edge, { source: 'sample' });
+  await results.take({ count: 1 });
+  const preset = page.getByRole('button', { name: 'split only' });
+  await preset.click();
+  await expect(page.locator('input[name="mode"][value="split"]')).toBeChecked();
+  await expect(preset).toHaveAttribute('aria-pressed', 'true');
+  const splits = [...series.points.keys()].filter(
+    (it) => !['input', 'output'].includes(series.points[it]?.split ?? ''),
+  );
+  await results.next({ count: 3, points: splits, withinMs: 30_000 });
+  await page.getByRole('button', { name: 'This device and link' }).click();
+  await expect(page.locator('input[name="mode"][value="automatic"]')).toBeChecked();
+  await expect(preset).toHaveAttribute('aria-pressed', 'false');
+});
+
 test.describe('a link', () => {
   test.use({ permissions: ['camera', 'clipboard-read', 'clipboard-write'] });
 
