@@ -1,7 +1,7 @@
 //! Narrow places in a network: between two 1×1 convolutions, the second of which undoes the first, or inside a convolution that becomes two.
 
 use crate::fold;
-use crate::graph::{Graph, GraphError, Node, Source};
+use crate::graph::{Fault, Graph, GraphError, Node, Source};
 use crate::op::{Convolution, Op, Window};
 
 /// What stands on the two sides of a narrow place of `width` channels, in a stream of C.
@@ -63,18 +63,17 @@ impl Graph {
     /// The network in which a convolution is two: the first gives the bottleneck's channels, the second, `NAME.restore` of 1×1, makes the outputs of
     /// them. The convolution's weights are thereby a product of factors of low rank.
     ///
-    /// Fails where the bottleneck's sizes do not fit.
-    ///
-    /// # Panics
-    ///
-    /// When the node is no convolution, or a grouped one.
+    /// Fails where the bottleneck's sizes do not fit, and where the node is something else.
     pub fn factored(&self, node: usize, bottleneck: &Bottleneck) -> Result<Self, GraphError> {
-        let whole = match &self.nodes()[node] {
-            Node {
-                op: Op::Convolution(it),
-                ..
-            } if it.groups == 1 => it,
-            it => panic!("{} cannot be factored", it.name),
+        let Node { name, op, .. } = &self.nodes()[node];
+        let whole = match op {
+            Op::Convolution(it) if it.groups == 1 => it,
+            _ => {
+                return Err(GraphError {
+                    node: name.clone(),
+                    fault: Fault::Factors,
+                });
+            }
         };
         let Bottleneck {
             width,
@@ -85,8 +84,7 @@ impl Graph {
         } = bottleneck;
         let first = fold::product(whole, &point(whole.outputs, *width, encode, encode_bias));
         let second = point(*width, whole.outputs, decode, decode_bias);
-        let name = format!("{}.restore", self.nodes()[node].name);
-        let mut nodes = self.with_behind(node, [(name, second)]);
+        let mut nodes = self.with_behind(node, [(format!("{name}.restore"), second)]);
         nodes[node].op = Op::Convolution(first);
         Self::new(self.input(), nodes)
     }

@@ -139,6 +139,9 @@ pub enum Fault {
         /// The value.
         value: f32,
     },
+    /// It cannot become two convolutions.
+    #[error("only a convolution without groups can be factored")]
+    Factors,
     /// An output that is empty or too large.
     #[error(transparent)]
     Shape(#[from] ShapeError),
