@@ -47,19 +47,25 @@ interface Stages {
 /** The parts of `split_client.js` that are used here. */
 interface Program {
   default(from: { module_or_path: string }): Promise<{ memory: WebAssembly.Memory }>;
-  Client: new (manifest: Uint8Array, listener: (event: Event) => void) => Client;
+  Client: new (manifest: Uint8Array, pixels: boolean, now: () => number, listener: (step: Step) => void) => Client;
 }
 
 interface Client {
-  missing(point: number): { path: string; sha256: string }[];
-  addFile(sha256: string, bytes: Uint8Array): void;
-  isReady(point: number): boolean;
-  prepare(point: number): void;
+  setGoal(goal: { kind: 'fixed'; point: number }): void;
   connect(socket: WebSocket): void;
-  infer(frame: number, point: number, rgba: Uint8Array): { timings: Stages } | undefined;
+  next(waiting: number): Step;
+  addFile(sha256: string, bytes: Uint8Array): void;
+  loaded(point: number): void;
+  prepare(point: number): void;
+  pictures(): { begin(width: number, height: number): void; push(rgba: Uint8Array): void };
+  infer(frame: number, arrived: number): Step;
 }
 
-type Event = { type: 'open' } | { type: 'result'; timings: Stages } | { type: string; message?: string };
+type Step =
+  | { type: 'open' | 'capture' | 'sent' }
+  | { type: 'load'; point: number; files: { path: string; sha256: string }[] }
+  | { type: 'wait'; milliseconds: number }
+  | { type: 'answer'; result: { point: number; timings: Stages } };
 
 /** Runs before any that counts. */
 const WARM_UP = 20;
@@ -71,13 +77,23 @@ class Binary {
   readonly memory: WebAssembly.Memory;
   readonly #client: Client;
   readonly #manifest: URL;
-  #waiting: ((event: Event) => void) | undefined;
+  readonly #input: Input;
+  /** Files of heads that the client wants. */
+  readonly #wanted = new Map<number, { path: string; sha256: string }[]>();
+  #waiting: ((step: Step) => void) | undefined;
   #frame = 0;
+  #point = 0;
 
   private constructor(memory: WebAssembly.Memory, program: Program, manifest: URL, json: Uint8Array) {
     this.memory = memory;
     this.#manifest = manifest;
-    this.#client = new program.Client(json, (event) => this.#waiting?.(event));
+    this.#input = JSON.parse(new TextDecoder().decode(json)).input;
+    this.#client = new program.Client(
+      json,
+      false,
+      () => performance.now(),
+      (step) => this.#waiting?.(step),
+    );
   }
 
   static async load(flavour: 'relaxed' | 'simd', edge: string): Promise<Binary> {
@@ -94,29 +110,54 @@ class Binary {
     return binary;
   }
 
-  /** Makes a point ready; returns how long that took without the downloads. */
+  /** Makes a point ready and the one in use; returns how long that took after the downloads. */
   async prepare(point: number): Promise<number> {
-    if (this.#client.isReady(point)) return 0;
-    for (const { path, sha256 } of this.#client.missing(point)) {
+    this.#point = point;
+    this.#client.setGoal({ kind: 'fixed', point });
+    this.#next();
+    const files = this.#wanted.get(point);
+    if (!files) return 0;
+    this.#wanted.delete(point);
+    for (const { path, sha256 } of files) {
       const response = await fetch(new URL(path, this.#manifest));
       this.#client.addFile(sha256, new Uint8Array(await response.arrayBuffer()));
     }
+    this.#client.loaded(point);
     const began = performance.now();
     this.#client.prepare(point);
     return performance.now() - began;
   }
 
-  /** Runs one frame and waits for its answer. */
-  async infer(point: number, rgba: Uint8Array): Promise<Stages> {
+  /** Runs one frame through the point in use and waits for its answer. */
+  async infer(rgba: Uint8Array): Promise<Stages> {
+    const [, height, width] = this.#input.shape;
     const answer = this.#event();
-    const local = this.#client.infer(this.#frame++, point, rgba);
-    if (local) return local.timings;
-    const event = await answer;
-    expect(event, 'result');
-    return (event as { timings: Stages }).timings;
+    let next = this.#next();
+    while (next.type === 'wait') {
+      const { milliseconds } = next;
+      await new Promise((resolve) => setTimeout(resolve, milliseconds));
+      next = this.#next();
+    }
+    expect(next, 'capture');
+    const pictures = this.#client.pictures();
+    pictures.begin(width, height);
+    pictures.push(rgba);
+    const step = this.#client.infer(this.#frame++, performance.now());
+    const { result } = expect(step.type === 'sent' ? await answer : step, 'answer');
+    if (result.point !== this.#point) throw new Error(`point ${result.point} answered for ${this.#point}`);
+    return result.timings;
   }
 
-  #event(): Promise<Event> {
+  /** What is to be done. Heads are loaded when they are measured: the client wants one for the time without a link, too. */
+  #next(): Exclude<Step, { type: 'load' }> {
+    for (;;) {
+      const step = this.#client.next(this.#frame);
+      if (step.type !== 'load') return step;
+      this.#wanted.set(step.point, step.files);
+    }
+  }
+
+  #event(): Promise<Step> {
     return new Promise((resolve) => {
       this.#waiting = resolve;
     });
@@ -151,8 +192,8 @@ async function time({ relaxed, simd, input, frames }: Ready, point: number, mode
   await Promise.all([relaxed.prepare(point), simd.prepare(point)]);
   const times: Times = { relaxed: [], simd: [], onnxruntime: [] };
   const sides = [
-    turns(times.relaxed, (rgba) => relaxed.infer(point, rgba)),
-    turns(times.simd, (rgba) => simd.infer(point, rgba)),
+    turns(times.relaxed, (rgba) => relaxed.infer(rgba)),
+    turns(times.simd, (rgba) => simd.infer(rgba)),
     turns(times.onnxruntime, onnxruntime),
   ];
   for (const side of sides) await side(frames, WARM_UP);
@@ -172,7 +213,7 @@ async function load({ relaxed, simd, frames }: Ready, point: number) {
   const one = async (binary: Binary): Promise<Loading> => {
     const beforeBytes = binary.memory.buffer.byteLength;
     const milliseconds = await binary.prepare(point);
-    await turns<Stages>([], (rgba) => binary.infer(point, rgba))(frames, WARM_UP);
+    await turns<Stages>([], (rgba) => binary.infer(rgba))(frames, WARM_UP);
     return { milliseconds, grownBytes: binary.memory.buffer.byteLength - beforeBytes };
   };
   return { relaxed: await one(relaxed), simd: await one(simd) };
@@ -180,7 +221,7 @@ async function load({ relaxed, simd, frames }: Ready, point: number) {
 
 async function soak({ relaxed, frames }: Ready, point: number, count: number) {
   await relaxed.prepare(point);
-  const run = turns<Stages>([], (rgba) => relaxed.infer(point, rgba));
+  const run = turns<Stages>([], (rgba) => relaxed.infer(rgba));
   // The first frames make the buffers that are kept.
   await run(frames, 100);
   const beforeBytes = relaxed.memory.buffer.byteLength;
@@ -200,8 +241,9 @@ function picture(width: number, height: number, seed: number): Uint8Array {
   return rgba;
 }
 
-function expect(event: Event, type: string): void {
-  if (event.type !== type) throw new Error(`'${type}' was expected, '${event.type}' came: ${JSON.stringify(event)}`);
+function expect<T extends Step['type']>(step: Step, type: T): Extract<Step, { type: T }> {
+  if (step.type !== type) throw new Error(`'${type}' was expected, '${step.type}' came: ${JSON.stringify(step)}`);
+  return step as Extract<Step, { type: T }>;
 }
 
 async function answer(request: Request): Promise<Response[Request['type']]> {
