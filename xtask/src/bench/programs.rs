@@ -76,6 +76,8 @@ impl Measurement {
         let programs = target_folder(sh)?.join("release");
         let (by, measured) = (programs.join(by), programs.join(program));
         let report = folder.join(format!("{name}.json"));
+        // As in the container.
+        let _large_pages = sh.push_env("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1");
         let command = cmd!(
             sh,
             "{by} --{program} {measured} {option} {given} --report {report} {arguments...}"
