@@ -66,24 +66,12 @@ export class Connection {
 
   /** To be told that the edge worker asks to connect again at once. One that does so again before it has worked for a while is asked later. */
   moved(): void {
-    this.#forgive();
-    const retryMs = this.#failures === 0 ? 0 : pause(this.#failures);
-    this.#failures += 1;
-    if (retryMs > 0) this.#onChange({ state: 'offline', retryMs });
-    this.#later(retryMs);
+    this.#ended(true);
   }
 
   /** To be told that the connection has ended, or did not come about. */
   closed({ code, message, retry }: Closed): void {
-    const problem: Problem = { code, message };
-    this.#forgive();
-    if (retry) {
-      const retryMs = pause(this.#failures++);
-      this.#later(retryMs);
-      this.#onChange({ state: 'offline', problem, retryMs });
-    } else {
-      this.#onChange({ state: 'offline', problem });
-    }
+    this.#ended(retry, { code, message });
     this.#settle();
   }
 
@@ -94,14 +82,13 @@ export class Connection {
     await this.#line.closed();
   }
 
-  /** Counts anew once a connection that worked has ended. */
-  #forgive(): void {
+  #ended(retry: boolean, problem?: Problem): void {
     if (performance.now() - (this.#answeredAt ?? Number.POSITIVE_INFINITY) >= FIRST_PAUSE_MS) this.#failures = 0;
-  }
-
-  /** Not at once: this runs inside a handler of the socket that a new connection would drop. */
-  #later(milliseconds: number): void {
-    this.#again = setTimeout(() => this.open(), milliseconds);
+    const retryMs = !problem && this.#failures === 0 ? 0 : pause(this.#failures);
+    this.#failures += 1;
+    // Not at once: this runs inside a handler of the socket that a new connection would drop.
+    if (retry) this.#again = setTimeout(() => this.open(), retryMs);
+    if (retryMs > 0) this.#onChange({ state: 'offline', ...(problem && { problem }), ...(retry && { retryMs }) });
   }
 
   #cancel(): void {
