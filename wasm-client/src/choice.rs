@@ -32,6 +32,8 @@ pub struct Choice {
     pub runner_up: Option<(usize, Prediction)>,
     /// The one that would be chosen if its head were there.
     pub awaited: Option<usize>,
+    /// The link, if frames may use it.
+    pub link: Option<LinkEstimate>,
 }
 
 impl Choice {
@@ -100,6 +102,7 @@ impl Engine {
                 prediction: None,
                 runner_up: None,
                 awaited: None,
+                link: None,
             });
         }
         let missing = |it| {
@@ -120,6 +123,7 @@ impl Engine {
             prediction: Some(selection.prediction),
             runner_up: selection.runner_up,
             awaited: None,
+            link: self.link().filter(|_| linked),
         })
     }
 

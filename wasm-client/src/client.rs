@@ -280,8 +280,7 @@ impl Shared {
             Reflect::set(&told, &"rgba".into(), &Uint8ClampedArray::from(rgba.as_slice()))?;
         }
         if let Some(choice) = engine.take_news() {
-            let selection = object(&view::selection(&engine, &choice))?;
-            Reflect::set(&told, &"selection".into(), &selection)?;
+            Reflect::set(&told, &"selection".into(), &object(&view::selection(&choice))?)?;
         }
         Ok(told)
     }

@@ -324,8 +324,9 @@ impl Engine {
             return Step::Prepare { point };
         }
         if is_idle {
-            let ready = choice.filter(Choice::is_ready);
-            self.news.choice(now, ready.as_ref(), self.selector.link().is_some());
+            if let Some(choice) = choice.filter(Choice::is_ready) {
+                self.news.choice(now, choice);
+            }
             return if wait.is_zero() { Step::Free } else { Step::Wait(wait) };
         }
         let Some(choice) = choice else {
@@ -560,8 +561,7 @@ impl Engine {
     fn used(&mut self, choice: &Choice) {
         self.was_active = true;
         self.selector.set_current(Some(choice.point));
-        self.news
-            .choice(self.clock.now(), Some(choice), self.selector.link().is_some());
+        self.news.choice(self.clock.now(), *choice);
     }
 
     pub(crate) fn answer(

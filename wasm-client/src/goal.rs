@@ -56,12 +56,7 @@ pub enum Among {
 impl Among {
     /// Whether this operating point is one of them.
     pub fn has(self, point: &OperatingPoint) -> bool {
-        match self {
-            Self::All => true,
-            Self::Device => point.split == Split::Output,
-            Self::Edge => point.split == Split::Input,
-            Self::Split => matches!(point.split, Split::At(_)),
-        }
+        self == Self::All || self == Self::of(point)
     }
 
     /// The kind of an operating point.

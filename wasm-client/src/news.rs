@@ -10,20 +10,20 @@ const PERIOD: Duration = Duration::from_millis(500);
 /// The operating point in use: told at once if it or its reason changed, now and then if only figures did.
 #[derive(Debug, Default)]
 pub(crate) struct News {
-    /// What was told last but for its figures, whether the link was measured then, and when that was.
-    told: Option<(Choice, bool, Duration)>,
+    /// What was told last, and when that was.
+    told: Option<(Choice, Duration)>,
     untold: Option<Choice>,
 }
 
 impl News {
     /// Says what is in use, if anything is.
-    pub fn choice(&mut self, now: Duration, choice: Option<&Choice>, is_measured: bool) {
-        let Some(&choice) = choice else { return };
-        let is_told = self.told.is_some_and(|(told, was_measured, at)| {
-            is_alike(&told, &choice) && was_measured == is_measured && now.saturating_sub(at) < PERIOD
-        });
-        if !is_told {
-            self.told = Some((choice, is_measured, now));
+    pub fn choice(&mut self, now: Duration, choice: Choice) {
+        let is_fresh = |at| now.saturating_sub(at) < PERIOD;
+        if !self
+            .told
+            .is_some_and(|(told, at)| is_alike(&told, &choice) && is_fresh(at))
+        {
+            self.told = Some((choice, now));
             self.untold = Some(choice);
         }
     }
@@ -39,9 +39,10 @@ fn is_alike(a: &Choice, b: &Choice) -> bool {
     let without_figures = |it: &Choice| Choice {
         prediction: it.prediction.map(|_| Default::default()),
         runner_up: it.runner_up.map(|it| (it.0, Default::default())),
+        link: None,
         ..*it
     };
-    without_figures(a) == without_figures(b)
+    a.link.is_some() == b.link.is_some() && without_figures(a) == without_figures(b)
 }
 
 #[cfg(test)]
@@ -64,9 +65,10 @@ mod tests {
             }),
             runner_up: None,
             awaited: None,
+            link: None,
         };
         let mut told = |now, device, kept| {
-            news.choice(ms(now), Some(&choice(device, kept)), true);
+            news.choice(ms(now), choice(device, kept));
             news.take().is_some()
         };
         let seen = [

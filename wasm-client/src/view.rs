@@ -73,7 +73,7 @@ fn point(manifest: &Manifest, index: usize) -> Option<Value> {
 }
 
 /// A choice of the engine's, with its reason.
-pub(crate) fn selection(engine: &Engine, choice: &Choice) -> Value {
+pub(crate) fn selection(choice: &Choice) -> Value {
     json!({
         "point": choice.point,
         "automatic": choice.automatic,
@@ -82,7 +82,7 @@ pub(crate) fn selection(engine: &Engine, choice: &Choice) -> Value {
         "predicted": choice.prediction.as_ref().map(prediction),
         "runnerUp": choice.runner_up.map(|it| json!({ "point": it.0, "predicted": prediction(&it.1) })),
         "awaited": choice.awaited,
-        "link": engine.link().map(link),
+        "link": choice.link.map(link),
     })
 }
 

@@ -97,11 +97,12 @@ export function reason(selection: Selection, { series, state, shown }: Circumsta
 }
 
 function why(selection: Selection, series: Series, state: ConnectionState): string {
-  const { automatic, meets, kept, predicted, awaited } = selection;
+  const { automatic, meets, kept, predicted, awaited, link } = selection;
   const next = awaited === null ? undefined : series.points[awaited];
   if (next) return `In use until this device has its part of the network for: ${nameOf(next)}.`;
   if (!automatic && meets) return 'Chosen by hand.';
   if (state !== 'connected') return 'Without a connection everything runs on this device.';
+  if (predicted && !link) return 'Everything runs on this device until the edge worker has answered.';
   if (!automatic) return 'In use while the one chosen by hand cannot be.';
   if (!predicted) return 'In use until the link is measured and the parts of the network are here.';
   if (!meets) return 'No operating point meets the goal: this one comes nearest to it.';

@@ -75,6 +75,7 @@ fn infer(engine: &mut Engine, number: u32, point: usize) -> Step {
         prediction: None,
         runner_up: None,
         awaited: None,
+        link: None,
     };
     assert_eq!(engine.capture(choice, fixture::now()), Step::Capture);
     match shoot(engine, number) {
@@ -319,6 +320,7 @@ fn frames_stay_on_the_device_until_a_new_link_is_measured_and_while_it_is_silent
         pass(1200);
         engine.listened();
         assert_eq!(chosen(&engine), Some(OUTPUT), "{goal:?}");
+        assert_eq!(engine.choose(fixture::now()).unwrap().link, None);
         answered(&mut engine, result(id));
         assert_eq!(chosen(&engine), Some(POOL1), "{goal:?}");
     }

@@ -263,7 +263,10 @@ export interface Selection {
   runnerUp: { point: number; predicted: Prediction } | null;
   /** The operating point that takes over once its part of the network is here; null if none is waited for. */
   awaited: number | null;
-  /** The link, as measured; null before that and without a connection. The rate is null while it cannot be told: on a fast link, all messages take alike. */
+  /**
+   * The link, as measured; null before that, without a connection and while the edge worker is silent: then everything runs on the device, if it is
+   * ready for that. The rate is null while it cannot be told: on a fast link, all messages take alike.
+   */
   link: { rateBytesPerSecond: number | null; roundTripMs: number } | null;
 }
 
