@@ -110,7 +110,10 @@ export class SplitClient {
     client.#watchPage();
     const named = series !== undefined && { series };
     const optional = { ...named, ...(goal && { goal }), ...(token !== undefined && { token }) };
-    client.#series = await client.#start({ type: 'start', url, pixels, ...optional });
+    client.#series = await new Promise<Series>((resolve, reject) => {
+      client.#starting = { resolve, reject };
+      client.#post({ type: 'start', url, pixels, ...optional });
+    });
     return client;
   }
 
@@ -156,17 +159,15 @@ export class SplitClient {
 
   async #infer(picture: Promise<Picture>, signal: AbortSignal | undefined): Promise<Result> {
     const began = performance.now();
-    let taken: Picture | undefined;
     try {
-      taken = await this.#take(picture, signal);
-      return await this.#ask(taken, began, signal);
+      return await this.#ask(await this.#take(picture, signal), began, signal);
     } catch (thrown) {
       const error = asSplitError(thrown);
       if (!INTENDED.has(error.code)) this.#tell(error);
       throw error;
     } finally {
       // Does nothing to what the web worker has by now.
-      if (taken) discard(taken);
+      picture.then(discard, () => undefined);
     }
   }
 
@@ -263,24 +264,13 @@ export class SplitClient {
     this.#close(new SplitError('closed', 'the client was closed'));
   }
 
-  #start(request: Request): Promise<Series> {
-    return new Promise<Series>((resolve, reject) => {
-      this.#starting = { resolve, reject };
-      this.#post(request);
-    });
-  }
-
   /** The web worker has no room for another one meanwhile; a picture that cannot be had leaves it free. */
   async #take(picture: Promise<Picture>, signal: AbortSignal | undefined): Promise<Picture> {
     this.#free = false;
     try {
       const taken = await picture;
-      try {
-        this.#throwIfEnded(signal);
-      } catch (thrown) {
-        discard(taken);
-        throw thrown;
-      }
+      this.#lifetime.signal.throwIfAborted();
+      throwIfAborted(signal);
       return taken;
     } catch (thrown) {
       this.#setFree();
@@ -388,11 +378,6 @@ export class SplitClient {
     const waiting = this.#frames.get(frame);
     this.#frames.delete(frame);
     return waiting;
-  }
-
-  #throwIfEnded(signal: AbortSignal | undefined): void {
-    this.#lifetime.signal.throwIfAborted();
-    throwIfAborted(signal);
   }
 
   #tell({ code, message }: Problem): void {

@@ -6,16 +6,11 @@ import { manifestUrl, seriesUrl } from './urls.js';
 /** The list of series as the edge worker sends it. */
 interface SeriesList {
   default: string;
-  series: {
+  series: (Pick<SeriesSummary, 'network' | 'classes' | 'width' | 'height' | 'accuracy'> & {
     name: string;
-    network: string;
-    classes: number;
-    width: number;
-    height: number;
-    accuracy: number;
     least_bytes: number;
     most_bytes: number;
-  }[];
+  })[];
 }
 
 /** The most bytes of a manifest, and of a list of series. */
@@ -46,17 +41,9 @@ export async function listSeries(edge: string): Promise<SeriesSummary[]> {
   const text = new TextDecoder().decode(await download({ url, limit: LIMIT, cache: 'no-cache' }));
   try {
     const list: SeriesList = JSON.parse(text);
-    return list.series.map((it) => ({
-      series: it.name,
-      network: it.network,
-      classes: it.classes,
-      width: it.width,
-      height: it.height,
-      accuracy: it.accuracy,
-      leastBytes: it.least_bytes,
-      mostBytes: it.most_bytes,
-      isDefault: it.name === list.default,
-    }));
+    return list.series.map(({ name, least_bytes: leastBytes, most_bytes: mostBytes, ...others }) => {
+      return { ...others, series: name, leastBytes, mostBytes, isDefault: name === list.default };
+    });
   } catch (cause) {
     throw new SplitError('download-failed', `${url.href} is no list of series`, { cause });
   }

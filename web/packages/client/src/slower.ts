@@ -69,6 +69,8 @@ export class Lane {
   #free = 0;
   /** When the last of it arrives: nothing overtakes it, whatever becomes of the throttle. */
   #last = 0;
+  /** What hands on each message that has not arrived. */
+  readonly waiting: (() => void)[] = [];
 
   /** When what is handed over at this time arrives, both in milliseconds. */
   arrival(link: LinkThrottle | undefined, handedOver: number, bytes: number): number {
@@ -82,12 +84,6 @@ export class Lane {
   }
 }
 
-/** A direction, and what is on its way in it. */
-interface Way {
-  lane: Lane;
-  waiting: (() => void)[];
-}
-
 /** A WebSocket whose messages take longer, as its link says. */
 export class SlowerSocket implements MessageSocket {
   onopen: MessageSocket['onopen'] = null;
@@ -96,8 +92,8 @@ export class SlowerSocket implements MessageSocket {
   readonly #socket: MessageSocket;
   readonly #clock: Clock;
   readonly #link: Link;
-  readonly #up: Way = { lane: new Lane(), waiting: [] };
-  readonly #down: Way = { lane: new Lane(), waiting: [] };
+  readonly #up = new Lane();
+  readonly #down = new Lane();
 
   constructor(socket: MessageSocket, clock: Clock, link: Link) {
     this.#socket = socket;
@@ -125,15 +121,15 @@ export class SlowerSocket implements MessageSocket {
   }
 
   /** Hands something on when it has arrived, and not while the device computes. */
-  #pass(way: Way, handedOver: number, bytes: number, hand: (at: number) => void): void {
-    const at = way.lane.arrival(this.#link.throttle, handedOver, bytes);
+  #pass(lane: Lane, handedOver: number, bytes: number, hand: (at: number) => void): void {
+    const at = lane.arrival(this.#link.throttle, handedOver, bytes);
     const wait = Math.max(at - performance.now(), this.#clock.ahead);
     // A timer may be late: what should have arrived by now can still be waiting.
-    if (wait < 1 && way.waiting.length === 0) {
+    if (wait < 1 && lane.waiting.length === 0) {
       hand(at);
     } else {
-      way.waiting.push(() => hand(at));
-      setTimeout(() => way.waiting.shift()?.(), Math.ceil(wait));
+      lane.waiting.push(() => hand(at));
+      setTimeout(() => lane.waiting.shift()?.(), Math.ceil(wait));
     }
   }
 }
