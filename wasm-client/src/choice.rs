@@ -16,7 +16,7 @@ const SILENCE: Duration = Duration::from_secs(1);
 const FIRST_DEPTH: usize = 2;
 
 /// The operating point for the next frame, and why.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Choice {
     /// Its place in the manifest.
     pub point: usize,
@@ -91,18 +91,15 @@ impl Engine {
     fn best(&self, now: Duration, linked: bool, allowed: impl Fn(usize) -> bool) -> Option<Choice> {
         let is_local = |it| is_local(&self.manifest, it);
         let usable = |it: usize| allowed(it) && self.heads.may_use(now, it) && (linked || is_local(it));
-        let (automatic, is_fixed) = (self.goal.is_automatic(), |it| self.goal == Goal::Fixed { point: it });
+        let is_fixed = |it| self.goal == Goal::Fixed { point: it };
+        let automatic = !matches!(self.goal, Goal::Fixed { .. });
         if linked && self.link().is_none() && self.points().any(|it| usable(it) && !is_local(it)) {
             let used = self.selector.current().filter(|&it| usable(it) && !is_local(it));
             return Some(Choice {
                 point: used.or_else(|| default_point(&self.manifest, DEFAULT_LOSS, usable))?,
                 automatic,
                 meets: true,
-                kept: false,
-                prediction: None,
-                runner_up: None,
-                awaited: None,
-                link: None,
+                ..Choice::default()
             });
         }
         let missing = |it| {
@@ -129,13 +126,15 @@ impl Engine {
 
     /// Heads to be loaded for this choice and those that may follow it, the most urgent first.
     pub(crate) fn wanted(&self, now: Duration, choice: Option<&Choice>) -> Option<usize> {
-        let may_load = |it: &usize| self.heads.may_use(now, *it) && !self.heads.is_loading(Some(*it));
+        let may_load = |it: &usize| self.heads.may_use(now, *it) && !self.heads.loading().contains(it);
         let urgent = choice.and_then(|it| it.awaited).filter(may_load);
         urgent.or_else(|| {
             let later = [self.refuge(), choice.and_then(|it| it.runner_up).map(|it| it.0)];
             let mut missing = later.into_iter().flatten().filter(|&it| !self.is_ready(it));
             // What cannot be had now must not keep the refuge away.
-            missing.find(|it| may_load(it)).filter(|_| !self.heads.is_loading(None))
+            missing
+                .find(|it| may_load(it))
+                .filter(|_| self.heads.loading().is_empty())
         })
     }
 

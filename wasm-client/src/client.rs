@@ -87,11 +87,6 @@ impl Client {
             .map_err(thrown)
     }
 
-    /// Says that all files are there of an operating point whose head was to be loaded.
-    pub fn loaded(&self, point: usize) {
-        self.shared.engine.borrow_mut().loaded(point);
-    }
-
     /// Makes an operating point's codec and head of their files, and warms the head up. Takes a moment.
     pub fn prepare(&self, point: usize) -> Result<(), JsValue> {
         self.shared.engine.borrow_mut().prepare(point).map_err(thrown)

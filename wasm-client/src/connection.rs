@@ -167,6 +167,7 @@ impl Engine {
             self.selector.record_probe(at, LinkSample { message_bytes, elapsed });
             return Ok(Notice::Answered(None));
         };
+        self.was_answered = true;
         let (point, frame) = (usize::from(frame.point), frame.note);
         Ok(Notice::Answered(match event {
             Event::Result(result) => {

@@ -53,7 +53,7 @@ pub struct Engine {
     /// Whether a frame was computed or sent since the last look at the link, and when that last was so.
     pub(crate) was_active: bool,
     pub(crate) active: Option<Duration>,
-    /// Whether a frame was answered since a head was prepared.
+    /// Whether a frame was answered, or refused, since a head was prepared.
     pub(crate) was_answered: bool,
     /// The frame that is being prepared. If it will need a request, no probe takes that meanwhile.
     pub(crate) hand: Option<Hand>,
@@ -108,15 +108,15 @@ pub(crate) struct Lost {
 /// What the caller is to do, or what became of a frame.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
-    /// This head is wanted: [`add_file`](Engine::add_file) each of the files and say that it is [`loaded`](Engine::loaded), or that it
-    /// [failed](Engine::fail). Frames need not wait for that: ask for the next step at once.
+    /// This head is wanted: [`add_file`](Engine::add_file) each of the files, or say that it [failed](Engine::fail). Frames need not wait for
+    /// that: ask for the next step at once.
     Load {
         /// The operating point.
         point: usize,
         /// What is still to be downloaded.
         files: Vec<File>,
     },
-    /// This head is to be made ready by [`prepare`](Engine::prepare), which takes as long as many frames.
+    /// This head, whose files are all there, is to be made ready by [`prepare`](Engine::prepare), which takes as long as many frames.
     Prepare {
         /// The operating point.
         point: usize,
@@ -235,11 +235,6 @@ impl Engine {
         self.device.is_ready(&self.manifest, point)
     }
 
-    /// Says that all files of an operating point's head are there.
-    pub fn loaded(&mut self, point: usize) {
-        self.heads.loaded(point);
-    }
-
     /// Builds the operating point's codec, joins and warms up its head, and learns how long it takes here. An error is to be told to
     /// [`fail`](Self::fail).
     pub fn prepare(&mut self, point: usize) -> Result<(), ClientError> {
@@ -247,7 +242,7 @@ impl Engine {
             self.selector.record_device(point, elapsed);
         }
         self.chosen = None;
-        self.heads.prepared(point);
+        self.heads.loaded(point);
         Ok(())
     }
 
@@ -279,11 +274,6 @@ impl Engine {
     /// What the link is known to be like; none without a connection or before its first answers.
     pub fn link(&self) -> Option<LinkEstimate> {
         self.selector.link()
-    }
-
-    /// How operating points are chosen.
-    pub fn goal(&self) -> Goal {
-        self.goal
     }
 
     /// Changes how operating points are chosen. By some goals, frames that wait to be sent again are not to leave the device.
@@ -318,10 +308,14 @@ impl Engine {
         }
         let wait = choice.map_or(Duration::ZERO, |it| self.wait(&it, now));
         // One frame goes first, and its answer is waited for: a slow device takes seconds to prepare a head.
-        let is_under_way = !is_idle && wait.is_zero() || self.frames_in_flight() > 0 && !self.is_silent(now);
-        if let Some(point) = self.heads.to_prepare().filter(|_| self.was_answered || !is_under_way) {
-            self.was_answered = false;
-            return Step::Prepare { point };
+        let is_under_way =
+            !is_idle && choice.is_some() && wait.is_zero() || self.frames_in_flight() > 0 && !self.is_silent(now);
+        if self.was_answered || !is_under_way {
+            let has_files = |it: &&usize| self.device.missing(&self.manifest, **it).is_ok_and(|it| it.is_empty());
+            if let Some(&point) = self.heads.loading().iter().find(has_files) {
+                self.was_answered = false;
+                return Step::Prepare { point };
+            }
         }
         if is_idle {
             if let Some(choice) = choice.filter(Choice::is_ready) {
@@ -396,15 +390,13 @@ impl Engine {
     }
 
     fn capture(&mut self, choice: Choice, since: Duration) -> Step {
-        match cut(&self.manifest, choice.point) {
-            Ok(cut) => {
-                let shape = cut.input.shape;
-                let picture = Picture::new(cut.input.preparation, [shape.height(), shape.width()]);
-                self.hand = Some(Hand::Capturing { choice, picture, since });
-                Step::Capture
-            }
-            Err(_) => Step::Wait(LONGEST_WAIT),
-        }
+        let Ok(cut) = cut(&self.manifest, choice.point) else {
+            return Step::Wait(LONGEST_WAIT);
+        };
+        let shape = cut.input.shape;
+        let picture = Picture::new(cut.input.preparation, [shape.height(), shape.width()]);
+        self.hand = Some(Hand::Capturing { choice, picture, since });
+        Step::Capture
     }
 
     /// Which operating point is in use, if that is to be told.
@@ -491,6 +483,7 @@ impl Engine {
         match product {
             Product::Classes(top) => {
                 self.used(&choice);
+                self.was_answered = true;
                 let stages = Stages {
                     device: stages,
                     ..Stages::default()
@@ -565,7 +558,7 @@ impl Engine {
     }
 
     pub(crate) fn answer(
-        &mut self,
+        &self,
         frame: Frame,
         point: usize,
         top: Vec<ClassProbability>,
@@ -575,7 +568,6 @@ impl Engine {
         if top.is_empty() {
             return dropped(frame.number, "internal", "the answer is empty");
         }
-        self.was_answered = true;
         let now = self.clock.now();
         Step::Answer(Box::new(FrameResult {
             frame: frame.number,

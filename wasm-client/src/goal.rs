@@ -79,11 +79,6 @@ impl Goal {
         }
     }
 
-    /// Whether the point is chosen by measurement, not by hand.
-    pub(crate) fn is_automatic(&self) -> bool {
-        !matches!(self, Self::Fixed { .. })
-    }
-
     /// What is asked of a point; of one that stands in for a fixed one, what the default goal asks.
     pub(crate) fn requirement(&self, manifest: &Manifest) -> Requirement {
         match *self {

@@ -1,7 +1,7 @@
 //! Which heads may be used and asked for.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{BTreeSet, HashMap, HashSet},
     time::Duration,
 };
 
@@ -16,10 +16,7 @@ pub(crate) struct Heads {
     /// Operating points that can never be used here.
     excluded: HashSet<usize>,
     failed: HashMap<usize, Failure>,
-    /// From when it is asked for until it is prepared, or has failed.
-    loading: HashSet<usize>,
-    /// Those of them whose files are there.
-    loaded: VecDeque<usize>,
+    loading: BTreeSet<usize>,
 }
 
 /// A head that could not be had.
@@ -44,30 +41,15 @@ impl Heads {
         self.loading.insert(point);
     }
 
-    /// Says that a head's files are there.
-    pub fn loaded(&mut self, point: usize) {
-        self.loaded.push_back(point);
-    }
-
-    /// The head whose files have been there for longest.
-    pub fn to_prepare(&self) -> Option<usize> {
-        self.loaded.front().copied()
-    }
-
     /// Says that a head is there.
-    pub fn prepared(&mut self, point: usize) {
-        self.end(point);
-        self.failed.remove(&point);
-    }
-
-    fn end(&mut self, point: usize) {
+    pub fn loaded(&mut self, point: usize) {
         self.loading.remove(&point);
-        self.loaded.retain(|it| *it != point);
+        self.failed.remove(&point);
     }
 
     /// Leaves a head alone that could not be had: for two seconds, and twice as long after every further failure.
     pub fn fail(&mut self, now: Duration, point: usize, code: &str, message: &str) {
-        self.end(point);
+        self.loading.remove(&point);
         let times = self.failed.get(&point).map_or(0, |it| it.times);
         let failure = Failure {
             reason: (code.into(), message.into()),
@@ -96,8 +78,8 @@ impl Heads {
         self.failed.get(&point)
     }
 
-    /// Whether a head is being loaded: this one, or any.
-    pub fn is_loading(&self, point: Option<usize>) -> bool {
-        point.map_or(!self.loading.is_empty(), |it| self.loading.contains(&it))
+    /// The heads that are being downloaded or prepared.
+    pub fn loading(&self) -> &BTreeSet<usize> {
+        &self.loading
     }
 }

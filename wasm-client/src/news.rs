@@ -63,9 +63,7 @@ mod tests {
                 device: ms(device),
                 ..Prediction::default()
             }),
-            runner_up: None,
-            awaited: None,
-            link: None,
+            ..Choice::default()
         };
         let mut told = |now, device, kept| {
             news.choice(ms(now), choice(device, kept));

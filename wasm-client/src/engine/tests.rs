@@ -71,11 +71,7 @@ fn infer(engine: &mut Engine, number: u32, point: usize) -> Step {
         point,
         automatic: true,
         meets: true,
-        kept: false,
-        prediction: None,
-        runner_up: None,
-        awaited: None,
-        link: None,
+        ..Choice::default()
     };
     assert_eq!(engine.capture(choice, fixture::now()), Step::Capture);
     match shoot(engine, number) {
@@ -447,24 +443,25 @@ fn the_refuge_is_loaded_once_nothing_else_is() {
 fn a_head_is_prepared_once_a_frame_was_answered() {
     let mut engine = measured(&[]);
     engine.set_goal(fastest(Among::All)).unwrap();
-    assert!(matches!(engine.next(None), Step::Load { .. }));
-    engine.loaded(OUTPUT);
+    let Step::Load { point, files } = engine.next(None) else {
+        panic!("a head is to be loaded")
+    };
+    for file in files {
+        engine
+            .add_file(file.sha256, fixture::series().file(file.sha256))
+            .unwrap();
+    }
     // The picture can be sent at once, and nothing would be read while the head is prepared.
     assert_eq!(next(&mut engine, Some(1)), Step::Capture);
     shoot(&mut engine, 1);
     assert_eq!(engine.infer_image(b"RIFF"), Step::Sent);
-    assert_ne!(next(&mut engine, None), Step::Prepare { point: OUTPUT });
+    assert_ne!(next(&mut engine, None), Step::Prepare { point });
     answer_latest(&mut engine);
-    assert_eq!(next(&mut engine, Some(2)), Step::Prepare { point: OUTPUT });
-    give(&mut engine, OUTPUT);
-    assert_eq!(next(&mut engine, Some(2)), Step::Capture);
+    assert_eq!(next(&mut engine, Some(2)), Step::Prepare { point });
     // Without frames, at once.
-    let mut engine = measured(&[]);
-    let Step::Load { point, .. } = engine.next(None) else {
-        panic!("a head is to be loaded")
-    };
-    engine.loaded(point);
     assert_eq!(next(&mut engine, None), Step::Prepare { point });
+    engine.prepare(point).unwrap();
+    assert_eq!(next(&mut engine, Some(2)), Step::Capture);
 }
 
 #[test]

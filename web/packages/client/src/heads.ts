@@ -26,10 +26,7 @@ export class Heads {
 
   /** Downloads the files of an operating point's head. */
   load(point: number, files: File[]): Promise<void> {
-    return this.#attempt(point, async () => {
-      await this.#download(files);
-      this.#parts.client.loaded(point);
-    });
+    return this.#attempt(point, () => this.#download(files));
   }
 
   /** Makes the head ready. */
