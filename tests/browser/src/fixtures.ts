@@ -79,7 +79,8 @@ export async function open(page: Page, { url }: { url: string }, opening: Openin
 export async function errorsOf(page: Page) {
   const told = await page.evaluateHandle(() => {
     const [area, texts] = [document.querySelector('#error'), [] as string[]];
-    if (area) new MutationObserver(() => texts.push(area.textContent ?? '')).observe(area, { childList: true });
+    const changes = { characterData: true, childList: true, subtree: true };
+    if (area) new MutationObserver(() => texts.push(area.textContent ?? '')).observe(area, changes);
     return texts;
   });
   return () => told.jsonValue();

@@ -72,7 +72,12 @@ test.describe('a lost connection', () => {
             () =>
               new Promise((resolve) => {
                 const state = document.querySelector('#state');
-                if (state) new MutationObserver(() => resolve(state.textContent)).observe(state, { childList: true });
+                if (state)
+                  new MutationObserver(() => resolve(state.textContent)).observe(state, {
+                    characterData: true,
+                    childList: true,
+                    subtree: true,
+                  });
               }),
           );
           await happens(page);
