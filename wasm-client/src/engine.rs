@@ -28,6 +28,8 @@ use crate::{
 const FRESH: Duration = Duration::from_millis(250);
 /// A frame that waits for the link may by then be better off on the device.
 const LONGEST_WAIT: Duration = Duration::from_millis(200);
+/// So long a client that can send a picture prepares no head: its first frame usually comes soon, and would have to wait.
+const FIRST_FRAME: Duration = Duration::from_secs(1);
 
 /// Everything a client knows and decides.
 #[derive(Debug)]
@@ -35,6 +37,8 @@ pub struct Engine {
     pub(crate) manifest: Manifest,
     digest: Digest,
     pub(crate) clock: Clock,
+    /// When the engine was made.
+    began: Duration,
     pub(crate) device: Device,
     pub(crate) timing: Timing,
     pub(crate) selector: Selector,
@@ -195,6 +199,7 @@ impl Engine {
             digest,
             device: Device::new(clock.clone()),
             timing: Timing::new(&clock),
+            began: clock.now(),
             clock,
             selector: Selector::new(&manifest),
             heads: Heads::default(),
@@ -310,17 +315,27 @@ impl Engine {
         // One frame goes first, and its answer is waited for: a slow device takes seconds to prepare a head.
         let is_under_way =
             !is_idle && choice.is_some() && wait.is_zero() || self.frames_in_flight() > 0 && !self.is_silent(now);
-        if self.was_answered || !is_under_way {
-            let has_files = |it: &&usize| self.device.missing(&self.manifest, **it).is_ok_and(|it| it.is_empty());
-            if let Some(&point) = self.heads.loading().iter().find(has_files) {
-                self.was_answered = false;
-                return Step::Prepare { point };
+        let has_files = |it: &usize| self.device.missing(&self.manifest, *it).is_ok_and(|it| it.is_empty());
+        let to_prepare = self.heads.loading().iter().copied().find(has_files);
+        let is_unused = is_idle && !self.was_active && self.active.is_none();
+        let first_frame = match to_prepare {
+            Some(_) if is_unused && choice.is_some_and(|it| it.is_ready()) => {
+                (self.began + FIRST_FRAME).saturating_sub(now)
             }
+            _ => Duration::ZERO,
+        };
+        if let Some(point) = to_prepare
+            && first_frame.is_zero()
+            && (self.was_answered || !is_under_way)
+        {
+            self.was_answered = false;
+            return Step::Prepare { point };
         }
         if is_idle {
             if let Some(choice) = choice.filter(Choice::is_ready) {
                 self.news.choice(now, choice);
             }
+            let wait = wait.max(first_frame);
             return if wait.is_zero() { Step::Free } else { Step::Wait(wait) };
         }
         let Some(choice) = choice else {
