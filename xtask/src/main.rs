@@ -82,10 +82,10 @@ const SIMULATED_SERIES: &str = "models/cifar10-vgg16";
 
 /// What `run` builds, and how many minutes each part takes from a clean clone on two idle cores.
 const FIRST_BUILD: [(&str, f32); web::STEPS + 1] = [
-    ("the WebAssembly client, with SIMD", 4.0),
-    ("the WebAssembly client, with relaxed SIMD", 4.0),
+    ("the WebAssembly client, with SIMD", 2.7),
+    ("the WebAssembly client, with relaxed SIMD", 2.7),
     ("the page", 0.5),
-    ("the edge worker", 5.0),
+    ("the edge worker", 5.5),
 ];
 
 fn main() -> Result<()> {
