@@ -32,6 +32,14 @@ impl Bottleneck {
             decode_bias: vec![0.0; channels],
         }
     }
+
+    /// The two convolutions, in a stream of so many channels.
+    fn convolutions(&self, channels: usize) -> [Convolution; 2] {
+        [
+            point(channels, self.width, &self.encode, &self.encode_bias),
+            point(self.width, channels, &self.decode, &self.decode_bias),
+        ]
+    }
 }
 
 impl Graph {
@@ -46,16 +54,10 @@ impl Graph {
             .into_iter()
             .find(|it| it.node == node)
             .map_or_else(|| self.nodes()[node].name.clone(), |it| it.name);
-        let Bottleneck {
-            width,
-            encode,
-            encode_bias,
-            decode,
-            decode_bias,
-        } = bottleneck;
+        let [encode, decode] = bottleneck.convolutions(channels);
         let chain = [
-            (format!("{module}.encode"), point(channels, *width, encode, encode_bias)),
-            (format!("decode.{module}"), point(*width, channels, decode, decode_bias)),
+            (format!("{module}.encode"), encode),
+            (format!("decode.{module}"), decode),
         ];
         Self::new(self.input(), self.with_behind(node, chain))
     }
@@ -75,17 +77,9 @@ impl Graph {
                 });
             }
         };
-        let Bottleneck {
-            width,
-            encode,
-            encode_bias,
-            decode,
-            decode_bias,
-        } = bottleneck;
-        let first = fold::product(whole, &point(whole.outputs, *width, encode, encode_bias));
-        let second = point(*width, whole.outputs, decode, decode_bias);
-        let mut nodes = self.with_behind(node, [(format!("{name}.restore"), second)]);
-        nodes[node].op = Op::Convolution(first);
+        let [encode, decode] = bottleneck.convolutions(whole.outputs);
+        let mut nodes = self.with_behind(node, [(format!("{name}.restore"), decode)]);
+        nodes[node].op = Op::Convolution(fold::product(whole, &encode));
         Self::new(self.input(), nodes)
     }
 
