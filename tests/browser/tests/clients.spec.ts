@@ -120,6 +120,29 @@ test('a client that is aborted or closed at any moment settles all promises and 
   });
 });
 
+test('a web worker that never starts is not waited for', async ({ page, series }) => {
+  await withExample(series, async ({ url }) => {
+    await page.goto(url);
+    const label = await page.evaluate(async () => {
+      const { SplitClient } = await import('/split-inference/dist/index.js' as string);
+      const Started = globalThis.Worker;
+      // The first one is as Firefox sometimes leaves it: it says nothing, and reports no error.
+      globalThis.Worker = class extends Started {
+        constructor(_url: string | URL) {
+          super(URL.createObjectURL(new Blob([''], { type: 'text/javascript' })));
+          globalThis.Worker = Started;
+        }
+      };
+      const client = await SplitClient.connect();
+      const { label } = await client.infer(new ImageData(32, 32));
+      client.close();
+      return label as string;
+    });
+    expect(series.classes).toContain(label);
+    await expect.poll(() => page.workers().length).toBeLessThanOrEqual(2);
+  });
+});
+
 /** Uses clients in every way at once and ends them whenever chance has it. Fails if a promise is not settled in the end. */
 async function abortAtRandom() {
   const [seed, rounds] = [1, 8];

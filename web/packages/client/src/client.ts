@@ -1,6 +1,6 @@
 import { checkedGoal, checkListener, checkOptions, checkSignalOptions, noSuchPoint } from './arguments.js';
 import { Emitter } from './emitter.js';
-import { asSplitError, type ErrorCode, SplitError } from './errors.js';
+import { aborted, asSplitError, type ErrorCode, SplitError } from './errors.js';
 import { checkBrowser } from './features.js';
 import { feed } from './feeds.js';
 import type { Answered, Request, Response } from './protocol.js';
@@ -27,10 +27,13 @@ import type {
   Throttle,
 } from './types.js';
 import { edgeUrl, folderUrl } from './urls.js';
-import { isElsewhere, startElsewhere } from './workers.js';
+import { failed, isElsewhere, startElsewhere, startSpeaking } from './workers.js';
 
 /** Why frames go without an answer although nothing is wrong. */
 const INTENDED: ReadonlySet<ErrorCode> = new Set(['aborted', 'closed', 'superseded']);
+
+/** How long a web worker may take to say goodbye and to end itself, in milliseconds. */
+const GOODBYE_MS = 2000;
 
 /** Whoever waits for one answer of the web worker. */
 interface Waiting<Answer> {
@@ -79,11 +82,7 @@ export class SplitClient {
     this.#worker = worker;
     worker.onmessage = (event: MessageEvent<Response>) => this.#receive(event.data);
     worker.onmessageerror = () => this.#end(new SplitError('worker-failed', 'the web worker cannot be understood'));
-    worker.onerror = (event) => {
-      event.preventDefault();
-      const why = event.message || 'its script cannot be loaded';
-      this.#end(new SplitError('worker-failed', `the web worker failed: ${why}`));
-    };
+    worker.onerror = (event) => this.#end(failed(event));
   }
 
   /**
@@ -103,9 +102,9 @@ export class SplitClient {
     throwIfAborted(signal);
     const base = options.base === undefined ? undefined : folderUrl(options.base, pageUrl());
     const url = edgeUrl(options.url, pageUrl());
-    const client = new SplitClient(url, startWorker(base));
+    const client = new SplitClient(url, await startSpeaking(() => startWorker(base), signal));
     if (onProgress) client.on('progress', onProgress);
-    const giveUp = () => client.#close(new SplitError('aborted', 'the signal given to connect was aborted'));
+    const giveUp = () => client.#close(aborted(signal));
     signal?.addEventListener('abort', giveUp, { signal: client.#lifetime.signal });
     client.#watchPage();
     const named = series !== undefined && { series };
@@ -391,6 +390,8 @@ export class SplitClient {
       this.#end(reason);
     } else {
       this.#post({ type: 'close' });
+      // One that computes, or waits for the browser, does not hear of it for long.
+      setTimeout(() => this.#worker.terminate(), GOODBYE_MS);
       this.#finish(reason);
     }
   }
@@ -438,8 +439,4 @@ function pageUrl(): string {
 
 function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw aborted(signal);
-}
-
-function aborted(signal: AbortSignal | undefined): SplitError {
-  return new SplitError('aborted', 'the caller gave up waiting', { cause: signal?.reason });
 }

@@ -79,3 +79,8 @@ export function asSplitError(thrown: unknown, otherwise: ErrorCode = 'internal')
   const known = typeof code === 'string' ? (code as ErrorCode) : otherwise;
   return new SplitError(known, typeof message === 'string' ? message : String(thrown), { cause: thrown });
 }
+
+/** Somebody did not want to wait any longer. */
+export function aborted(signal: AbortSignal | undefined): SplitError {
+  return new SplitError('aborted', 'the caller gave up waiting', { cause: signal?.reason });
+}

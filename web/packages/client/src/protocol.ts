@@ -24,6 +24,8 @@ export type Request =
 
 /** What the web worker says to the page. */
 export type Response =
+  /** Its scripts are loaded. */
+  | { type: 'started' }
   | { type: 'ready'; series: Series }
   | { type: 'failed'; code: ErrorCode; message: string }
   | { type: 'progress'; progress: Progress }

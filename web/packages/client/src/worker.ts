@@ -40,3 +40,5 @@ async function close(): Promise<void> {
 function post(response: Response): void {
   self.postMessage(response);
 }
+
+post({ type: 'started' });
