@@ -122,7 +122,6 @@ export class Page {
   /** What takes longer to read, of the result that is shown. */
   #drawDetails(): void {
     if (!this.#shown) return;
-    this.#figures.showRate(this.#history.framesPerSecond(performance.now()));
     this.#stages.show(this.#shown, this.#history);
     this.#showReason(this.#shown.point);
     setText(element('session', HTMLElement), `${count(this.#session.count, 'frame')} measured.`);

@@ -1,6 +1,7 @@
 import type { Page } from '@playwright/test';
 
 import { errorsOf, expect, open, test } from '../src/fixtures.js';
+import { recordClip } from '../src/recording.js';
 
 /** A picture, as a file that the page can open. */
 async function picture(page: Page, name: string) {
@@ -88,23 +89,7 @@ test('several files are shown in turn, and one that is none does not keep the ot
 
 test('one video after the other is shown without an error', async ({ page, edge, results }) => {
   await open(page, edge, { source: 'none' });
-  const clip = await page.evaluate(async () => {
-    const canvas = document.createElement('canvas');
-    const context = canvas.getContext('2d');
-    const recorder = new MediaRecorder(canvas.captureStream());
-    const parts: Blob[] = [];
-    recorder.ondataavailable = ({ data }) => parts.push(data);
-    recorder.start();
-    for (let frame = 0; frame < 30; frame += 1) {
-      context?.fillRect(9 * frame, 0, 5, 99);
-      await new Promise(requestAnimationFrame);
-    }
-    await new Promise((resolve) => {
-      recorder.onstop = resolve;
-      recorder.stop();
-    });
-    return [...new Uint8Array(await new Blob(parts).arrayBuffer())];
-  });
+  const clip = await page.evaluate(recordClip);
   const errors = await errorsOf(page);
   for (let video = 0; video < 12; video += 1) {
     const name = `${video}.webm`;
