@@ -312,22 +312,9 @@ impl Engine {
             return Step::Load { point, files };
         }
         let wait = choice.map_or(Duration::ZERO, |it| self.wait(&it, now));
-        // One frame goes first, and its answer is waited for: a slow device takes seconds to prepare a head.
-        let is_under_way =
-            !is_idle && choice.is_some() && wait.is_zero() || self.frames_in_flight() > 0 && !self.is_silent(now);
-        let has_files = |it: &usize| self.device.missing(&self.manifest, *it).is_ok_and(|it| it.is_empty());
-        let to_prepare = self.heads.loading().iter().copied().find(has_files);
-        let is_unused = is_idle && !self.was_active && self.active.is_none();
-        let first_frame = match to_prepare {
-            Some(_) if is_unused && choice.is_some_and(|it| it.is_ready()) => {
-                (self.began + FIRST_FRAME).saturating_sub(now)
-            }
-            _ => Duration::ZERO,
-        };
-        if let Some(point) = to_prepare
-            && first_frame.is_zero()
-            && (self.was_answered || !is_under_way)
-        {
+        let goes = !is_idle && choice.is_some() && wait.is_zero();
+        let preparation = self.preparation(choice.as_ref(), goes, is_idle, now);
+        if let Some((point, Duration::ZERO)) = preparation {
             self.was_answered = false;
             return Step::Prepare { point };
         }
@@ -335,7 +322,7 @@ impl Engine {
             if let Some(choice) = choice.filter(Choice::is_ready) {
                 self.news.choice(now, choice);
             }
-            let wait = wait.max(first_frame);
+            let wait = preparation.map_or(wait, |(_, pause)| wait.max(pause));
             return if wait.is_zero() { Step::Free } else { Step::Wait(wait) };
         }
         let Some(choice) = choice else {
@@ -348,6 +335,31 @@ impl Engine {
             Some(Lost { frame, .. }) => self.run(frame, choice),
             None => self.capture(choice, now),
         }
+    }
+
+    /// The head that can be prepared, and after which pause. `goes` says whether a frame is about to be run.
+    ///
+    /// A slow device takes seconds to prepare one: a first frame is given its chance, and the answer of one under way is awaited before.
+    fn preparation(
+        &self,
+        choice: Option<&Choice>,
+        goes: bool,
+        is_idle: bool,
+        now: Duration,
+    ) -> Option<(usize, Duration)> {
+        let has_files = |it: &usize| self.device.missing(&self.manifest, *it).is_ok_and(|it| it.is_empty());
+        let point = self.heads.loading().iter().copied().find(has_files)?;
+        let is_under_way = goes || self.frames_in_flight() > 0 && !self.is_silent(now);
+        if is_under_way && !self.was_answered {
+            return None;
+        }
+        let is_unused = is_idle && !self.was_active && self.active.is_none();
+        let first_frame = self.began + FIRST_FRAME;
+        let pause = match is_unused && choice.is_some_and(Choice::is_ready) {
+            true => first_frame.saturating_sub(now),
+            false => Duration::ZERO,
+        };
+        Some((point, pause))
     }
 
     /// How long a frame has to wait before it can go where it was chosen to go.
