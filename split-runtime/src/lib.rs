@@ -6,7 +6,7 @@
 //! rest; an empty run of segments is the identity, so that the `input` and `output` split points need no special case. [`write_onnx`] writes a
 //! network for other engines.
 //!
-//! Networks run on the kernels of the `stack` module; tract runs what is no [`Graph`](split_graph::Graph).
+//! Networks run on the kernels of [`split_kernels`]; tract runs what is no [`Graph`](split_graph::Graph).
 //!
 //! ```
 //! use split_core::Shape;
@@ -41,7 +41,6 @@ mod network;
 mod onnx;
 mod read;
 mod segment;
-mod stack;
 
 pub use archive::{ArchiveError, MAX_UNPACKED_BYTES};
 pub use network::{LoadError, Network, RunError, read_segments};

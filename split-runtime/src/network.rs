@@ -8,13 +8,13 @@ use std::{sync::LazyLock, time::Duration};
 use fearless_simd::Level;
 use split_core::Shape;
 use split_graph::Graph;
+use split_kernels::Stack;
 use tract_core::internal::*;
 use tract_nnef::internal::{DatLoader, GraphNnefLoader, Nnef, Resource, ResourceLoader};
 
 use crate::archive::{ArchiveError, gunzip};
 use crate::read;
 use crate::segment::{WriteError, encode};
-use crate::stack::Stack;
 
 /// A head, a tail or a whole network, optimised and ready to run.
 ///

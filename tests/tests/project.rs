@@ -32,10 +32,11 @@ const KEEPERS: [(&str, &[&str]); 14] = [
 ];
 
 /// Which of the project's own packages each may build on, tests aside.
-const DIRECTION: [(&str, &[&str]); 9] = [
+const DIRECTION: [(&str, &[&str]); 10] = [
     ("split-core", &[]),
     ("split-graph", &["split-core"]),
-    ("split-runtime", &["split-core", "split-graph"]),
+    ("split-kernels", &["split-core", "split-graph"]),
+    ("split-runtime", &["split-core", "split-graph", "split-kernels"]),
     ("split-train", &["split-core", "split-graph"]),
     ("wasm-client", &["split-core", "split-runtime"]),
     ("edge-worker", &["split-core", "split-runtime"]),

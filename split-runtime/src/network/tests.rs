@@ -3,9 +3,9 @@
 use fearless_simd::Level;
 use split_core::Shape;
 use split_graph::{Activation, Convolution, Graph, Linear, Op, Window, sample};
+use split_kernels::{Stack, levels};
 
 use super::Engine;
-use crate::stack::{Stack, tests::levels};
 use crate::{Network, write_segment};
 
 /// Reproducible values in [-1, 1).

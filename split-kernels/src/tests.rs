@@ -8,17 +8,7 @@ use split_graph::{
     Activation, Architecture, Convolution, Graph, Linear, Node, Op, Padding, Source, Window, reference, sample,
 };
 
-use super::Stack;
-
-/// Every kind of vector that this processor has.
-pub fn levels() -> Vec<Level> {
-    let best = Level::new();
-    #[cfg(target_arch = "x86_64")]
-    let others = [best.as_avx2().map(Level::Avx2), best.as_sse2().map(Level::Sse2)];
-    #[cfg(not(target_arch = "x86_64"))]
-    let others = [None; 0];
-    [best].into_iter().chain(others.into_iter().flatten()).collect()
-}
+use super::{Stack, levels};
 
 /// Compares the stack with plain loops, for images alone and together.
 fn compare(graph: &Graph, count: usize, what: &str) {

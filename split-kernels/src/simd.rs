@@ -33,6 +33,16 @@ pub fn lanes(level: Level) -> usize {
     dispatch!(level, simd => of(simd))
 }
 
+/// Every kind of vector that this processor has, the widest first.
+pub fn levels() -> Vec<Level> {
+    let best = Level::new();
+    #[cfg(target_arch = "x86_64")]
+    let others = [best.as_avx2().map(Level::Avx2), best.as_sse2().map(Level::Sse2)];
+    #[cfg(not(target_arch = "x86_64"))]
+    let others = [None; 0];
+    [best].into_iter().chain(others.into_iter().flatten()).collect()
+}
+
 #[inline(always)]
 pub fn splat<S: Simd>(simd: S, value: f32) -> S::f32s {
     S::f32s::splat(simd, value)

@@ -1,14 +1,29 @@
-//! Convolutional networks on kernels for whatever vectors the processor has.
+//! Runs convolutional networks on kernels for whatever vectors the processor has.
 //!
 //! tract's kernels are general; these know that maps have their channels last, so that every vector holds channels and nothing is rearranged on
-//! the way, and that maps have the next layer's padding around them. [`Layers`] reads a network's graph: activations and additions
-//! belong to the layer before them. A [`Plan`] chooses a kernel for each layer: [`Winograd`] for 3×3 convolutions at stride 1, with
-//! the pool after them; [`Depthwise`]; [`Bottleneck`] for three layers at once, whose wide maps are never whole; [`Direct`] for
-//! all others. Maps share buffers: one that no later layer takes leaves its buffer to another.
+//! the way, and that maps have the next layer's padding around them. A [`Stack`] is a network's [`Graph`] made ready to run. The `layers`
+//! module reads the graph: activations and additions belong to the layer before them. The `plan` module chooses a kernel for each layer: `winograd`
+//! for 3×3 convolutions at stride 1, with the pool after them; `depthwise`; `bottleneck` for three layers at once, whose wide maps are never
+//! whole; `direct` for all others. Maps share buffers: one that no later layer takes leaves its buffer to another.
 //!
 //! An image by itself is computed near the processor's peak. But layers with many weights wait for these, and a small map does not fill
-//! a group of tiles. Several images share both: so tails have a second [`Plan`] for [`GROUP`] images, in which some layers take another
+//! a group of tiles. Several images share both: so tails have a second plan for four images, in which some layers take another
 //! kernel, and which is kept where it was measured to take less time. Sums are then rounded otherwise, in the last digits.
+//!
+//! ```
+//! use split_core::Shape;
+//! use split_graph::{Activation, Graph, Node, Op, Source};
+//! use split_kernels::{Stack, levels};
+//!
+//! let relu = Node::new("relu", Op::Activation(Activation::Relu), Source::Input);
+//! let mut stack = Stack::new(levels()[0], &Graph::new(Shape::new(2, 1, 1)?, vec![relu])?);
+//! let mut output = Vec::new();
+//! stack.run(&[-1.0, 2.0], &mut output);
+//! assert_eq!(output, [0.0, 2.0]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A crate by itself, because it is compiled for speed where everything else that a browser downloads is compiled for size.
 
 mod bottleneck;
 mod depthwise;
@@ -23,7 +38,7 @@ mod simd;
 mod winograd;
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 
 use std::time::Duration;
 
@@ -32,6 +47,8 @@ use split_graph::{Graph, Window};
 
 use layers::Layers;
 use plan::{Kernels, Plan};
+
+pub use simd::levels;
 
 /// A convolution's weights.
 #[derive(Debug)]
