@@ -1,7 +1,7 @@
 //! The fuzz targets, as functions of the fuzzer's bytes: so that any test can replay what the fuzzer found.
 //!
 //! They cover what split-core reads, messages, manifests, codecs' files, payloads of the feature codec, image payloads, which the edge worker
-//! decodes, and the files that `trainer import` takes. They do not cover segments, which tract reads.
+//! decodes, segments as split-runtime reads them without tract, and the files that `trainer import` takes.
 
 // The edge worker's own sources: as a dependency it would bring a server and an inference engine along, which take minutes to instrument.
 #[allow(dead_code, reason = "the edge worker uses the rest")]
@@ -10,7 +10,14 @@ mod payload;
 #[path = "../../edge-worker/src/webp.rs"]
 mod webp;
 
-// The trainer's, for the same reason.
+// The runtime's, for the same reason.
+#[allow(dead_code, reason = "the runtime uses the rest")]
+#[path = "../../split-runtime/src/archive.rs"]
+mod archive;
+#[path = "../../split-runtime/src/read/mod.rs"]
+mod read;
+
+// The trainer's, too.
 #[path = "../../trainer/src/import/known.rs"]
 mod known;
 #[path = "../../trainer/src/import/merge.rs"]
@@ -26,6 +33,7 @@ mod weights;
 use std::{path::Path, time::Duration};
 
 use arbitrary::{Arbitrary, Unstructured};
+use read::Reader;
 use split_core::{
     Digest, Manifest, Shape,
     codec::{CONTEXTS, DecodeError, FeatureCodec, FeatureCodecSpec, PREDICTOR_BYTES, REFERENCES, Tables},
@@ -41,13 +49,14 @@ use weights::Weights;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     ("decode", decode),
     ("decode_image", decode_image),
     ("onnx", onnx),
     ("pytorch", pytorch),
     ("round_trip", round_trip),
     ("safetensors", safetensors),
+    ("segment", segment),
     ("wire", wire),
 ];
 
@@ -108,10 +117,26 @@ pub fn onnx(bytes: &[u8]) {
     }
 }
 
+/// Arbitrary tars are a segment or are refused; the first three bytes are the shape that it has to take.
+pub fn segment(bytes: &[u8]) {
+    let Some((shape, tar)) = bytes.split_first_chunk::<3>() else {
+        return;
+    };
+    let (Ok(shape), Ok(files)) = (Shape::try_from(shape.map(usize::from)), archive::files(tar)) else {
+        return;
+    };
+    let mut reader = Reader::new(shape);
+    if reader.append(0, &files).is_some()
+        && let Ok(graph) = reader.finish()
+    {
+        check(&graph);
+    }
+}
+
 /// Arbitrary safetensors files are weights or are refused.
 pub fn safetensors(bytes: &[u8]) {
     if let Ok(weights) = Weights::safetensors(bytes.to_vec()) {
-        read(weights);
+        read_all(weights);
     }
 }
 
@@ -123,12 +148,12 @@ pub fn pytorch(bytes: &[u8]) {
         .expect("a temporary file");
     std::fs::write(file.path(), bytes).expect("a temporary file can be written");
     if let Ok(weights) = Weights::open(file.path()) {
-        read(weights);
+        read_all(weights);
     }
 }
 
 /// All tensors of a file can be read or are refused.
-fn read(mut weights: Weights) {
+fn read_all(mut weights: Weights) {
     weights.strip_prefix(&["classifier.weight".to_owned(), "features.0.weight".to_owned()]);
     let all: Vec<(String, Vec<usize>)> = weights.shapes().map(|it| (it.0.to_owned(), it.1.to_vec())).collect();
     for (name, shape) in all {

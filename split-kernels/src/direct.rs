@@ -54,7 +54,7 @@ impl Direct {
         let [rows, columns] = filter.window.kernel;
         let joined = filter.groups == 1;
         let group_outputs = filter.outputs / filter.groups;
-        let mut weights = Vec::new();
+        let mut weights = Vec::with_capacity(rows * columns * filter.inputs * filter.outputs.next_multiple_of(lanes));
         let mut ready = Vec::new();
         for vectors in blocks(filter.outputs, lanes) {
             let outputs = vectors.start * lanes..(vectors.end * lanes).min(filter.outputs);
@@ -68,11 +68,14 @@ impl Direct {
             };
             let (start, width) = (weights.len(), vectors.len() * lanes);
             weights.resize(start + rows * columns * seen * width, 0.0);
-            for output in outputs.clone() {
-                let first = output / group_outputs * filter.inputs - input;
-                for y in 0..rows {
-                    for x in 0..columns {
-                        for channel in 0..filter.inputs {
+            for y in 0..rows {
+                for x in 0..columns {
+                    for channel in 0..filter.inputs {
+                        for output in outputs.clone() {
+                            let first = match joined {
+                                true => 0,
+                                false => output / group_outputs * filter.inputs - input,
+                            };
                             let at = (y * columns + x) * seen + first + channel;
                             weights[start + at * width + output - outputs.start] = filter.tap(output, channel, y, x);
                         }

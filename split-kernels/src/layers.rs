@@ -44,11 +44,11 @@ pub struct Layers {
 }
 
 impl Layers {
-    /// Reads a graph.
-    pub fn new(graph: &Graph) -> Self {
-        let mut reader = Reader::new(graph);
-        for (number, node) in graph.nodes().iter().enumerate() {
-            reader.read(number, &node.op, &node.inputs);
+    /// Reads a graph; its weights stay where they are.
+    pub fn new(graph: Graph) -> Self {
+        let mut reader = Reader::new(&graph);
+        for (number, node) in graph.into_nodes().into_iter().enumerate() {
+            reader.read(number, node.op, &node.inputs);
         }
         let output = reader.names.last().copied().unwrap_or(0);
         Self {
@@ -94,12 +94,12 @@ impl Reader {
         }
     }
 
-    fn read(&mut self, node: usize, op: &Op, sources: &[Source]) {
+    fn read(&mut self, node: usize, op: Op, sources: &[Source]) {
         let output = node + 1;
         let inputs: Vec<Value> = sources.iter().map(|it| self.names[number(*it)]).collect();
         // Whether a layer before may take this node in.
         let alone = inputs.iter().all(|it| self.uses[*it] == 1);
-        let joined = match op {
+        let joined = match &op {
             Op::Activation(it) if alone => self.activate(*it, &inputs, output),
             Op::Add => self.add(&inputs, output),
             Op::Flatten => {
@@ -125,16 +125,16 @@ impl Reader {
         self.names.push(output);
     }
 
-    fn work(&self, op: &Op, input: Shape, inputs: &[Value]) -> Work {
+    fn work(&self, op: Op, input: Shape, inputs: &[Value]) -> Work {
         let finish = |bias: Vec<f32>| Finish {
             bias,
             first: Curve(None),
             last: Curve(None),
         };
-        let bias = |bias: &Option<Vec<f32>>, outputs| finish(bias.clone().unwrap_or(vec![0.0; outputs]));
+        let bias = |bias: Option<Vec<f32>>, outputs| finish(bias.unwrap_or(vec![0.0; outputs]));
         match op {
             Op::Convolution(it) if it.is_depthwise() && it.outputs == it.inputs => {
-                Work::Depthwise(it.weight.clone(), it.window, bias(&it.bias, it.outputs))
+                Work::Depthwise(it.weight, it.window, bias(it.bias, it.outputs))
             }
             Op::Convolution(it) => Work::Convolution(
                 Filter {
@@ -142,9 +142,9 @@ impl Reader {
                     inputs: it.inputs / it.groups,
                     groups: it.groups,
                     window: it.window,
-                    weight: it.weight.clone(),
+                    weight: it.weight,
                 },
-                bias(&it.bias, it.outputs),
+                bias(it.bias, it.outputs),
             ),
             Op::Linear(it) => {
                 // A flattened map is taken as it is, by a kernel that covers it.
@@ -159,28 +159,28 @@ impl Reader {
                             stride: [1, 1],
                             padding: Padding::default(),
                         },
-                        weight: it.weight.clone(),
+                        weight: it.weight,
                     },
-                    bias(&it.bias, it.outputs),
+                    bias(it.bias, it.outputs),
                 )
             }
             Op::BatchNorm(it) => {
                 let (factors, shifts) = (0..it.channels).map(|channel| it.factor(channel)).unzip();
                 Work::Depthwise(factors, Window::point(), finish(shifts))
             }
-            Op::Activation(it) => Work::Change(Change::None, Curve(Some(*it))),
+            Op::Activation(it) => Work::Change(Change::None, Curve(Some(it))),
             Op::Add => Work::Change(Change::Add, Curve(None)),
             Op::Gate => Work::Change(Change::Gate, Curve(None)),
             Op::Concat => Work::Concatenate,
-            Op::MaxPool(window) => Work::Pool(Pool::Largest, *window),
+            Op::MaxPool(window) => Work::Pool(Pool::Largest, window),
             Op::AveragePool {
                 window,
                 count_include_pad,
             } => Work::Pool(
                 Pool::Mean {
-                    padded: *count_include_pad,
+                    padded: count_include_pad,
                 },
-                *window,
+                window,
             ),
             Op::GlobalAveragePool if input.positions() == 1 => Work::Change(Change::None, Curve(None)),
             Op::GlobalAveragePool => Work::Average,

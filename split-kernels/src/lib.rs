@@ -16,14 +16,14 @@
 //! use split_kernels::{Stack, levels};
 //!
 //! let relu = Node::new("relu", Op::Activation(Activation::Relu), Source::Input);
-//! let mut stack = Stack::new(levels()[0], &Graph::new(Shape::new(2, 1, 1)?, vec![relu])?);
+//! let mut stack = Stack::new(levels()[0], Graph::new(Shape::new(2, 1, 1)?, vec![relu])?);
 //! let mut output = Vec::new();
 //! stack.run(&[-1.0, 2.0], &mut output);
 //! assert_eq!(output, [0.0, 2.0]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A crate by itself, because it is compiled for speed where everything else that a browser downloads is compiled for size.
+//! It is a crate by itself because the browser's binary is compiled for size, except for loops like these.
 
 mod bottleneck;
 mod depthwise;
@@ -109,7 +109,7 @@ const ROUNDS: usize = 4;
 
 impl Stack {
     /// Prepares a network for images one by one.
-    pub fn new(level: Level, graph: &Graph) -> Self {
+    pub fn new(level: Level, graph: Graph) -> Self {
         let mut kernels = Kernels::new(simd::lanes(level));
         Self {
             level,
@@ -120,7 +120,7 @@ impl Stack {
     }
 
     /// Prepares a network for images one by one, and for `least` and more together.
-    pub fn grouped(level: Level, graph: &Graph, least: usize) -> Self {
+    pub fn grouped(level: Level, graph: Graph, least: usize) -> Self {
         let layers = Layers::new(graph);
         let mut kernels = Kernels::new(simd::lanes(level));
         Self {
@@ -135,9 +135,9 @@ impl Stack {
     }
 
     /// Prepares a network for images one by one and together, as far as that takes less time, which is measured.
-    pub fn for_batches(level: Level, graph: &Graph, now: impl Fn() -> Duration) -> Self {
-        let mut stack = Self::grouped(level, graph, GROUP);
+    pub fn for_batches(level: Level, graph: Graph, now: impl Fn() -> Duration) -> Self {
         let images = vec![0.0; GROUP * graph.input().values()];
+        let mut stack = Self::grouped(level, graph, GROUP);
         let mut output = Vec::new();
         let mut least = [Duration::MAX; 2];
         for round in 0..ROUNDS {

@@ -19,8 +19,8 @@ fn compare(graph: &Graph, count: usize, what: &str) {
     for level in levels() {
         for least in [None, Some(1)] {
             let mut stack = match least {
-                None => Stack::new(level, graph),
-                Some(least) => Stack::grouped(level, graph, least),
+                None => Stack::new(level, graph.clone()),
+                Some(least) => Stack::grouped(level, graph.clone(), least),
             };
             // Nothing may be left of the images before.
             for _ in 0..2 {
@@ -236,7 +236,7 @@ fn batches_are_kept_where_they_take_less_time() {
             time.set(time.get() + step);
             Duration::from_micros(time.get())
         };
-        Stack::for_batches(Level::new(), &graph, now).batch()
+        Stack::for_batches(Level::new(), graph.clone(), now).batch()
     };
     assert_eq!(least([400, 150]), Some(2));
     assert_eq!(least([400, 250]), Some(3));
@@ -254,7 +254,7 @@ fn heads_of_224_pixels_work_in_16_mb() {
     ] {
         let nodes = architecture.nodes(Shape::new(3, 224, 224).unwrap(), 10).unwrap();
         let network = graph([3, 224, 224], nodes).folded().unwrap();
-        let mut stack = Stack::new(Level::new(), &network);
+        let mut stack = Stack::new(Level::new(), network.clone());
         stack.run(&vec![0.0; network.input().values()], &mut Vec::new());
         let values: usize = stack.memory.buffers.iter().map(Vec::len).sum();
         let bytes = (values + stack.memory.scratch.len()) * size_of::<f32>();

@@ -385,8 +385,9 @@ fn transform_filters<F: Form>(filter: &Filter, channels: usize, lanes: usize) ->
     for vectors in blocks(filter.outputs, lanes) {
         let (start, width) = (vectors.start * lanes, vectors.len() * lanes);
         let weights = &mut weights[start * F::VALUES * channels..];
-        for output in start..(vectors.end * lanes).min(filter.outputs) {
-            for input in 0..filter.inputs {
+        // What is written lies side by side, in as many places as a tile has values.
+        for input in 0..filter.inputs {
+            for output in start..(vectors.end * lanes).min(filter.outputs) {
                 let rows: [_; 3] =
                     std::array::from_fn(|y| F::filter(std::array::from_fn(|x| filter.tap(output, input, y, x))));
                 for x in 0..F::INPUTS {

@@ -1,6 +1,7 @@
 //! The container of a segment: a gzipped tar of `graph.nnef` and one `.dat` file per tensor.
 
-use std::io::{Read, Write};
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
 
 use flate2::{Compression, GzBuilder, read::GzDecoder};
 
@@ -11,9 +12,9 @@ pub const MAX_UNPACKED_BYTES: u64 = 256 << 20;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ArchiveError {
-    /// Not gzip, cut off, or with a wrong checksum.
+    /// Not a gzipped tar, cut off, or with a wrong checksum.
     #[error("the archive is damaged: {0}")]
-    Damaged(#[from] std::io::Error),
+    Damaged(#[from] io::Error),
     /// Refused before unpacking further.
     #[error("the archive unpacks to more than {limit} bytes")]
     TooLarge {
@@ -23,14 +24,14 @@ pub enum ArchiveError {
 }
 
 /// Packs a tar. The same bytes give the same bytes: no time is stored.
-pub(crate) fn gzip(tar: &[u8]) -> std::io::Result<Vec<u8>> {
+pub(crate) fn gzip(tar: &[u8]) -> io::Result<Vec<u8>> {
     let mut gzip = GzBuilder::new().mtime(0).write(Vec::new(), Compression::best());
     gzip.write_all(tar)?;
     gzip.finish()
 }
 
 /// Puts named files together, in the order given. The same files give the same bytes: no time, user or host is stored.
-pub(crate) fn tar<'a>(files: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> std::io::Result<Vec<u8>> {
+pub(crate) fn tar<'a>(files: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> io::Result<Vec<u8>> {
     let mut tar = tar::Builder::new(Vec::new());
     for (name, bytes) in files {
         let mut header = tar::Header::new_ustar();
@@ -42,11 +43,32 @@ pub(crate) fn tar<'a>(files: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> s
     tar.into_inner()
 }
 
-/// Unpacks the gzip layer only, checking its length and checksum; the tar inside is read by tract.
+/// The files of a tar, by name.
+pub(crate) fn files(tar: &[u8]) -> Result<HashMap<String, &[u8]>, ArchiveError> {
+    let mut files = HashMap::new();
+    for entry in tar::Archive::new(tar).entries()? {
+        let entry = entry?;
+        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        let ends = [
+            entry.raw_file_position(),
+            entry.raw_file_position().saturating_add(entry.size()),
+        ];
+        let [start, end] = ends.map(|it| usize::try_from(it).unwrap_or(usize::MAX));
+        let bytes = tar
+            .get(start..end)
+            .ok_or(io::Error::from(io::ErrorKind::UnexpectedEof))?;
+        files.insert(name, bytes);
+    }
+    Ok(files)
+}
+
+/// Unpacks the gzip layer only, checking its length and checksum.
 ///
 /// Reading to the end matters: tar readers stop at the last entry, before gzip's checksum.
 pub(crate) fn gunzip(bytes: &[u8]) -> Result<Vec<u8>, ArchiveError> {
-    let mut tar = Vec::new();
+    // What a gzip file ends with is its length, unless it lies: weights of 16 bits do not shrink much.
+    let claimed = bytes.last_chunk().map_or(0, |it| u32::from_le_bytes(*it) as usize);
+    let mut tar = Vec::with_capacity(claimed.min(4 * bytes.len()));
     GzDecoder::new(bytes)
         .take(MAX_UNPACKED_BYTES + 1)
         .read_to_end(&mut tar)?;
@@ -62,7 +84,7 @@ pub(crate) fn gunzip(bytes: &[u8]) -> Result<Vec<u8>, ArchiveError> {
 mod tests {
     use super::*;
 
-    fn pack<'a>(files: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> std::io::Result<Vec<u8>> {
+    fn pack<'a>(files: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> io::Result<Vec<u8>> {
         gzip(&tar(files)?)
     }
 
@@ -75,7 +97,7 @@ mod tests {
     #[test]
     fn refuses_a_bomb() {
         let mut gzip = GzBuilder::new().write(Vec::new(), Compression::best());
-        std::io::copy(&mut std::io::repeat(0).take(MAX_UNPACKED_BYTES + 1), &mut gzip).unwrap();
+        io::copy(&mut io::repeat(0).take(MAX_UNPACKED_BYTES + 1), &mut gzip).unwrap();
         let bomb = gzip.finish().unwrap();
         assert!(bomb.len() < 1 << 20);
         assert!(matches!(gunzip(&bomb), Err(ArchiveError::TooLarge { .. })));

@@ -6,7 +6,7 @@
 //! rest; an empty run of segments is the identity, so that the `input` and `output` split points need no special case. [`write_onnx`] writes a
 //! network for other engines.
 //!
-//! Networks run on the kernels of [`split_kernels`]; tract runs what is no [`Graph`](split_graph::Graph).
+//! Segments are read by the `read` module and run on the kernels of [`split_kernels`]. Whatever else is in NNEF form goes through tract.
 //!
 //! ```
 //! use split_core::Shape;

@@ -10,11 +10,11 @@ use split_core::Shape;
 use split_graph::Graph;
 use split_kernels::Stack;
 use tract_core::internal::*;
-use tract_nnef::internal::{DatLoader, GraphNnefLoader, Nnef, Resource, ResourceLoader};
+use tract_nnef::ast::{ProtoModel, parse::parse_document};
+use tract_nnef::internal::Nnef;
 
-use crate::archive::{ArchiveError, gunzip};
-use crate::read;
-use crate::segment::{WriteError, encode};
+use crate::archive::{ArchiveError, files, gunzip};
+use crate::read::{Reader, read_tensor};
 
 /// A head, a tail or a whole network, optimised and ready to run.
 ///
@@ -130,38 +130,45 @@ impl Network {
     pub(crate) fn load_with<'a>(
         input: Shape,
         segments: impl IntoIterator<Item = &'a [u8]>,
-        prepare: impl FnOnce(&Graph) -> Option<Stack>,
+        prepare: impl FnOnce(Graph) -> Option<Stack>,
     ) -> Result<Self, LoadError> {
-        let mut joined = Joined::new(input)?;
-        for (segment, bytes) in segments.into_iter().enumerate() {
-            joined.append(segment, bytes)?;
+        let segments: Vec<&[u8]> = segments.into_iter().collect();
+        if segments.is_empty() {
+            return Ok(Self {
+                input,
+                output: input,
+                engine: Engine::Identity,
+            });
         }
-        Self::with(joined, prepare)
-    }
-
-    fn with(joined: Joined, prepare: impl FnOnce(&Graph) -> Option<Stack>) -> Result<Self, LoadError> {
-        let (input, output) = (joined.input, joined.shape);
-        let graph = match joined.segments {
-            0 => None,
-            _ => read::network(&joined.model, joined.source, joined.last, input).map_err(optimize)?,
+        let graph = match read_segments(input, segments.iter().copied()) {
+            Ok(graph) => Some(graph),
+            // tract may know more, or say what is wrong.
+            Err(LoadError::Graph { .. }) => None,
+            Err(error) => return Err(error),
         };
-        let stack = graph.as_ref().and_then(prepare);
-        let engine = match stack {
-            _ if joined.segments == 0 => Engine::Identity,
-            Some(stack) => Engine::Stack(stack),
-            None => Engine::Tract(joined.optimize().map_err(optimize)?),
-        };
-        Ok(Self { input, output, engine })
+        if let Some((output, stack)) = graph.and_then(|it| Some((it.output(), prepare(it)?))) {
+            return Ok(Self {
+                input,
+                output,
+                engine: Engine::Stack(stack),
+            });
+        }
+        let joined = Joined::of(input, &segments)?;
+        Ok(Self {
+            input,
+            output: joined.shape,
+            engine: Engine::Tract(joined.optimize().map_err(optimize)?),
+        })
     }
 
     /// Prepares a whole network with its weights as they are, 32 bits wide, rather than rounded as in segments.
     pub fn of(network: &Graph) -> Result<Self, LoadError> {
-        let failed = |it: WriteError| LoadError::Optimize(it.to_string());
-        let folded = network.folded().map_err(|it| failed(it.into()))?;
-        let tar = encode(&folded, f32::datum_type()).map_err(failed)?;
-        let mut joined = Joined::new(network.input())?;
-        joined.append_tar(0, tar)?;
-        Self::with(joined, |graph| Some(Stack::new(Level::new(), graph)))
+        let folded = network.folded().map_err(|it| LoadError::Optimize(it.to_string()))?;
+        Ok(Self {
+            input: network.input(),
+            output: network.output(),
+            engine: Engine::Stack(Stack::new(Level::new(), folded)),
+        })
     }
 
     /// Shape of one input, without the batch axis.
@@ -204,15 +211,19 @@ impl Network {
 /// The network that neighbouring segments make, the first of which takes `input`; a linear layer comes back as the convolution that it is
 /// written as.
 ///
-/// Fails where [`Network::load`] would, and for operations that [`write_segment`](crate::write_segment) does not write.
+/// Fails where [`Network::load`] would, and for anything that [`write_segment`](crate::write_segment) does not write.
 pub fn read_segments<'a>(input: Shape, segments: impl IntoIterator<Item = &'a [u8]>) -> Result<Graph, LoadError> {
-    let mut joined = Joined::new(input)?;
+    let mut reader = Reader::new(input);
     for (segment, bytes) in segments.into_iter().enumerate() {
-        joined.append(segment, bytes)?;
+        let archive = |source| LoadError::Archive { segment, source };
+        let tar = gunzip(bytes).map_err(archive)?;
+        let files = files(&tar).map_err(archive)?;
+        reader.append(segment, &files).ok_or_else(|| LoadError::Graph {
+            segment,
+            reason: "it is not as segments are written, or takes another shape".into(),
+        })?;
     }
-    read::network(&joined.model, joined.source, joined.last, input)
-        .map_err(optimize)?
-        .ok_or_else(|| LoadError::Optimize("they hold operations that no segment has".into()))
+    reader.finish().map_err(|it| LoadError::Optimize(it.to_string()))
 }
 
 fn run_one(state: &mut TypedSimpleState, shape: Shape, image: &[f32], output: &mut Vec<f32>) -> TractResult<()> {
@@ -236,43 +247,37 @@ fn optimize(error: TractError) -> LoadError {
     LoadError::Optimize(format!("{error:#}"))
 }
 
-/// The graph so far. Segments are joined before anything is optimised, so the seams leave no trace in the plan.
+/// tract's graph so far. Segments are joined before anything is optimised, so the seams leave no trace in the plan.
 struct Joined {
-    input: Shape,
     model: TypedModel,
-    source: OutletId,
     last: OutletId,
     shape: Shape,
-    segments: usize,
 }
 
 impl Joined {
-    fn new(input: Shape) -> Result<Self, LoadError> {
+    fn of(input: Shape, segments: &[&[u8]]) -> Result<Self, LoadError> {
         let mut model = TypedModel::default();
         let [c, h, w] = input.into();
         let source = model.add_source("input", f32::fact([1, c, h, w])).map_err(optimize)?;
-        Ok(Self {
-            input,
+        let mut joined = Self {
             model,
-            source,
             last: source,
             shape: input,
-            segments: 0,
-        })
+        };
+        for (segment, bytes) in segments.iter().enumerate() {
+            joined.append(segment, bytes)?;
+        }
+        Ok(joined)
     }
 
     fn append(&mut self, segment: usize, bytes: &[u8]) -> Result<(), LoadError> {
-        let tar = gunzip(bytes).map_err(|source| LoadError::Archive { segment, source })?;
-        self.append_tar(segment, tar)
-    }
-
-    fn append_tar(&mut self, segment: usize, tar: Vec<u8>) -> Result<(), LoadError> {
         let graph = |it: TractError| LoadError::Graph {
             segment,
             reason: format!("{it:#}"),
         };
-        let part = READER.model_for_read(&mut &tar[..]).map_err(graph)?;
-        drop(tar);
+        let archive = |source| LoadError::Archive { segment, source };
+        let tar = gunzip(bytes).map_err(archive)?;
+        let part = model(&files(&tar).map_err(archive)?).map_err(graph)?;
         let expected = part.input_fact(0).map_err(graph)?.shape.clone();
         let [c, h, w]: [usize; 3] = self.shape.into();
         if part.inputs.len() != 1 || expected.rank() != 4 || expected[1..] != [c.into(), h.into(), w.into()] {
@@ -285,7 +290,6 @@ impl Joined {
         }
         self.last = self.copy(segment, &part).map_err(graph)?;
         self.shape = self.last_shape().map_err(graph)?;
-        self.segments += 1;
         Ok(())
     }
 
@@ -351,44 +355,24 @@ impl Joined {
     }
 }
 
-/// Reads graph and tensors only: none of tract's other resources, such as archives within the archive. Made once, since tract parses NNEF's
-/// standard operators for it, which takes longer than a head.
-static READER: LazyLock<Nnef> = LazyLock::new(|| Nnef {
-    resource_loaders: vec![GraphNnefLoader.into_boxed(), TensorLoader.into_boxed()],
-    ..Nnef::default()
-});
-
-/// tract's tensor reader, behind a check that the file is as long as its header says, since tract allocates first.
-struct TensorLoader;
-
-/// Bytes of an NNEF tensor file before its values.
-const TENSOR_HEADER_BYTES: usize = 128;
-
-impl ResourceLoader for TensorLoader {
-    fn name(&self) -> StaticName {
-        "TensorLoader".into()
-    }
-
-    fn try_load(
-        &self,
-        path: &std::path::Path,
-        reader: &mut dyn std::io::Read,
-        framework: &Nnef,
-    ) -> TractResult<Option<(String, Arc<dyn Resource>)>> {
-        if path.extension().is_none_or(|it| it != "dat") {
-            return Ok(None);
-        }
-        let mut bytes = Vec::new();
-        reader.read_to_end(&mut bytes)?;
-        let claimed = bytes
-            .get(4..8)
-            .and_then(|it| it.try_into().ok())
-            .map(u32::from_le_bytes);
-        ensure!(
-            claimed.map(|it| it as usize) == bytes.len().checked_sub(TENSOR_HEADER_BYTES),
-            "{path:?} holds {} bytes, its header says otherwise",
-            bytes.len()
-        );
-        DatLoader.try_load(path, &mut &bytes[..], framework)
-    }
+/// tract's graph of a segment. Of what tract reads, graph and tensors only: no archives within the archive, whose graphs could be anything.
+fn model(files: &HashMap<String, &[u8]>) -> TractResult<TypedModel> {
+    let text = files.get("graph.nnef").context("there is no graph.nnef")?;
+    let tensors = files.iter().filter_map(|(name, bytes)| {
+        let name = name.strip_suffix(".dat")?;
+        let tensor = read_tensor(bytes)
+            .with_context(|| format!("{name}.dat is damaged or holds no floats"))
+            .and_then(|(shape, values)| Tensor::from_shape(&shape, &values));
+        Some(tensor.map(|it| (name.into(), Arc::new(it))))
+    });
+    let segment = ProtoModel {
+        doc: parse_document(std::str::from_utf8(text)?)?,
+        tensors: tensors.collect::<TractResult<_>>()?,
+        quantization: None,
+        resources: HashMap::new(),
+    };
+    READER.model_for_proto_model(&segment)
 }
+
+/// Made once, since tract parses NNEF's standard operators for it, which takes longer than a head.
+static READER: LazyLock<Nnef> = LazyLock::new(Nnef::default);

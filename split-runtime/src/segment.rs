@@ -13,6 +13,7 @@ use tract_core::internal::*;
 use tract_nnef::tensors::write_tensor;
 
 use crate::archive::{gzip, tar};
+use crate::read::SIXTH;
 
 /// A segment ready to be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +79,7 @@ pub fn write_segment(network: &Graph) -> Result<SegmentFile, WriteError> {
         }
     }
     Ok(SegmentFile {
-        bytes: gzip(&encode(&network, f16::datum_type())?).map_err(encoding)?,
+        bytes: gzip(&encode(&network)?).map_err(encoding)?,
         output: network.output(),
         macs: network.macs(),
     })
@@ -88,9 +89,9 @@ fn encoding(error: std::io::Error) -> WriteError {
     WriteError::Encode(error.to_string())
 }
 
-/// A network without batch norms in tract's form, a tar, its weights of a type.
-pub(crate) fn encode(network: &Graph, weights: DatumType) -> Result<Vec<u8>, WriteError> {
-    let mut text = Text::new(network, weights);
+/// A network without batch norms in tract's form, a tar.
+fn encode(network: &Graph) -> Result<Vec<u8>, WriteError> {
+    let mut text = Text::new(network);
     let consumers = network.consumers();
     for (number, node) in network.nodes().iter().enumerate() {
         let consumers = consumers[number].iter().map(|it| &network.nodes()[*it].op);
@@ -107,12 +108,10 @@ struct Text {
     values: Vec<(String, Shape)>,
     input: Shape,
     tensors: Vec<(String, Vec<u8>)>,
-    /// Type of the weights.
-    weights: DatumType,
 }
 
 impl Text {
-    fn new(network: &Graph, weights: DatumType) -> Self {
+    fn new(network: &Graph) -> Self {
         let [c, h, w] = network.input().into();
         let body = format!("    x = tract_core_external(datum_type = \"F32\", shape = [N, {c}, {h}, {w}]);\n");
         Self {
@@ -120,7 +119,6 @@ impl Text {
             values: Vec::new(),
             input: network.input(),
             tensors: Vec::new(),
-            weights,
         }
     }
 
@@ -206,7 +204,7 @@ impl Text {
         let outputs = filter.shape()[0];
         let zeros = vec![0.0; outputs];
         let bias = Tensor::from_shape(&[1, outputs], bias.unwrap_or(&zeros))?;
-        let filter = filter.cast_to_dt(self.weights)?;
+        let filter = filter.cast_to::<f16>()?;
         let filter = self.variable(format!("weight{number}"), filter.as_ref())?;
         let bias = self.variable(format!("bias{number}"), &bias)?;
         let Window {
@@ -284,9 +282,6 @@ impl Text {
         ))
     }
 }
-
-/// The factor of a hard-sigmoid, as its nearest 32-bit float.
-pub(crate) const SIXTH: f32 = 1.0 / 6.0;
 
 fn pool(window: &Window) -> String {
     let Window {

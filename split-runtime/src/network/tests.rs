@@ -1,7 +1,9 @@
 //! The fast path against tract, on the same segments.
 
+use std::{fs, path::Path};
+
 use fearless_simd::Level;
-use split_core::Shape;
+use split_core::{Manifest, Shape, manifest::Segment};
 use split_graph::{Activation, Convolution, Graph, Linear, Op, Window, sample};
 use split_kernels::{Stack, levels};
 
@@ -43,7 +45,7 @@ fn pool(kernel: usize, stride: usize) -> Vec<Op> {
 fn compare(input: Shape, layers: &[Vec<Op>]) {
     let segment = write_segment(&sample::chain(input, layers.concat()).unwrap()).unwrap();
     let load = |level: Option<Level>, together| {
-        let prepare = |graph: &Graph| {
+        let prepare = |graph: Graph| {
             level.map(|level| match together {
                 true => Stack::grouped(level, graph, 3),
                 false => Stack::new(level, graph),
@@ -135,4 +137,46 @@ fn a_whole_network_equals_tracts() {
         ],
     ];
     compare(Shape::new(3, 16, 32).unwrap(), &layers);
+}
+
+/// Runs segments on the kernels, then by tract; both have to give the same.
+fn compare_segments<'a>(input: Shape, segments: impl IntoIterator<Item = &'a [u8]> + Clone, what: &str) {
+    let image = noise(input.values(), 5);
+    let [ours, tracts] = [true, false].map(|ours| {
+        let prepare = |graph| ours.then(|| Stack::new(Level::new(), graph));
+        let mut network = Network::load_with(input, segments.clone(), prepare).unwrap();
+        assert_eq!(matches!(network.engine, Engine::Stack(_)), ours, "{what}");
+        let mut output = Vec::new();
+        network.run(1, &image, &mut output).unwrap();
+        output
+    });
+    let scale = tracts.iter().fold(1.0_f32, |most, it| most.max(it.abs()));
+    for (at, (ours, tracts)) in ours.iter().zip(&tracts).enumerate() {
+        let difference = (ours - tracts).abs();
+        assert!(difference < 1e-4 * scale, "{what}, value {at}: {ours} is not {tracts}");
+    }
+}
+
+#[test]
+fn every_operation_equals_tracts() {
+    for seed in 0..40 {
+        let graph = sample::network(seed).unwrap();
+        let segment = write_segment(&graph).unwrap();
+        compare_segments(graph.input(), [&segment.bytes[..]], &format!("network {seed}"));
+    }
+}
+
+#[test]
+fn networks_that_ship_equal_tracts() {
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
+    for series in fs::read_dir(models).unwrap() {
+        let folder = series.unwrap().path();
+        let manifest = Manifest::parse(&fs::read(folder.join("manifest.json")).unwrap()).unwrap();
+        for variant in &manifest.variants {
+            let read = |it: &Segment| fs::read(folder.join(it.file().path())).unwrap();
+            let segments: Vec<_> = variant.segments.iter().map(read).collect();
+            let input = manifest.input_of(variant).shape;
+            compare_segments(input, segments.iter().map(Vec::as_slice), &variant.name);
+        }
+    }
 }
