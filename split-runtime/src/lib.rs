@@ -41,8 +41,10 @@ mod network;
 mod onnx;
 mod read;
 mod segment;
+mod warm_up;
 
 pub use archive::{ArchiveError, MAX_UNPACKED_BYTES};
 pub use network::{LoadError, Network, RunError, read_segments};
 pub use onnx::{OnnxFile, write_onnx};
 pub use segment::{SegmentFile, WriteError, write_segment};
+pub use warm_up::warm_up;

@@ -9,6 +9,7 @@ use split_core::{
     manifest::ImageFormat,
     wire::{CLOSE_MOVED, ClientMessage},
 };
+use split_runtime::warm_up;
 use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 
 use crate::{
@@ -90,6 +91,12 @@ impl Client {
     /// Makes an operating point's codec and head of their files, and warms the head up. Takes a moment.
     pub fn prepare(&self, point: usize) -> Result<(), JsValue> {
         self.shared.engine.borrow_mut().prepare(point).map_err(thrown)
+    }
+
+    /// Lets the JavaScript engine optimise what heads run on, which takes some milliseconds. Call it once, while the first head is being downloaded.
+    #[wasm_bindgen(js_name = warmUp)]
+    pub fn warm_up(&self) -> Result<(), JsValue> {
+        warm_up().map_err(|it| thrown(it.into()))
     }
 
     /// Leaves an operating point alone for a while whose head could not be had.

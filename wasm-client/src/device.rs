@@ -13,8 +13,8 @@ use split_runtime::Network;
 
 use crate::{error::ClientError, timing::Clock};
 
-/// Runs before a head is called warm: the first touches fresh memory, the second lets the JavaScript engine's optimising compiler in.
-const WARM_UP_RUNS: usize = 2;
+/// Runs before a head is called warm: the first touches fresh memory. The kernels [have been warmed up](split_runtime::warm_up) before.
+const WARM_UP_RUNS: usize = 1;
 /// Runs timed together at most: even a head of 10 µs has then filled eight ticks of a clock that ticks once a millisecond.
 const MOST_TIMED_RUNS: u32 = 1000;
 

@@ -19,6 +19,7 @@ export interface HeadParts {
 /** Downloads and prepares heads. */
 export class Heads {
   readonly #parts: HeadParts;
+  #isWarm = false;
 
   constructor(parts: HeadParts) {
     this.#parts = parts;
@@ -60,8 +61,17 @@ export class Heads {
       onProgress({ stage: 'network', loadedBytes: Math.min(loadedBytes, totalBytes), totalBytes });
     };
     onBytes(0);
-    await Promise.all(files.map((it) => this.#file(it, onBytes)));
+    const downloads = files.map((it) => this.#file(it, onBytes));
+    await Promise.all([...downloads, this.#warmUp()]);
     onProgress({ stage: 'network', loadedBytes: totalBytes, totalBytes });
+  }
+
+  /** Uses the time of the first download. */
+  async #warmUp(): Promise<void> {
+    if (this.#isWarm) return;
+    this.#isWarm = true;
+    const { client, clock } = this.#parts;
+    clock.run(() => client.warmUp());
   }
 
   async #file({ path, sha256, bytes: limit }: File, onBytes: (bytes: number) => void): Promise<void> {
