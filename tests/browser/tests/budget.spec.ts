@@ -1,24 +1,35 @@
 import { readdir, readFile } from 'node:fs/promises';
-import { brotliCompressSync, constants } from 'node:zlib';
+import { promisify } from 'node:util';
+import { brotliCompress, constants } from 'node:zlib';
 
 import { expect, open, test } from '../src/fixtures.js';
 import { PAGE } from '../src/places.js';
 
+const compress = promisify(brotliCompress);
+
 /** Bytes of all scripts of the page, web worker included, WebAssembly not, as the edge worker compresses them. */
 const SCRIPT_BYTES = 150_000;
+/** Bytes of the largest of the WebAssembly binaries, compressed as well as can be. A browser downloads one of them. */
+const BINARY_BYTES = 1_200_000;
 
-/** Compressed sizes of the page's scripts. */
-async function sizes(): Promise<number[]> {
-  const names = (await readdir(PAGE, { recursive: true })).filter((it) => it.endsWith('.js'));
-  const compressed = async (name: string) =>
-    brotliCompressSync(await readFile(`${PAGE}/${name}`), { params: { [constants.BROTLI_PARAM_QUALITY]: 9 } }).length;
-  return Promise.all(names.map(compressed));
+/** Compressed sizes of the page's files whose names end like this. */
+async function sizes(ending: string, quality: number): Promise<number[]> {
+  const names = (await readdir(PAGE, { recursive: true })).filter((it) => it.endsWith(ending));
+  const params = { [constants.BROTLI_PARAM_QUALITY]: quality };
+  return Promise.all(names.map(async (it) => (await compress(await readFile(`${PAGE}/${it}`), { params })).length));
 }
 
 test('the scripts of the page stay within their budget', async () => {
-  const scripts = await sizes();
+  const scripts = await sizes('.js', 9);
   expect(scripts.length).toBeGreaterThan(0);
   expect(scripts.reduce((sum, it) => sum + it, 0)).toBeLessThanOrEqual(SCRIPT_BYTES);
+});
+
+test('the WebAssembly binaries stay within their budget', async () => {
+  test.slow();
+  const binaries = await sizes('.wasm', constants.BROTLI_MAX_QUALITY);
+  expect(binaries.length).toBeGreaterThan(0);
+  expect(Math.max(...binaries)).toBeLessThanOrEqual(BINARY_BYTES);
 });
 
 /** Longest time that a script of the page may hold its thread, slowed down this many times: more is felt. */
