@@ -32,7 +32,7 @@ import { failed, isElsewhere, startElsewhere, startSpeaking } from './workers.js
 /** Why frames go without an answer although nothing is wrong. */
 const INTENDED: ReadonlySet<ErrorCode> = new Set(['aborted', 'closed', 'superseded']);
 
-/** How long a web worker may take to say goodbye and to end itself, in milliseconds. */
+/** How long a web worker may take to say goodbye, in milliseconds. */
 const GOODBYE_MS = 2000;
 
 /** Whoever waits for one answer of the web worker. */
@@ -383,16 +383,22 @@ export class SplitClient {
     if (this.#repeats.isNew({ code, message }, performance.now())) this.#events.emit('problem', { code, message });
   }
 
-  /** Ends at the caller's wish: a web worker that has started says goodbye to the edge worker and ends itself. */
+  /** Ends at the caller's wish: a web worker that has started says goodbye to the edge worker before. */
   #close(reason: SplitError): void {
     if (this.#lifetime.signal.aborted) return;
     if (this.#starting) {
       this.#end(reason);
     } else {
-      this.#post({ type: 'close' });
-      // One that computes, or waits for the browser, does not hear of it for long.
-      setTimeout(() => this.#worker.terminate(), GOODBYE_MS);
       this.#finish(reason);
+      const end = () => {
+        clearTimeout(late);
+        this.#worker.onmessage = null;
+        this.#worker.terminate();
+      };
+      // One that computes, or waits for the browser, does not hear of it for long.
+      const late = setTimeout(end, GOODBYE_MS);
+      this.#worker.onmessage = ({ data }: MessageEvent<Response>) => data.type === 'closed' && end();
+      this.#post({ type: 'close' });
     }
   }
 

@@ -11,8 +11,8 @@ const FIRST_WAIT_MS = 2000;
 /** Where sockets come from. */
 interface Line {
   open(): MessageSocket;
-  /** Settles once what was sent last before a socket was closed is on its way. */
-  closed(): Promise<void>;
+  /** Ends it, once what was sent last before a socket was closed is on its way. */
+  close(): Promise<void>;
 }
 
 /** Keeps the client connected, pausing longer and longer while that fails. */
@@ -79,7 +79,7 @@ export class Connection {
   async close(): Promise<void> {
     this.#cancel();
     this.#client.close();
-    await this.#line.closed();
+    await this.#line.close();
   }
 
   #ended(retry: boolean, problem?: Problem): void {

@@ -36,7 +36,9 @@ export type Response =
   | { type: 'problem'; problem: Problem }
   | { type: 'diagnosis'; diagnosis: Diagnosis }
   | { type: 'result'; result: Answered }
-  | { type: 'dropped'; frame: number; code: ErrorCode; message: string };
+  | { type: 'dropped'; frame: number; code: ErrorCode; message: string }
+  /** It has said goodbye to the edge worker, and can be ended. */
+  | { type: 'closed' };
 
 /**
  * A result, without the times that only the page knows.

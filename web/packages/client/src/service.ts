@@ -102,7 +102,7 @@ export class Service {
     const url = inferUrl(start.url, start.series).href;
     const line = {
       open: () => new SlowerSocket(sockets.open(url), this.#clock, this.#link),
-      closed: () => sockets.closed(),
+      close: () => sockets.close(),
     };
     this.#connection = new Connection(client, line, start.token, (change) => this.#changed(change));
   }

@@ -15,6 +15,11 @@ export type SocketRequest = Uint8Array | null;
 const ABNORMAL = 1006;
 /** How long a goodbye may take. */
 const GOODBYE_MS = 500;
+/**
+ * How long a web worker takes to end, at least. In Chromium one that is ended at the same time as another that it has started sometimes
+ * stays for ever, and the other with it.
+ */
+const END_MS = 200;
 /** How long a connection may wait for its first message: edge workers give up after 10 s. */
 const SILENT_MS = 5000;
 
@@ -48,10 +53,12 @@ export class Sockets {
     return this.#latest;
   }
 
-  /** Settles once what was sent last before a socket was closed is on its way. */
-  async closed(): Promise<void> {
-    const enough = new Promise<void>((resolve) => setTimeout(resolve, GOODBYE_MS));
-    await Promise.race([this.#latest?.closed, enough]);
+  /** Ends the web worker, once what was sent last before a socket was closed is on its way. */
+  async close(): Promise<void> {
+    await Promise.race([this.#latest?.closed, pause(GOODBYE_MS)]);
+    this.#worker?.terminate();
+    this.#worker = undefined;
+    await pause(END_MS);
   }
 
   #takeAhead(): RemoteSocket | undefined {
@@ -152,4 +159,8 @@ class RemoteSocket implements MessageSocket {
         break;
     }
   }
+}
+
+function pause(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }

@@ -29,11 +29,12 @@ async function start(request: Extract<Request, { type: 'start' }>): Promise<Serv
   }
 }
 
+/** In Chromium a web worker that closes itself while it has another one sometimes stays for ever: the page ends it. */
 async function close(): Promise<void> {
   try {
     await service?.close();
   } finally {
-    self.close();
+    post({ type: 'closed' });
   }
 }
 
