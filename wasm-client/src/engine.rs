@@ -26,6 +26,8 @@ use crate::{
 
 /// What was chosen stands for so long while no frame waits.
 const FRESH: Duration = Duration::from_millis(250);
+/// How long after it was taken a frame waits to be sent again over another connection: one that is moved may be moved again, and after a pause.
+const RESENT: Duration = Duration::from_secs(1);
 /// A frame that waits for the link may by then be better off on the device.
 const LONGEST_WAIT: Duration = Duration::from_millis(200);
 /// So long a client that can send a picture prepares no head: its first frame usually comes soon, and would have to wait.
@@ -303,6 +305,7 @@ impl Engine {
     /// What is to be done now. `waiting` is the frame whose picture waits, if one does.
     pub fn next(&mut self, waiting: Option<u32>) -> Step {
         let now = self.clock.now();
+        self.recall_late(now);
         let is_idle = waiting.is_none() && self.lost.is_empty();
         let fresh = self.chosen.filter(|it| is_idle && now.saturating_sub(it.1) < FRESH);
         let (choice, _) = *self.chosen.insert(fresh.unwrap_or_else(|| (self.choose(now), now)));
@@ -335,6 +338,23 @@ impl Engine {
             Some(Lost { frame, .. }) => self.run(frame, choice),
             None => self.capture(choice, now),
         }
+    }
+
+    /// Lets frames go elsewhere that have waited too long for another connection.
+    fn recall_late(&mut self, now: Duration) {
+        let is_late = |it: &Request<Frame>| {
+            let frame = it.frame.as_ref();
+            frame.is_some_and(|it| now.saturating_sub(it.note.captured) > RESENT)
+        };
+        let (late, others) = std::mem::take(&mut self.unsent)
+            .into_iter()
+            .partition::<Vec<_>, _>(is_late);
+        self.unsent.extend(others);
+        self.lose(
+            late.into_iter(),
+            "connection-lost",
+            "the edge worker moves its clients on",
+        );
     }
 
     /// The head that can be prepared, and after which pause. `goes` says whether a frame is about to be run.

@@ -555,6 +555,19 @@ fn frames_of_a_moved_connection_go_elsewhere_when_the_next_one_fails() {
 }
 
 #[test]
+fn frames_of_connections_that_are_moved_again_and_again_go_elsewhere() {
+    let mut engine = connected(&[POOL1, OUTPUT], 2);
+    infer(&mut engine, 7, POOL1);
+    engine.moved();
+    next(&mut engine, None);
+    assert_eq!(engine.unsent.len(), 1, "it may still be sent again");
+    let later = engine.clock.now() + Duration::from_secs(2);
+    engine.clock = Clock::new(move || later);
+    let local = local(next(&mut engine, None));
+    assert_eq!((local.frame, local.point), (7, OUTPUT));
+}
+
+#[test]
 fn frames_keep_to_the_rates_of_the_welcome() {
     let mut engine = connected(&[], 4);
     engine.set_goal(Goal::Fixed { point: INPUT }).unwrap();
