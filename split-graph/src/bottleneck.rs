@@ -33,7 +33,7 @@ impl Bottleneck {
         }
     }
 
-    /// The two convolutions, in a stream of so many channels.
+    /// The two convolutions, for a stream of `channels` channels.
     fn convolutions(&self, channels: usize) -> [Convolution; 2] {
         [
             point(channels, self.width, &self.encode, &self.encode_bias),

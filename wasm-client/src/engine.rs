@@ -30,7 +30,7 @@ const FRESH: Duration = Duration::from_millis(250);
 const RESENT: Duration = Duration::from_secs(1);
 /// A frame that waits for the link may by then be better off on the device.
 const LONGEST_WAIT: Duration = Duration::from_millis(200);
-/// So long a client that can send a picture prepares no head: its first frame usually comes soon, and would have to wait.
+/// How long a client that can send a picture leaves heads unprepared: its first frame usually comes soon, and would have to wait.
 const FIRST_FRAME: Duration = Duration::from_secs(1);
 
 /// Everything a client knows and decides.

@@ -1,4 +1,5 @@
 import { SplitError } from './errors.js';
+import { pause } from './pause.js';
 
 /** A download of which nothing arrives for so long is given up. */
 const STALL_MS = 20_000;
@@ -29,7 +30,7 @@ export async function persistently<Done>(work: () => Promise<Done>): Promise<Don
       return await work();
     } catch (thrown) {
       if (!(thrown instanceof Passing)) throw thrown;
-      await new Promise((resolve) => setTimeout(resolve, pauseMs));
+      await pause(pauseMs);
     }
   }
   return work();

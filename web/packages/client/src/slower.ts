@@ -1,4 +1,5 @@
 import type { MessageSocket } from '../wasm/simd/split_client.js';
+import { pause } from './pause.js';
 import type { LinkThrottle } from './types.js';
 
 /**
@@ -49,7 +50,7 @@ export class Clock {
   /** Settles once the real time has caught up, but for the part of a millisecond that timers do not count. */
   async caughtUp(): Promise<void> {
     for (let rest = this.ahead; rest >= 1; rest = this.ahead) {
-      await new Promise((resolve) => setTimeout(resolve, Math.floor(rest)));
+      await pause(Math.floor(rest));
     }
   }
 }

@@ -1,5 +1,6 @@
 import type { MessageSocket } from '../wasm/simd/split_client.js';
 import { SplitError } from './errors.js';
+import { pause } from './pause.js';
 import { isElsewhere, startElsewhere } from './workers.js';
 
 /** What happens to a socket, as its web worker tells. `at` is when, in milliseconds on the clock of that web worker. */
@@ -159,8 +160,4 @@ class RemoteSocket implements MessageSocket {
         break;
     }
   }
-}
-
-function pause(milliseconds: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }

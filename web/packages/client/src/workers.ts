@@ -1,7 +1,8 @@
 import { aborted, SplitError } from './errors.js';
 
-/** A web worker that has not started after so long gets another one beside it, so many times. */
+/** How long to wait for a web worker to start before another one is started beside it. */
 const START_MS = 5000;
+/** How many more are started at most. */
 const MORE_STARTS = 2;
 
 /** Whether a script, by its `import.meta.url`, is of another origin than the page. Some bundlers put a file's path there: that is not. */
