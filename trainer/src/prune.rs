@@ -11,6 +11,8 @@ use split_graph::{
     Activation, Bottleneck, Channels, Convolution, CutPoint, Graph, Group, Op, RemoveError, Source, Window,
 };
 
+use crate::augment;
+
 /// Pixels of features that a bottleneck is made for, spread evenly.
 const COMPONENT_PIXELS: usize = 100_000;
 
@@ -305,6 +307,12 @@ pub fn bottleneck(features: &[f32], channels: usize, width: usize) -> Bottleneck
         pixels().flat_map(|pixel| pixel.iter().zip(&mean).map(|(it, mean)| f64::from(*it) - mean)),
     );
     Components::new(mean, &centred * centred.transpose()).bottleneck(width, &vec![1.0; channels])
+}
+
+/// So many positions of a map, spread evenly over it, from another place in each picture.
+fn spread(count: usize, positions: usize, picture: u64) -> impl Iterator<Item = usize> {
+    let first = augment::mix(picture) as usize % positions;
+    (0..count).map(move |it| (first + it * positions / count) % positions)
 }
 
 pub mod low_rank;

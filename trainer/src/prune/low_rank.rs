@@ -9,8 +9,7 @@ use nalgebra::{DMatrix, DVector};
 use split_graph::{Bottleneck, Convolution, Graph, Op, Source, Window};
 use split_train::{Network, Observer};
 
-use super::{Components, Region, reconstruct};
-use crate::augment;
+use super::{Components, Region, reconstruct, spread};
 
 /// Pixels of its output that a layer's components are found by, at least, and at least for each of its channels.
 const PIXELS: [usize; 2] = [8192, 64];
@@ -135,12 +134,8 @@ impl Candidate {
         let (channels, positions, count) = (self.scale.len(), self.positions, self.pixels);
         let maps = maps.chunks_exact(positions * channels).enumerate();
         let pixels = maps.flat_map(|(picture, map)| {
-            // Evenly spread over the map, from another place in each picture.
-            let first = augment::mix(number + picture as u64) as usize % positions;
-            (0..count).map(move |it| {
-                let position = (first + it * positions / count) % positions;
-                &map[position * channels..][..channels]
-            })
+            spread(count, positions, number + picture as u64)
+                .map(move |position| &map[position * channels..][..channels])
         });
         let values: Vec<f64> = pixels
             .flat_map(|pixel| pixel.iter().zip(&self.scale).map(|(it, scale)| f64::from(*it) * scale))

@@ -21,8 +21,7 @@ use rayon::prelude::*;
 use split_graph::{Channels, Graph, Group, Op, Source, Window};
 use split_train::{Network, Observer};
 
-use super::{Choice, Region, kept, last_pointwise};
-use crate::augment;
+use super::{Choice, Region, kept, last_pointwise, spread};
 
 /// Rows that a layer is fitted to, at least, and at least for each of its weights to one output.
 const ROWS: [usize; 2] = [8192, 8];
@@ -286,10 +285,7 @@ impl Taker {
         let mut rows = DMatrix::<f32>::zeros(columns + 1, count);
         let [down, across] = self.window.kernel;
         for (image, values) in images.chunks_exact(input.values()).enumerate() {
-            // Evenly spread over the map, from another place in each picture.
-            let first = augment::mix(number + image as u64) as usize % positions;
-            for row in 0..self.rows {
-                let position = (first + row * positions / self.rows) % positions;
+            for (row, position) in spread(self.rows, positions, number + image as u64).enumerate() {
                 let (y, x) = (position / output.width(), position % output.width());
                 let mut to = rows.column_mut(image * self.rows + row);
                 to[columns] = 1.0;
