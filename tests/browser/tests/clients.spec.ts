@@ -89,7 +89,10 @@ async function together(wanted: Record<string, string>) {
   };
   await more(10, ['toy', 'first', 'second']);
   // On a busy machine an edge worker may be so late that frames run on the device until it is heard of again.
-  const latest = Object.entries(streams).map(([it, { splits }]) => ({ it, last: () => [...new Set(splits.slice(-5))] }));
+  const latest = Object.entries(streams).map(([it, { splits }]) => ({
+    it,
+    last: () => [...new Set(splits.slice(-5))],
+  }));
   const isSettled = () => latest.every(({ it, last }) => last().every((split) => split === wanted[it]));
   for (let tries = 0; tries < 20 && !isSettled(); tries += 1) await more(5, ['toy', 'first', 'second']);
   const splits = Object.fromEntries(latest.map(({ it, last }) => [it, last()]));
