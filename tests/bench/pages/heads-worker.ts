@@ -2,6 +2,7 @@
 
 import * as ort from 'onnxruntime-web/wasm';
 
+import type { Client, MessageSocket } from '../../../web/packages/client/wasm/simd/split_client.js';
 import { type Input, normalize, openSession } from './onnx.js';
 
 /** What can be asked. */
@@ -44,23 +45,7 @@ interface Stages {
   decode: number;
 }
 
-/** The parts of `split_client.js` that are used here. */
-interface Program {
-  default(from: { module_or_path: string }): Promise<{ memory: WebAssembly.Memory }>;
-  Client: new (manifest: Uint8Array, pixels: boolean, now: () => number, listener: (step: Step) => void) => Client;
-}
-
-interface Client {
-  setGoal(goal: { kind: 'fixed'; point: number }): void;
-  connect(socket: WebSocket): void;
-  next(waiting: number): Step;
-  warmUp(): void;
-  addFile(sha256: string, bytes: Uint8Array): void;
-  loaded(point: number): void;
-  prepare(point: number): void;
-  pictures(): { begin(width: number, height: number): void; push(rgba: Uint8Array): void };
-  infer(frame: number, arrived: number): Step;
-}
+type Program = typeof import('../../../web/packages/client/wasm/simd/split_client.js');
 
 type Step =
   | { type: 'open' | 'capture' | 'sent' }
@@ -95,7 +80,7 @@ class Binary {
       json,
       false,
       () => performance.now(),
-      (step) => this.#waiting?.(step),
+      (step: Step) => this.#waiting?.(step),
     );
   }
 
@@ -108,7 +93,8 @@ class Binary {
     const open = binary.#event();
     const url = new URL('v1/infer', edge);
     url.protocol = 'ws:';
-    binary.#client.connect(new WebSocket(url));
+    // Its handlers may be given an event, which these do without.
+    binary.#client.connect(new WebSocket(url) as unknown as MessageSocket);
     expect(await open, 'open');
     return binary;
   }
@@ -128,7 +114,6 @@ class Binary {
       await new Promise((resolve) => setTimeout(resolve, bytes.length / DOWNLOAD_BYTES_PER_MS));
       this.#client.addFile(sha256, bytes);
     }
-    this.#client.loaded(point);
     const began = performance.now();
     this.#client.prepare(point);
     return performance.now() - began;

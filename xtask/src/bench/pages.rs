@@ -18,11 +18,9 @@ pub struct Pages {
 pub fn prepare(sh: &Shell, progress: &mut Progress) -> Result<Pages> {
     web::build(sh, progress)?;
     progress.step("building the edge worker, the trainer and what surrounds them", || {
-        let packages = ["edge-worker", "split-tests", "trainer"].map(|it| ["--package", it]);
-        let packages = packages.as_flattened();
         let programs = ["edge-worker", "link", "prepare", "slices", "trainer"].map(|it| ["--bin", it]);
         let programs = programs.as_flattened();
-        Ok(cmd!(sh, "cargo build --release {packages...} {programs...}").run()?)
+        Ok(cmd!(sh, "cargo build --release --workspace --exclude xtask {programs...}").run()?)
     })?;
     let chromium = progress.step("Playwright, onnxruntime-web and Chromium", || {
         setup::npm_packages(sh, BROWSER_BENCHMARKS)?;
