@@ -11,7 +11,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
-use xshell::{Cmd, Shell};
+use xshell::{Cmd, Shell, cmd};
 
 pub use self::simulate::run as simulate;
 use crate::{progress::Progress, target_folder};
@@ -48,6 +48,12 @@ pub fn run(sh: &Shell, progress: &mut Progress, bench: Bench, arguments: &[Strin
         Bench::Latency => latency::run(sh, progress, &folder, arguments),
         Bench::Train => programs::TRAIN.run(sh, progress, &folder, arguments),
     }
+}
+
+/// Builds programs for release, always of the whole workspace: as little as possible is then compiled again for the next benchmark.
+fn build(sh: &Shell, programs: &[&str]) -> Result<()> {
+    let programs = programs.iter().flat_map(|it| ["--bin", it]);
+    Ok(cmd!(sh, "cargo build --release --workspace --exclude xtask {programs...}").run()?)
 }
 
 /// Runs the program of a benchmark, which writes the report, and says where that is.

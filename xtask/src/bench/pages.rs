@@ -18,9 +18,7 @@ pub struct Pages {
 pub fn prepare(sh: &Shell, progress: &mut Progress) -> Result<Pages> {
     web::build(sh, progress)?;
     progress.step("building the edge worker, the trainer and what surrounds them", || {
-        let programs = ["edge-worker", "link", "prepare", "slices", "trainer"].map(|it| ["--bin", it]);
-        let programs = programs.as_flattened();
-        Ok(cmd!(sh, "cargo build --release --workspace --exclude xtask {programs...}").run()?)
+        super::build(sh, &["edge-worker", "link", "prepare", "slices", "trainer"])
     })?;
     let chromium = progress.step("Playwright, onnxruntime-web and Chromium", || {
         setup::npm_packages(sh, BROWSER_BENCHMARKS)?;

@@ -11,7 +11,7 @@ use crate::{progress::Progress, setup, target_folder};
 pub struct Measurement {
     /// Of the benchmark.
     name: &'static str,
-    /// Package and program that is measured.
+    /// Program that is measured.
     program: &'static str,
     /// Program of split-tests.
     by: &'static str,
@@ -58,9 +58,7 @@ impl Measurement {
             needs,
         } = self;
         progress.step(&format!("building {program} and what measures it"), || {
-            let packages = ["--package", program, "--package", "split-tests"];
-            let programs = ["--bin", program, "--bin", by];
-            Ok(cmd!(sh, "cargo build --release {packages...} {programs...}").run()?)
+            super::build(sh, &[program, by])
         })?;
         let work = folder.join(name);
         let (option, given) = match needs {

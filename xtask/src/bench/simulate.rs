@@ -22,9 +22,7 @@ pub fn run(
     traces: Vec<PathBuf>,
     arguments: &[String],
 ) -> Result<()> {
-    progress.step("building the simulator", || {
-        Ok(cmd!(sh, "cargo build --release --package split-tests --bin simulate").run()?)
-    })?;
+    progress.step("building the simulator", || super::build(sh, &["simulate"]))?;
     let traces = if traces.is_empty() { shipped(sh)? } else { traces };
     let target = target_folder(sh)?;
     let (simulate, report) = (target.join("release/simulate"), target.join("bench/simulate.json"));
