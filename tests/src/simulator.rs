@@ -14,7 +14,7 @@ use serde::Serialize;
 use split_core::{
     Manifest,
     manifest::{OperatingPoint, Segment, Split},
-    selection::{Answer, FRAMING_BYTES, LinkSample, Requirement, Selection, Selector, Unanswered},
+    selection::{Answer, FRAMING_BYTES, Requirement, Selection, Selector, Unanswered},
     wire::InferResult,
 };
 
@@ -259,15 +259,13 @@ impl Client<'_> {
             message_bytes,
             sent,
         } = message;
-        let elapsed = at.saturating_sub(sent);
         let Some(point) = point else {
-            let sample = LinkSample { message_bytes, elapsed };
-            return self.selector.record_probe(at, sample);
+            return self.selector.record_probe(at, message_bytes, sent);
         };
         let answer = Answer {
             point,
             message_bytes,
-            elapsed,
+            sent,
         };
         let result = InferResult {
             id: 0,

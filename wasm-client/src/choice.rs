@@ -162,7 +162,8 @@ impl Engine {
     /// Whether an answer is so late that it may never come.
     pub(crate) fn is_silent(&self, now: Duration) -> bool {
         let expected = |bytes: usize| self.link().map_or(Duration::ZERO, |it| delay(it, bytes));
-        let is_late = |it: Unanswered| now.saturating_sub(it.sent) > SILENCE + expected(it.message_bytes);
+        let is_late =
+            |it: Unanswered| now.saturating_sub(self.selector.begun(it.sent)) > SILENCE + expected(it.message_bytes);
         self.oldest(now).is_some_and(is_late)
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use split_core::{
-    selection::{Answer, LinkSample},
+    selection::Answer,
     session::{Event, Request, SendError, Session},
     wire::InferResult,
 };
@@ -161,10 +161,8 @@ impl Engine {
             self.chosen = None;
             return Ok(Notice::Open);
         };
-        let elapsed = at.saturating_sub(sent);
         let Some(frame) = frame else {
-            let message_bytes = message.len();
-            self.selector.record_probe(at, LinkSample { message_bytes, elapsed });
+            self.selector.record_probe(at, message.len(), sent);
             return Ok(Notice::Answered(None));
         };
         self.was_answered = true;
@@ -174,7 +172,7 @@ impl Engine {
                 let answer = Answer {
                     point,
                     message_bytes: message.len(),
-                    elapsed,
+                    sent,
                 };
                 Some(self.answered(at, frame, answer, result))
             }

@@ -12,6 +12,9 @@
 //! On a fast link the difference between a small message and a large one is lost in the noise. The estimate then says that the rate is not
 //! [known](LinkEstimate::is_rate_known): what the slope gives is anything from a modem's rate to a fast network's, and in the end does not matter.
 //!
+//! A message that is sent while an earlier one still keeps the link busy has to wait for its turn. By the rate that is known, that wait is worked out and not
+//! taken for the link's own time: a longer round trip would make the client send frames still earlier, which would wait still longer.
+//!
 //! Frames' answers tell the round trip, but messages of one operating point hardly differ in size, and where all runs on the device there are
 //! none. When the samples at hand say too little, [`probe_bytes`](LinkEstimator::probe_bytes) asks for a probe: an empty one for the round trip,
 //! and for the rate whichever end the sizes lack, an empty one, a padded one or both, within a budget of 4 kB/s or 1 % of the bytes in use,
@@ -60,6 +63,8 @@ const MAX_RATE: f64 = 125e6;
 pub struct LinkSample {
     /// Size of the message that went out, in bytes.
     pub message_bytes: usize,
+    /// When it was sent.
+    pub sent: Duration,
     /// From sending to the answer, less the server's queue, decoding and tail.
     pub elapsed: Duration,
 }
@@ -81,7 +86,11 @@ pub struct LinkEstimator {
     samples: VecDeque<(Duration, LinkSample)>,
     rate: Option<f64>,
     is_rate_known: bool,
+    /// The rate when it was last known; none if since then it was too fast to be told.
+    last_known: Option<f64>,
     round_trip: Duration,
+    /// Until when the messages whose answers came have kept the link busy.
+    busy: Duration,
     allowance: Allowance,
 }
 
@@ -93,9 +102,16 @@ struct Allowance {
 }
 
 impl LinkEstimator {
-    /// Takes an answer that arrived at `now`, any clock that does not run backwards.
-    pub fn record(&mut self, now: Duration, sample: LinkSample) {
+    /// Takes an answer that arrived at `now`, any clock that does not run backwards. Answers come in the order of their messages; one that does not
+    /// counts as if it had waited.
+    pub fn record(&mut self, now: Duration, mut sample: LinkSample) {
         self.forget(now);
+        let begun = self.begun(sample.sent);
+        sample.elapsed = sample.elapsed.saturating_sub(begun - sample.sent);
+        if let Some(rate) = self.last_known {
+            let sending = Duration::from_secs_f64(sample.message_bytes as f64 / rate);
+            self.busy = (begun + sending).min(now);
+        }
         if let Some((_, last)) = self.samples.back() {
             let (before, this) = (self.surprise(last), self.surprise(&sample));
             if before.abs().min(this.abs()) > JUMP_SECONDS && before * this > 0.0 {
@@ -110,11 +126,21 @@ impl LinkEstimator {
         if let Some(slope) = median(&mut slopes).filter(|_| slopes.len() >= MIN_PAIRS) {
             self.rate = Some(if slope * MAX_RATE > 1.0 { 1.0 / slope } else { MAX_RATE });
             self.is_rate_known = self.is_telling(slope, &mut slopes);
+            if self.is_rate_known {
+                self.last_known = self.rate;
+            } else if slopes.len() >= KNOWN_PAIRS {
+                self.last_known = None;
+            }
         }
         let per_byte = self.rate.map_or(0.0, |it| 1.0 / it);
         let rest = |it: &LinkSample| it.elapsed.as_secs_f64() - it.message_bytes as f64 * per_byte;
         let mut rests: Vec<f64> = self.samples.iter().map(|it| rest(&it.1)).collect();
         self.round_trip = Duration::from_secs_f64(median(&mut rests).unwrap_or_default().max(0.0));
+    }
+
+    /// When the transmission of the oldest message without an answer, which was sent then, has begun or will begin.
+    pub fn begun(&self, sent: Duration) -> Duration {
+        sent.max(self.busy)
     }
 
     /// What is known; none before the first pair of probes.
@@ -287,7 +313,12 @@ mod tests {
             let send = |estimator: &mut LinkEstimator, message_bytes: usize| {
                 let elapsed = link.round_trip + noise(tick) + message_bytes as f64 / link.rate;
                 let elapsed = Duration::from_secs_f64(elapsed);
-                estimator.record(now, LinkSample { message_bytes, elapsed });
+                let sample = LinkSample {
+                    message_bytes,
+                    sent: now,
+                    elapsed,
+                };
+                estimator.record(now, sample);
             };
             if let Some(bytes) = link.frames {
                 send(estimator, bytes);
@@ -418,9 +449,10 @@ mod tests {
             for expected in [before, after] {
                 let sample = LinkSample {
                     message_bytes: 0,
+                    sent: Duration::from_secs(5),
                     elapsed: Duration::from_secs_f64(after),
                 };
-                estimator.record(Duration::from_secs(5), sample);
+                estimator.record(sample.sent, sample);
                 let round_trip = estimator.estimate().unwrap().round_trip.as_secs_f64();
                 assert!((round_trip - expected).abs() < 1e-3, "{round_trip} s");
             }
@@ -433,9 +465,51 @@ mod tests {
         for second in [0, 4, 8, 12].map(Duration::from_secs) {
             let message_bytes = estimator.probe_bytes(second, 0.0).unwrap();
             let elapsed = Duration::from_secs_f64(3.0 + message_bytes as f64 / 25e3);
-            estimator.record(second + elapsed, LinkSample { message_bytes, elapsed });
+            let sample = LinkSample {
+                message_bytes,
+                sent: second,
+                elapsed,
+            };
+            estimator.record(second + elapsed, sample);
         }
         assert!(error(&estimator, 25e3) < 0.1, "{:?}", estimator.estimate());
+    }
+
+    #[test]
+    fn what_a_message_waits_for_those_before_it_is_not_the_links_time() {
+        const FRAME: usize = 12_000;
+        let link = Link {
+            rate: 25e3,
+            round_trip: 0.2,
+            ..Link::default()
+        };
+        let mut estimator = LinkEstimator::default();
+        run(&mut estimator, link, 0..3, |_| 0.0);
+        let (mut now, mut free) = (3.0, 0.0_f64);
+        // Messages on their way, with when they were sent and when their answers come: always three frames, and probes behind them.
+        let mut waiting: VecDeque<(usize, f64, f64)> = VecDeque::new();
+        for _ in 0..100 {
+            let is_probing = waiting.iter().any(|it| it.0 < FRAME);
+            let probe = estimator
+                .probe_bytes(Duration::from_secs_f64(now), 25e3)
+                .filter(|_| !is_probing);
+            let frames = waiting.iter().filter(|it| it.0 == FRAME).count();
+            for bytes in probe.into_iter().chain(std::iter::repeat_n(FRAME, 3 - frames)) {
+                free = free.max(now) + bytes as f64 / link.rate;
+                waiting.push_back((bytes, now, free + link.round_trip));
+            }
+            let (message_bytes, sent, arrives) = waiting.pop_front().unwrap();
+            now = arrives;
+            let sample = LinkSample {
+                message_bytes,
+                sent: Duration::from_secs_f64(sent),
+                elapsed: Duration::from_secs_f64(arrives - sent),
+            };
+            estimator.record(Duration::from_secs_f64(now), sample);
+        }
+        let round_trip = estimator.estimate().unwrap().round_trip.as_secs_f64();
+        assert!((round_trip - link.round_trip).abs() < 0.02, "{round_trip} s");
+        assert!(error(&estimator, link.rate) < 0.05, "{:?}", estimator.estimate());
     }
 
     #[test]
@@ -469,13 +543,12 @@ mod tests {
         for tick in 0..40_u64 {
             let bytes = if tick % 2 == 0 { 100 } else { 3000 };
             let elapsed = Duration::from_secs_f64(0.01 + bytes as f64 / 1e5);
-            estimator.record(
-                Duration::from_millis(tick * 50),
-                LinkSample {
-                    message_bytes: bytes,
-                    elapsed,
-                },
-            );
+            let sample = LinkSample {
+                message_bytes: bytes,
+                sent: Duration::from_millis(tick * 50),
+                elapsed,
+            };
+            estimator.record(sample.sent, sample);
         }
         assert_eq!(estimator.probe_bytes(Duration::from_secs(2), 1e4), None);
         assert!(error(&estimator, 1e5) < 1e-6);

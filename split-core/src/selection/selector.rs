@@ -24,8 +24,8 @@ pub struct Answer {
     pub point: usize,
     /// Size of the request's message in bytes.
     pub message_bytes: usize,
-    /// From sending to the answer.
-    pub elapsed: Duration,
+    /// When it was sent.
+    pub sent: Duration,
 }
 
 /// A request whose answer has not come yet.
@@ -141,19 +141,30 @@ impl Selector {
             self.edge.record(now, answer.point as u16, task.tail, queue, work);
         }
         self.traffic.record(now, answer.message_bytes);
-        let sample = LinkSample {
-            message_bytes: answer.message_bytes,
-            elapsed: answer.elapsed.saturating_sub(queue + work),
-        };
-        self.record_probe(now, sample);
-        sample.elapsed
+        self.record_link(now, answer.message_bytes, answer.sent, queue + work)
     }
 
-    /// Takes the answer to a probe.
-    pub fn record_probe(&mut self, now: Duration, sample: LinkSample) {
+    /// Takes the answer to a probe of so many bytes, which arrived at `now`.
+    pub fn record_probe(&mut self, now: Duration, message_bytes: usize, sent: Duration) {
+        self.record_link(now, message_bytes, sent, Duration::ZERO);
+    }
+
+    fn record_link(&mut self, now: Duration, message_bytes: usize, sent: Duration, server: Duration) -> Duration {
+        let elapsed = now.saturating_sub(sent + server);
         if let Some(link) = &mut self.link {
+            let sample = LinkSample {
+                message_bytes,
+                sent,
+                elapsed,
+            };
             link.record(now, sample);
         }
+        elapsed
+    }
+
+    /// When the oldest message without an answer, which was sent then, had the link to itself: not before the earlier ones had left it.
+    pub fn begun(&self, sent: Duration) -> Duration {
+        self.link.as_ref().map_or(sent, |it| it.begun(sent))
     }
 
     /// Takes a refusal for want of capacity.
@@ -224,7 +235,7 @@ impl Selector {
                 self.edge.queue(now) + self.edge.decode_and_tail(now, point as u16, tail)
             });
             let sending = Duration::from_secs_f64(it.message_bytes as f64 / link.rate_bytes_per_second);
-            now.saturating_sub(it.sent + sending + link.round_trip + edge)
+            now.saturating_sub(self.begun(it.sent) + sending + link.round_trip + edge)
         });
         LinkEstimate {
             round_trip: link.round_trip + if late > LATE { late } else { Duration::ZERO },
