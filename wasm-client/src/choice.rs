@@ -14,6 +14,9 @@ use crate::{
 const SILENCE: Duration = Duration::from_secs(1);
 /// Frames in flight before anything is known of the link: one on its way while the next is computed.
 const FIRST_DEPTH: usize = 2;
+/// So many bytes may keep a link busy whose rate is not known. Behind more such messages, small ones take as long as large ones, and the rate would never
+/// be told.
+const LARGE_BYTES: f64 = 1024.0;
 
 /// The operating point for the next frame, and why.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -42,8 +45,9 @@ impl Choice {
         self.awaited != Some(self.point)
     }
 
-    /// Frames that are worth having in flight: as many as keep the slowest stage busy. More would only queue before it and grow stale.
-    pub(crate) fn depth(&self) -> usize {
+    /// Frames that are worth having in flight, of messages with so many bytes: as many as keep the slowest stage busy. More would only queue before it and
+    /// grow stale.
+    pub(crate) fn depth(&self, message_bytes: f64) -> usize {
         let Some(prediction) = &self.prediction else {
             return FIRST_DEPTH;
         };
@@ -52,7 +56,13 @@ impl Choice {
         if slowest.is_zero() {
             return FIRST_DEPTH;
         }
-        (prediction.total().as_secs_f64() / slowest.as_secs_f64()).ceil() as usize
+        let depth = (prediction.total().as_secs_f64() / slowest.as_secs_f64()).ceil() as usize;
+        let is_rate_known = self.link.is_some_and(|it| it.is_rate_known);
+        if is_rate_known || message_bytes < LARGE_BYTES {
+            depth
+        } else {
+            depth.min(FIRST_DEPTH)
+        }
     }
 }
 
@@ -185,4 +195,33 @@ impl Engine {
 /// How long an answer to a message of so many bytes takes over this link.
 fn delay(link: LinkEstimate, bytes: usize) -> Duration {
     link.round_trip + Duration::from_secs_f64(bytes as f64 / link.rate_bytes_per_second)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_messages_do_not_queue_on_a_link_whose_rate_is_not_known() {
+        let millis = Duration::from_millis;
+        let depth = |is_rate_known, message_bytes| {
+            let choice = Choice {
+                link: Some(LinkEstimate {
+                    rate_bytes_per_second: 1e6,
+                    is_rate_known,
+                    round_trip: millis(100),
+                }),
+                prediction: Some(Prediction {
+                    capture: millis(5),
+                    device: millis(20),
+                    round_trip: millis(100),
+                    ..Prediction::default()
+                }),
+                ..Choice::default()
+            };
+            choice.depth(message_bytes)
+        };
+        assert_eq!([depth(true, 10_000.0), depth(false, 100.0)], [5, 5]);
+        assert_eq!(depth(false, 10_000.0), FIRST_DEPTH);
+    }
 }

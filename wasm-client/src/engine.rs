@@ -395,7 +395,8 @@ impl Engine {
             return Duration::ZERO;
         };
         let frames = self.frames_in_flight() + self.unsent.len();
-        if !connection.has_credit() || !self.unsent.is_empty() || frames >= choice.depth() {
+        let depth = choice.depth(self.manifest.operating_points[choice.point].mean_message_bytes);
+        if !connection.has_credit() || !self.unsent.is_empty() || frames >= depth {
             return LONGEST_WAIT;
         }
         let pause = connection.pause(now).max(self.busy_until.saturating_sub(now));
