@@ -309,7 +309,7 @@ pub fn bottleneck(features: &[f32], channels: usize, width: usize) -> Bottleneck
     Components::new(mean, &centred * centred.transpose()).bottleneck(width, &vec![1.0; channels])
 }
 
-/// So many positions of a map, spread evenly over it, from another place in each picture.
+/// `count` positions of a map, spread evenly over it, beginning at another place for each picture.
 fn spread(count: usize, positions: usize, picture: u64) -> impl Iterator<Item = usize> {
     let first = augment::mix(picture) as usize % positions;
     (0..count).map(move |it| (first + it * positions / count) % positions)

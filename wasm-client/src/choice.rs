@@ -14,8 +14,8 @@ use crate::{
 const SILENCE: Duration = Duration::from_secs(1);
 /// Frames in flight before anything is known of the link: one on its way while the next is computed.
 const FIRST_DEPTH: usize = 2;
-/// So many bytes may keep a link busy whose rate is not known. Behind more such messages, small ones take as long as large ones, and the rate would never
-/// be told.
+/// From this size on, messages are large: while the link's rate is not known, only `FIRST_DEPTH` of them are in flight. Behind a queue of them a small
+/// message takes as long as a large one, and the rate could never be measured.
 const LARGE_BYTES: f64 = 1024.0;
 
 /// The operating point for the next frame, and why.
@@ -45,8 +45,8 @@ impl Choice {
         self.awaited != Some(self.point)
     }
 
-    /// Frames that are worth having in flight, of messages with so many bytes: as many as keep the slowest stage busy. More would only queue before it and
-    /// grow stale.
+    /// How many frames are worth having in flight if each is a message of `message_bytes` bytes: as many as keep the slowest stage busy. More would only
+    /// queue before it and grow stale.
     pub(crate) fn depth(&self, message_bytes: f64) -> usize {
         let Some(prediction) = &self.prediction else {
             return FIRST_DEPTH;

@@ -86,10 +86,10 @@ pub struct LinkEstimator {
     samples: VecDeque<(Duration, LinkSample)>,
     rate: Option<f64>,
     is_rate_known: bool,
-    /// The rate when it was last known; none if since then it was too fast to be told.
+    /// The last rate that was known; none once the link turned out too fast to measure it.
     last_known: Option<f64>,
     round_trip: Duration,
-    /// Until when the messages whose answers came have kept the link busy.
+    /// When the last message whose answer came had left the link.
     busy: Duration,
     allowance: Allowance,
 }
@@ -102,8 +102,8 @@ struct Allowance {
 }
 
 impl LinkEstimator {
-    /// Takes an answer that arrived at `now`, any clock that does not run backwards. Answers come in the order of their messages; one that does not
-    /// counts as if it had waited.
+    /// Takes an answer that arrived at `now`, any clock that does not run backwards. Answers usually come in the order of their messages;
+    /// one that does not counts as if its message had waited for the others.
     pub fn record(&mut self, now: Duration, mut sample: LinkSample) {
         self.forget(now);
         let begun = self.begun(sample.sent);

@@ -144,7 +144,7 @@ impl Selector {
         self.record_link(now, answer.message_bytes, answer.sent, queue + work)
     }
 
-    /// Takes the answer to a probe of so many bytes, which arrived at `now`.
+    /// Takes the answer to a probe of `message_bytes` bytes: when it arrived and when the probe was sent.
     pub fn record_probe(&mut self, now: Duration, message_bytes: usize, sent: Duration) {
         self.record_link(now, message_bytes, sent, Duration::ZERO);
     }
