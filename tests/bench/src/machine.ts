@@ -133,10 +133,11 @@ export async function leaveToPages(browser: Browser): Promise<void> {
     const { processInfo } = await session.send('SystemInfo.getProcessInfo');
     for (const { type, id } of processInfo) {
       const threads = await threadsOf(id);
+      const isPage = type === 'renderer' && !(await isOwn(id));
       // Until a thread has a name of its own, it has that of the one which started it: what it is for shows only later.
       const unnamed = threads.find((it) => it.id === id)?.name;
       for (const thread of threads) {
-        const stays = type === 'renderer' && [unnamed, COMPUTING].includes(thread.name);
+        const stays = isPage && [unnamed, COMPUTING].includes(thread.name);
         if (stays || moved.has(thread.id)) continue;
         pin(EDGE_CORE, thread.id);
         moved.add(thread.id);
@@ -146,6 +147,12 @@ export async function leaveToPages(browser: Browser): Promise<void> {
   await move();
   const timer = setInterval(() => move().catch(() => clearInterval(timer)), LOOK_MS);
   browser.on('disconnected', () => clearInterval(timer));
+}
+
+/** Whether a process draws what belongs to Chromium itself: it loads that ahead, on a slowed core for half a minute. */
+async function isOwn(process: number): Promise<boolean> {
+  const command = await readFile(`/proc/${process}/cmdline`, 'utf8').catch(() => '');
+  return command.includes('--top-chrome-webui');
 }
 
 /** Threads of a process; none if it has ended. The system keeps 15 characters of a name. */
