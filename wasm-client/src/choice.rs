@@ -45,8 +45,10 @@ impl Choice {
         self.awaited != Some(self.point)
     }
 
-    /// How many frames are worth having in flight if each is a message of `message_bytes` bytes: as many as keep the slowest stage busy. More would only
-    /// queue before it and grow stale.
+    /// How many frames are worth having in flight if each is a message of `message_bytes` bytes: as many as make the labels that are seen least old.
+    ///
+    /// A frame takes T in all, of which s is its slowest stage. With n in flight, an answer comes T after its picture, or n·s if that is more: they queue before
+    /// the slowest stage then, or lie unread while a head runs. The next one comes an n-th of that later, so that a label is half of this older in the mean.
     pub(crate) fn depth(&self, message_bytes: f64) -> usize {
         let Some(prediction) = &self.prediction else {
             return FIRST_DEPTH;
@@ -56,7 +58,10 @@ impl Choice {
         if slowest.is_zero() {
             return FIRST_DEPTH;
         }
-        let depth = (prediction.total().as_secs_f64() / slowest.as_secs_f64()).ceil() as usize;
+        let stages = prediction.total().as_secs_f64() / slowest.as_secs_f64();
+        let age = |frames: f64| stages.max(frames) * (1.0 + 0.5 / frames);
+        let fit = stages.floor();
+        let depth = if age(fit + 1.0) < age(fit) { fit + 1.0 } else { fit } as usize;
         let is_rate_known = self.link.is_some_and(|it| it.is_rate_known);
         if is_rate_known || message_bytes < LARGE_BYTES {
             depth
@@ -200,6 +205,31 @@ fn delay(link: LinkEstimate, bytes: usize) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn frames_are_in_flight_as_long_as_none_waits_for_another() {
+        let depth = |device, round_trip, edge| {
+            let choice = Choice {
+                prediction: Some(Prediction {
+                    device: Duration::from_millis(device),
+                    round_trip: Duration::from_millis(round_trip),
+                    edge: Duration::from_millis(edge),
+                    ..Prediction::default()
+                }),
+                ..Choice::default()
+            };
+            choice.depth(100.0)
+        };
+        // A slow device: while it computes the next head, the answer lies unread.
+        assert_eq!(depth(450, 100, 2), 1);
+        assert_eq!(depth(450, 290, 2), 1);
+        assert_eq!(depth(450, 310, 2), 2);
+        // A slow edge worker: the next frame would wait for it.
+        assert_eq!(depth(12, 13, 140), 1);
+        assert_eq!(depth(12, 100, 140), 2);
+        // A long way.
+        assert_eq!(depth(20, 98, 2), 6);
+    }
 
     #[test]
     fn large_messages_do_not_queue_on_a_link_whose_rate_is_not_known() {
