@@ -24,7 +24,13 @@ pub(crate) struct Tail {
     pieces: Vec<Arc<Piece>>,
     /// Moving average of decoding and running one image, in nanoseconds.
     service_ns: AtomicU64,
+    /// How many requests are in it, up to [`AVERAGED`].
+    observed: AtomicU64,
 }
+
+/// About so many requests count in what one is expected to take. Before there are as many, those that there are: a tail is warmed up while others are loaded beside
+/// it, which may take several times as long, and would have requests refused.
+const AVERAGED: u64 = 8;
 
 /// Networks of the same weights: at least one, and as many as ever ran at once.
 pub(crate) struct Piece {
@@ -61,8 +67,10 @@ impl Tail {
         let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         // A lost update between two threads only loses one sample of the average.
         let before = self.service_ns.load(Ordering::Relaxed);
-        let after = before - before / 8 + took / 8;
+        let observed = (self.observed.load(Ordering::Relaxed) + 1).min(AVERAGED);
+        let after = before - before / observed + took / observed;
         self.service_ns.store(after, Ordering::Relaxed);
+        self.observed.store(observed, Ordering::Relaxed);
     }
 
     /// Runs once on zeros, so that the first request pays for no page fault, and the first estimate is a measured one.
@@ -148,6 +156,7 @@ impl Builder {
             input,
             pieces,
             service_ns: AtomicU64::new(0),
+            observed: AtomicU64::new(0),
         })
     }
 
