@@ -14,6 +14,8 @@ use crate::{
 const SILENCE: Duration = Duration::from_secs(1);
 /// Frames in flight before anything is known of the link: one on its way while the next is computed.
 const FIRST_DEPTH: usize = 2;
+/// A stage that takes so long is worth keeping free: what waits for it grows visibly older.
+const LONG: Duration = Duration::from_millis(50);
 /// From this size on, messages are large: while the link's rate is not known, only `FIRST_DEPTH` of them are in flight. Behind a queue of them a small
 /// message takes as long as a large one, and the rate could never be measured.
 const LARGE_BYTES: f64 = 1024.0;
@@ -49,6 +51,7 @@ impl Choice {
     ///
     /// A frame takes T in all, of which s is its slowest stage. With n in flight, an answer comes T after its picture, or n·s if that is more: they queue before
     /// the slowest stage then, or lie unread while a head runs. The next one comes an n-th of that later, so that a label is half of this older in the mean.
+    /// Where no stage is [`LONG`], as many as keep the slowest one busy: what is lost is hardly seen, and more answers tell more of the link.
     pub(crate) fn depth(&self, message_bytes: f64) -> usize {
         let Some(prediction) = &self.prediction else {
             return FIRST_DEPTH;
@@ -61,7 +64,8 @@ impl Choice {
         let stages = prediction.total().as_secs_f64() / slowest.as_secs_f64();
         let age = |frames: f64| stages.max(frames) * (1.0 + 0.5 / frames);
         let fit = stages.floor();
-        let depth = if age(fit + 1.0) < age(fit) { fit + 1.0 } else { fit } as usize;
+        let may_wait = slowest < LONG || age(fit + 1.0) < age(fit);
+        let depth = if may_wait { stages.ceil() } else { fit } as usize;
         let is_rate_known = self.link.is_some_and(|it| it.is_rate_known);
         if is_rate_known || message_bytes < LARGE_BYTES {
             depth
@@ -228,7 +232,9 @@ mod tests {
         assert_eq!(depth(12, 13, 140), 1);
         assert_eq!(depth(12, 100, 140), 2);
         // A long way.
-        assert_eq!(depth(20, 98, 2), 6);
+        assert_eq!(depth(60, 300, 2), 6);
+        // Short stages are kept busy.
+        assert_eq!(depth(20, 8, 2), 2);
     }
 
     #[test]
