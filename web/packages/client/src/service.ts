@@ -159,10 +159,15 @@ export class Service {
     this.#every(SAVE_MS, () => this.#save());
   }
 
-  /** Not while a device that is made slower computes, and reads no messages. */
-  #tick(): void {
-    if (this.#clock.ahead < 1) this.#client.tick();
-    this.#frames.wake();
+  /** Not while a device that is made slower computes, and reads no messages, but then as soon as it has: it may compute whenever someone looks. */
+  async #tick(): Promise<void> {
+    try {
+      await this.#clock.caughtUp();
+      this.#client.tick();
+      this.#frames.wake();
+    } catch (thrown) {
+      this.#announcer.problem(asSplitError(thrown));
+    }
   }
 
   #every(milliseconds: number, work: () => void | Promise<void>): void {
