@@ -28,8 +28,8 @@ pub(crate) struct Tail {
     observed: AtomicU64,
 }
 
-/// About so many requests count in what one is expected to take. Before there are as many, those that there are: a tail is warmed up while others are loaded beside
-/// it, which may take several times as long, and would have requests refused.
+/// A tail's expected time is an average over about this many requests. The first request replaces what warming up measured: that may be several times too long,
+/// since other tails are loaded at the same time, and requests would be refused for it.
 const AVERAGED: u64 = 8;
 
 /// Networks of the same weights: at least one, and as many as ever ran at once.
